@@ -1,1 +1,36 @@
 #![doc = include_str!("../README.md")]
+
+mod build;
+mod call;
+mod capability;
+#[expect(unsafe_code, reason = "between clone3 and execve there are only raw system calls")]
+mod child;
+mod command;
+#[expect(unsafe_code, reason = "the one place that makes processes")]
+mod created;
+mod error;
+mod namespace;
+mod plan;
+mod process;
+mod relay;
+mod report;
+mod stdio;
+mod step;
+#[expect(unsafe_code, reason = "system calls without a safe wrapper")]
+mod sys;
+mod terminal;
+mod trace;
+mod user;
+
+pub use capability::Capabilities;
+pub use command::{Command, IdMap};
+pub use created::Created;
+pub use error::{Error, Result};
+pub use namespace::Namespace;
+pub use plan::Plan;
+pub use process::{Child, ExitCode, Process};
+pub use relay::{Relay, Signals};
+pub use stdio::Stdio;
+pub use step::{Arg, Step};
+pub use terminal::{RawMode, Terminal, WindowSize};
+pub use user::User;

@@ -6,9 +6,13 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use tracing::Level;
+
+use crate::report::Done;
+use crate::sys;
 
 /// The target of the events; a subscriber filters by it.
 const TARGET: &str = "rocker::syscall";
@@ -58,4 +62,30 @@ pub(crate) fn traced<T: Outcome>(
     };
     tracing::event!(target: TARGET, Level::TRACE, primitive = PRIMITIVE, call, args = args(), result, why, us);
     outcome
+}
+
+impl Outcome for (u32, OwnedFd) {
+    fn value(&self) -> i64 {
+        i64::from(self.0)
+    }
+}
+
+impl Outcome for (UnixStream, UnixStream) {
+    fn value(&self) -> i64 {
+        0
+    }
+}
+
+/// Whether somebody listens.
+pub(crate) fn listening() -> bool {
+    tracing::enabled!(target: TARGET, Level::TRACE)
+}
+
+/// Reports a system call that the child made, with two more fields: `pid`, and `ago`, how many nanoseconds ago it began,
+/// so that a listener can put it into the order of things.
+pub(crate) fn child_step(pid: u32, call: &str, args: &str, why: &str, done: Done) {
+    let us = done.took / 1000;
+    let ago = if done.started == 0 { 0 } else { sys::monotonic().saturating_sub(done.started) };
+    let result = done.result;
+    tracing::event!(target: TARGET, Level::TRACE, primitive = PRIMITIVE, call, args, result, why, us, pid, ago);
 }

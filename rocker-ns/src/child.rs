@@ -1,0 +1,85 @@
+//! What runs in the new process between `clone3(2)` and `execve(2)`: all of it is in this file.
+//!
+//! The process that called `clone3` may have other threads. They do not exist in the child, but the locks that they
+//! held do, locked for ever. So nothing here may allocate, take a lock, log, panic, unwind, or run a destructor: the
+//! child walks a list that the parent made, makes one raw system call after the other, and notes the results in shared
+//! memory (see signal-safety(7)).
+
+use crate::plan::RawStep;
+use crate::report::{Header, Record};
+use crate::step::Role;
+use crate::sys;
+
+/// Makes the steps one after the other. Returns to nobody: the last step is an `execve(2)`, and a failure ends the
+/// process.
+///
+/// # Safety
+/// To be called in a new process that shares no memory with its parent but `header` and `records`. The words of `steps`
+/// must be valid for their calls, as [`Plan::encode`](crate::plan::Plan::encode) makes them.
+pub(crate) unsafe fn walk(steps: &[RawStep], header: &Header, records: &[Record], fail_at: usize) -> ! {
+    let mut denied = None;
+    let mut last = (0, libc::ENOEXEC);
+    let mut index = 0;
+    while let Some(step) = steps.get(index) {
+        let record = records.get(index);
+        header.begin(index, record);
+        if index == fail_at {
+            fail(header, index, libc::EIO);
+        }
+        let mut words = step.words;
+        let mut place = 0;
+        while let (Some(word), Some(result)) = (words.get_mut(place), step.results.get(place)) {
+            if let Some(source) = result {
+                *word = records.get(*source as usize).map_or(-1, Record::result) as usize;
+            }
+            place += 1;
+        }
+        // SAFETY: the caller promises that the words fit the call.
+        let result = unsafe { sys::syscall(step.number, words) };
+        if step.role == Role::Fork && result == 0 {
+            // The process that goes on: its maker has noted the result, which is this process's id.
+            index += 1;
+            continue;
+        }
+        header.end(record, result);
+        if result < 0 {
+            let errno = -result as i32;
+            // SAFETY: it points into the plan, which outlives the walk.
+            if !tolerated(unsafe { &*step.tolerates }, errno) {
+                fail(header, index, errno);
+            }
+            if step.role == Role::Exec && errno == libc::EACCES && denied.is_none() {
+                denied = Some(index);
+            }
+            last = (index, errno);
+        }
+        match step.role {
+            Role::Wait if result == 0 => fail(header, index, libc::EPIPE),
+            Role::Fork => sys::exit_now(0),
+            _ => {}
+        }
+        index += 1;
+    }
+    // No execve succeeded. A file that exists and may not be executed says more than the lack of one.
+    match denied {
+        Some(index) => fail(header, index, libc::EACCES),
+        None => fail(header, last.0, last.1),
+    }
+}
+
+fn tolerated(errnos: &[i32], errno: i32) -> bool {
+    let mut place = 0;
+    while let Some(known) = errnos.get(place) {
+        if *known == errno {
+            return true;
+        }
+        place += 1;
+    }
+    false
+}
+
+/// Notes the failure and ends the process, without running what the program would run at its exit.
+fn fail(header: &Header, index: usize, errno: i32) -> ! {
+    header.fail(index, errno);
+    sys::exit_now(1)
+}

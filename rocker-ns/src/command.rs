@@ -1,0 +1,300 @@
+//! What is asked for: a program, and how it is to be contained.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use crate::created::Created;
+use crate::plan::Plan;
+use crate::{Capabilities, Child, Namespace, Result, Step, Stdio, User, build};
+
+/// A program to start in namespaces, in the manner of [`std::process::Command`].
+///
+/// Unlike there, the environment starts out empty, and every open file but the standard streams is closed.
+#[derive(Debug)]
+pub struct Command {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) current_dir: Option<PathBuf>,
+    pub(crate) stdin: Stdio,
+    pub(crate) stdout: Stdio,
+    pub(crate) stderr: Stdio,
+    pub(crate) terminal: bool,
+    pub(crate) unshare: Vec<Namespace>,
+    pub(crate) join: Vec<(Namespace, Arc<OwnedFd>)>,
+    pub(crate) enter: Option<(Arc<OwnedFd>, Vec<Namespace>)>,
+    pub(crate) uid_map: Vec<IdMap>,
+    pub(crate) gid_map: Vec<IdMap>,
+    pub(crate) cgroup: Option<OwnedFd>,
+    pub(crate) hostname: Option<OsString>,
+    pub(crate) domainname: Option<OsString>,
+    pub(crate) setup: Vec<Step>,
+    pub(crate) user: Option<User>,
+    pub(crate) capabilities: Option<Capabilities>,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) die_with_parent: bool,
+    pub(crate) timed: bool,
+    pub(crate) fail_at: Option<usize>,
+}
+
+/// A run of ids in a user namespace and what they are outside, see
+/// [user_namespaces(7)](https://man7.org/linux/man-pages/man7/user_namespaces.7.html).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    /// The first id inside.
+    pub inside: u32,
+    /// The first id outside.
+    pub outside: u32,
+    /// How many ids follow each other.
+    pub count: u32,
+}
+
+impl Command {
+    /// A command that runs `program`: a path, or a name to be looked up on the `PATH` of the command's own environment
+    /// (the conventional directories where it has none).
+    #[must_use]
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            current_dir: None,
+            stdin: Stdio::inherit(),
+            stdout: Stdio::inherit(),
+            stderr: Stdio::inherit(),
+            terminal: false,
+            unshare: Vec::new(),
+            join: Vec::new(),
+            enter: None,
+            uid_map: Vec::new(),
+            gid_map: Vec::new(),
+            cgroup: None,
+            hostname: None,
+            domainname: None,
+            setup: Vec::new(),
+            user: None,
+            capabilities: None,
+            no_new_privileges: false,
+            die_with_parent: false,
+            timed: false,
+            fail_at: None,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable of the program's environment, which starts out empty.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Sets variables of the program's environment.
+    pub fn envs(&mut self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> &mut Self {
+        for (name, value) in variables {
+            self.env(name, value);
+        }
+        self
+    }
+
+    /// The program's working directory, as the program sees it. It is opened without following magic links such as
+    /// `/proc/self/fd/7`, which could lead out of the container.
+    pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Self {
+        self.current_dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Standard input; the parent's own by default.
+    pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.stdin = stdio.into();
+        self
+    }
+
+    /// Standard output; the parent's own by default.
+    pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.stdout = stdio.into();
+        self
+    }
+
+    /// Standard error; the parent's own by default.
+    pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.stderr = stdio.into();
+        self
+    }
+
+    /// Gives the program a terminal of its own, made in the `/dev/pts` that it sees, for all three streams and as its
+    /// controlling terminal. The other end comes from [`Created::terminal`].
+    pub fn terminal(&mut self, terminal: bool) -> &mut Self {
+        self.terminal = terminal;
+        self
+    }
+
+    /// Gives the program namespaces of its own.
+    pub fn unshare(&mut self, namespaces: impl IntoIterator<Item = Namespace>) -> &mut Self {
+        self.unshare.extend(namespaces);
+        self.unshare.sort_unstable();
+        self.unshare.dedup();
+        self
+    }
+
+    /// Puts the program into an existing namespace. (PID namespaces are joined by [`Command::enter`].)
+    #[doc(alias = "setns")]
+    pub fn join(&mut self, namespace: Namespace, fd: impl Into<OwnedFd>) -> &mut Self {
+        self.join.push((namespace, Arc::new(fd.into())));
+        self
+    }
+
+    /// Puts the program beside a running process, by its pidfd: into those of its namespaces that are named, and so
+    /// into its root directory if `Mount` is among them (Linux 5.8).
+    pub fn enter(&mut self, pidfd: impl Into<OwnedFd>, namespaces: impl IntoIterator<Item = Namespace>) -> &mut Self {
+        self.enter = Some((Arc::new(pidfd.into()), namespaces.into_iter().collect()));
+        self
+    }
+
+    /// Which ids a new user namespace maps, written by the parent before the child does anything.
+    pub fn id_maps(
+        &mut self,
+        uids: impl IntoIterator<Item = IdMap>,
+        gids: impl IntoIterator<Item = IdMap>,
+    ) -> &mut Self {
+        self.uid_map = uids.into_iter().collect();
+        self.gid_map = gids.into_iter().collect();
+        self
+    }
+
+    /// Creates the process in a cgroup, by the file descriptor of its v2 directory (Linux 5.7). On v1, add
+    /// [`Created::id`] to the cgroup instead: the child waits for it.
+    #[doc(alias = "CLONE_INTO_CGROUP")]
+    pub fn cgroup(&mut self, directory: impl Into<OwnedFd>) -> &mut Self {
+        self.cgroup = Some(directory.into());
+        self
+    }
+
+    /// The host name in a new UTS namespace; at most 64 bytes.
+    pub fn hostname(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.hostname = Some(name.as_ref().to_owned());
+        self
+    }
+
+    /// The NIS domain name in a new UTS namespace; at most 64 bytes.
+    pub fn domainname(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.domainname = Some(name.as_ref().to_owned());
+        self
+    }
+
+    /// Adds steps that the child makes after it is in its namespaces and before it gives up its privileges: where a
+    /// root file system is set up. [`Arg::Result`](crate::Arg::Result) counts from the beginning of `steps`. The umask is 0.
+    pub fn setup(&mut self, steps: impl IntoIterator<Item = Step>) -> &mut Self {
+        self.setup.extend(steps);
+        self
+    }
+
+    /// Who the program runs as.
+    pub fn user(&mut self, user: User) -> &mut Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// The capabilities that the program and all it starts can ever have: the bounding set. The root user also holds
+    /// them; another user holds none. The inheritable and ambient sets are empty.
+    pub fn capabilities(&mut self, capabilities: Capabilities) -> &mut Self {
+        self.capabilities = Some(capabilities);
+        self
+    }
+
+    /// Whether `execve(2)` may no longer give privileges, as setuid programs do
+    /// (`PR_SET_NO_NEW_PRIVS`, Linux 3.5).
+    pub fn no_new_privileges(&mut self, on: bool) -> &mut Self {
+        self.no_new_privileges = on;
+        self
+    }
+
+    /// Kills the program when the *thread* that created it ends (`PR_SET_PDEATHSIG`): for single-threaded supervisors.
+    pub fn die_with_parent(&mut self, on: bool) -> &mut Self {
+        self.die_with_parent = on;
+        self
+    }
+
+    /// Notes when each step ran, for the events on the `tracing` target `rocker::syscall`.
+    pub fn timed(&mut self, on: bool) -> &mut Self {
+        self.timed = on;
+        self
+    }
+
+    /// Fails the plan at step `index` with `EIO`, for tests that nothing is left behind.
+    pub fn fail_at(&mut self, index: Option<usize>) -> &mut Self {
+        self.fail_at = index;
+        self
+    }
+
+    /// The list of system calls that the child will make. Nothing is started, and no privilege is needed.
+    ///
+    /// # Errors
+    /// [`Error::Nul`](crate::Error::Nul) for a NUL byte in an argument or variable, [`Error::Call`](crate::Error::Call) when a standard stream
+    /// cannot be opened.
+    pub fn plan(&self) -> Result<Plan> {
+        Ok(build::build(self, &build::Streams::ready(self)?)?.plan)
+    }
+
+    /// Makes the process, up to the point where it is in its namespaces and waits: first for [`Created::set_up`], and
+    /// before its program runs for [`Created::start`].
+    ///
+    /// # Errors
+    /// [`Error::Call`](crate::Error::Call) when the process cannot be made; as [`Command::plan`] otherwise.
+    pub fn create(&self) -> Result<Created> {
+        Created::new(self)
+    }
+
+    /// Makes the process and starts its program.
+    ///
+    /// # Errors
+    /// As [`Command::create`] and [`Created::start`].
+    pub fn spawn(&self) -> Result<Child> {
+        self.create()?.start()
+    }
+
+    /// Runs the program to its end.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`] and [`Child::wait`].
+    pub fn status(&self) -> Result<ExitStatus> {
+        self.spawn()?.wait()
+    }
+
+    /// The paths at which `execve(2)` tries the program, in order.
+    pub(crate) fn candidates(&self) -> Result<Vec<CString>> {
+        let program = self.program.as_bytes();
+        if program.contains(&b'/') || program.is_empty() {
+            return Ok(vec![c_string(program)?]);
+        }
+        let path = self.env.get(OsStr::new("PATH")).map_or(DEFAULT_PATH.as_bytes(), |path| path.as_bytes());
+        path.split(|byte| *byte == b':')
+            .map(|dir| {
+                let dir = if dir.is_empty() { b"." } else { dir };
+                c_string(&[dir, b"/", program].concat())
+            })
+            .collect()
+    }
+}
+
+/// Where programs are looked up when the environment has no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+pub(crate) fn c_string(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|source| crate::Error::Nul { source })
+}

@@ -1,0 +1,318 @@
+//! A process that exists and does not yet run its program.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use crate::build::{self, Streams};
+use crate::command::{Command, IdMap};
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::step::Role;
+use crate::sys::{self, Side};
+use crate::trace::traced;
+use crate::{Child, Error, Namespace, Result, Terminal, child, namespace, trace};
+
+/// A process in its namespaces that waits for its parent.
+///
+/// It waits twice. Until [`set_up`](Self::set_up) it has done nothing, so that the parent can put it into cgroups. Until
+/// [`start`](Self::start) its program does not run: meanwhile it sets itself up, while the parent can, at the same time,
+/// connect its network namespace. Dropping it kills and reaps the process; nothing of it is left.
+#[derive(Debug)]
+#[must_use = "dropping it kills the process"]
+pub struct Created {
+    program: OsString,
+    plan: Plan,
+    report: Report,
+    line: UnixStream,
+    pid: u32,
+    pidfd: OwnedFd,
+    pipes: [Option<OwnedFd>; 3],
+    terminal: Option<usize>,
+    fork: Option<usize>,
+    fail_at: Option<usize>,
+    state: State,
+    maker: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It waits for the first release.
+    Blocked,
+    /// It makes the steps of its plan.
+    SettingUp,
+    /// It has made all but the last, and waits for the second release.
+    Ready,
+    /// It is gone or handed on.
+    Over,
+}
+
+impl Created {
+    pub(crate) fn new(command: &Command) -> Result<Self> {
+        let (line, theirs) = traced(
+            "socketpair",
+            "parent and child can wait for each other",
+            || "AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0".to_owned(),
+            UnixStream::pair,
+        )
+        .map_err(|source| Error::Call {
+            call: "socketpair(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0)".to_owned(),
+            why: "parent and child can wait for each other",
+            source,
+        })?;
+        let mut streams = Streams::ready(command)?;
+        streams.line = Some(Arc::new(theirs.into()));
+        let mut built = build::build(command, &streams)?;
+        let report = Report::new(built.plan.steps().len(), command.timed)?;
+        // A cgroup namespace made now would show the parent's cgroup; the child unshares it when it is in its own.
+        let unshare: Vec<_> = command.unshare.iter().copied().filter(|kind| *kind != Namespace::Cgroup).collect();
+        let (flags, names) = namespace::flags(&unshare);
+        let encoded = built.plan.encode(report.scratch());
+        let (header, records) = (report.header(), report.records());
+        let fail_at = command.fail_at.unwrap_or(usize::MAX);
+        let cgroup = command.cgroup.as_ref();
+        let args = || {
+            let into = if cgroup.is_some() { "|CLONE_INTO_CGROUP" } else { "" };
+            format!("{{flags={names}|CLONE_PIDFD|CLONE_CLEAR_SIGHAND{into}, exit_signal=SIGCHLD}}, 88")
+        };
+        const WHY: &str = "there is a process in namespaces of its own";
+        let made = traced("clone3", WHY, args, || {
+            // SAFETY: the child only walks the list, which makes raw system calls.
+            match unsafe { sys::clone(flags, cgroup.map(AsFd::as_fd)) } {
+                // SAFETY: this is the child, whose memory is a copy; the steps are encoded from the plan.
+                Ok(Side::Child) => unsafe { child::walk(&encoded.steps, header, records, fail_at) },
+                Ok(Side::Parent { pid, pidfd }) => Ok((pid, pidfd)),
+                Err(error) => Err(error),
+            }
+        });
+        let call = || format!("clone3({})", args());
+        let (pid, pidfd) = made.map_err(|source| Error::Call { call: call(), why: WHY, source })?;
+        drop(encoded);
+        built.plan.release_files();
+        streams.line = None;
+        let created = Self {
+            program: command.program.clone(),
+            plan: built.plan,
+            report,
+            line,
+            pid,
+            pidfd,
+            pipes: streams.standard.map(|ready| ready.parent), // and not the child's ends
+            terminal: built.terminal,
+            fork: built.fork,
+            fail_at: command.fail_at,
+            state: State::Blocked,
+            maker: std::process::id(),
+        };
+        created.write_id_maps(&command.uid_map, &command.gid_map)?;
+        Ok(created)
+    }
+
+    /// The process's id. For a command that [enters](Command::enter) a PID namespace it is, until
+    /// [`set_up`](Self::set_up), that of the process which will make the final one; cgroups are inherited from it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// One of the process's namespaces, by file descriptor.
+    ///
+    /// # Errors
+    /// [`Error::Proc`] when the process was killed meanwhile.
+    pub fn namespace(&self, namespace: Namespace) -> Result<OwnedFd> {
+        namespace.of(self.pid)
+    }
+
+    /// The list of system calls that the process makes.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Lets the process set itself up. Returns at once: what comes of it is known to [`ready`](Self::ready).
+    ///
+    /// # Errors
+    /// For a command that [enters](Command::enter) a PID namespace, the error of joining: [`Error::Step`].
+    pub fn set_up(&mut self) -> Result<()> {
+        if self.state != State::Blocked {
+            return Ok(());
+        }
+        self.release();
+        self.state = State::SettingUp;
+        if let Some(fork) = self.fork {
+            // This process ends when it has made the one that goes on, or when it has failed.
+            let ended = sys::wait(self.pidfd.as_fd(), true, false);
+            ended.map_err(|source| self.call_failed("waitid(P_PIDFD)", source))?;
+            let made = self.report.done(fork).map(|done| done.result).and_then(|pid| u32::try_from(pid).ok());
+            let Some(pid) = made.filter(|_| self.report.failure().is_none_or(|(index, _)| index > fork)) else {
+                self.state = State::Over;
+                return Err(self.why_not());
+            };
+            // The id cannot have been used again: the process is our child (CLONE_PARENT) and was not waited for.
+            self.pidfd = sys::pidfd_open(pid).map_err(|source| self.call_failed("pidfd_open", source))?;
+            self.pid = pid;
+        }
+        Ok(())
+    }
+
+    /// Waits until the process has set itself up.
+    ///
+    /// # Errors
+    /// [`Error::Step`] when a step of the plan failed, [`Error::Killed`] when the process was killed before its end.
+    pub fn ready(&mut self) -> Result<()> {
+        self.set_up()?;
+        if self.state == State::SettingUp {
+            let mut answer = [0];
+            match self.line.read(&mut answer) {
+                Ok(1) => self.state = State::Ready,
+                _ => return Err(self.why_not()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The parent's end of the process's terminal; it is made ready first. None without [`Command::terminal`].
+    ///
+    /// # Errors
+    /// As [`ready`](Self::ready), and [`Error::Call`] when the descriptor cannot be taken over (Linux 5.6, and ptrace
+    /// access to the process).
+    pub fn terminal(&mut self) -> Result<Option<Terminal>> {
+        let Some(step) = self.terminal else { return Ok(None) };
+        self.ready()?;
+        let fd = self.report.done(step).map_or(-1, |done| done.result as i32);
+        let master = traced(
+            "pidfd_getfd",
+            "the parent has the other end of the program's terminal",
+            || format!("{}, {fd}, 0", self.pid),
+            || sys::pidfd_getfd(self.pidfd.as_fd(), fd),
+        );
+        let master = master.map_err(|source| self.call_failed("pidfd_getfd", source))?;
+        Ok(Some(Terminal::new(master)))
+    }
+
+    /// Runs the program.
+    ///
+    /// # Errors
+    /// As [`ready`](Self::ready), and [`Error::NotFound`] or [`Error::NotExecutable`] for the program itself. The process
+    /// is gone then.
+    pub fn start(mut self) -> Result<Child> {
+        self.ready()?;
+        self.release();
+        // The line closes when the program runs, since it is close-on-exec, or when the process ends.
+        let mut rest = [0];
+        let _ = self.line.read(&mut rest);
+        let began = self.report.begun().checked_sub(1).and_then(|last| self.plan.steps().get(last));
+        if self.report.failure().is_some() || began.is_none_or(|step| step.role != Role::Exec) {
+            return Err(self.why_not());
+        }
+        self.trace();
+        self.state = State::Over;
+        let pidfd = self.pidfd.try_clone().map_err(|source| self.call_failed("fcntl(F_DUPFD_CLOEXEC)", source))?;
+        let [stdin, stdout, stderr] = std::mem::take(&mut self.pipes);
+        Ok(Child::new(self.pid, pidfd, stdin, stdout, stderr))
+    }
+
+    /// Lets the process go on behind the wait that it is in, or will be in.
+    fn release(&mut self) {
+        // A process that was killed does not listen; the following read finds that out.
+        let _ = self.line.write(b"G");
+    }
+
+    fn write_id_maps(&self, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
+        let write = |file: &str, text: &str| {
+            let path = format!("/proc/{}/{file}", self.pid);
+            traced(
+                "write",
+                "the ids of the user namespace mean something outside",
+                || format!("{path}, {text:?}"),
+                || fs::write(&path, text),
+            )
+            .map_err(|source| Error::Proc { operation: "write", path: path.clone(), source })
+        };
+        let lines = |maps: &[IdMap]| -> String {
+            maps.iter().map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count)).collect()
+        };
+        if !uids.is_empty() {
+            write("uid_map", &lines(uids))?;
+        }
+        if !gids.is_empty() {
+            // Without CAP_SETGID outside, setgroups(2) must be given up first, see user_namespaces(7).
+            match write("gid_map", &lines(gids)) {
+                Err(Error::Proc { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                    write("setgroups", "deny")?;
+                    write("gid_map", &lines(gids))?;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the process and says why it did not get to its program.
+    fn why_not(&mut self) -> Error {
+        self.trace();
+        self.reap();
+        let Some((index, errno)) = self.report.failure() else {
+            let index = self.report.begun();
+            let call = self.plan.steps().get(index).map_or_else(String::new, ToString::to_string);
+            return Error::Killed { index, call };
+        };
+        let source = io::Error::from_raw_os_error(errno);
+        let step = &self.plan.steps()[index];
+        if step.role == Role::Exec && self.fail_at != Some(index) {
+            let program = self.program.clone();
+            return match errno {
+                libc::ENOENT | libc::ENOTDIR => Error::NotFound { program, source },
+                _ => Error::NotExecutable { program, source },
+            };
+        }
+        let args = step.render_args(|index| self.report.done(index).map(|done| done.result));
+        Error::Step { index, call: format!("{}({args})", step.call()), why: step.why().to_owned(), source }
+    }
+
+    fn call_failed(&self, call: &str, source: io::Error) -> Error {
+        Error::Call { call: call.to_owned(), why: "the parent can look after the new process", source }
+    }
+
+    /// Reports the steps that the child made, with results and times.
+    fn trace(&self) {
+        if !trace::listening() {
+            return;
+        }
+        let result = |index| self.report.done(index).map(|done| done.result);
+        for (index, step) in self.plan.steps().iter().enumerate().take(self.report.begun()) {
+            let Some(mut done) = self.report.done(index) else { continue };
+            if let Some((_, errno)) = self.report.failure().filter(|(failed, _)| *failed == index) {
+                done.result = -i64::from(errno);
+            }
+            trace::child_step(self.pid, step.call(), &step.render_args(result), step.why(), done);
+        }
+    }
+
+    fn reap(&mut self) {
+        if self.state != State::Over {
+            self.state = State::Over;
+            let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            let _ = sys::wait(self.pidfd.as_fd(), true, false);
+        }
+    }
+}
+
+impl AsFd for Created {
+    /// The process's pidfd, see
+    /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if self.maker == std::process::id() {
+            self.reap();
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What can go wrong, each failure with the system call that reported it.
+
+use std::ffi::{NulError, OsString};
+use std::io;
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A step of the plan failed in the child, which is gone.
+    #[error("{call} failed in the new process, at step {index} of its plan, which is made so that {why}")]
+    Step {
+        /// The step's index in the plan.
+        index: usize,
+        /// The system call with its arguments.
+        call: String,
+        /// What the step was for.
+        why: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The program does not exist in the container (exit status 127 by convention).
+    #[error("command {program:?} not found")]
+    NotFound {
+        /// The program as it was asked for.
+        program: OsString,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The program exists and cannot be executed (exit status 126 by convention).
+    #[error("command {program:?} cannot be executed")]
+    NotExecutable {
+        /// The program as it was asked for.
+        program: OsString,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The child was killed while it set itself up.
+    #[error("the new process was killed before step {index} of its plan: {call}")]
+    Killed {
+        /// The index of the first step that was not made.
+        index: usize,
+        /// The system call with its arguments.
+        call: String,
+    },
+    /// A system call of the parent failed.
+    #[error("{call}, made so that {why}")]
+    Call {
+        /// The system call with its arguments.
+        call: String,
+        /// What it was for.
+        why: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// A file of `/proc` could not be read or written.
+    #[error("{operation} {path}")]
+    Proc {
+        /// `read`, `write` or `open`.
+        operation: &'static str,
+        /// The file.
+        path: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The process to be joined is gone.
+    #[error("the process to join has ended")]
+    Gone,
+    /// A string for the kernel holds a NUL byte.
+    #[error("a NUL byte in a string for the kernel")]
+    Nul {
+        /// Where it stands.
+        source: NulError,
+    },
+    /// A plan cannot make this system call.
+    #[error("the system call {call} has no place in a plan")]
+    UnknownCall {
+        /// The name given.
+        call: String,
+    },
+    /// The arguments do not fit the system call.
+    #[error("argument {place} of {call} is not what the call takes")]
+    BadArgument {
+        /// The system call.
+        call: &'static str,
+        /// The argument's place, from 0.
+        place: usize,
+    },
+    /// No capability has this name.
+    #[error("no capability is called {name:?}; capabilities(7) lists them")]
+    UnknownCapability {
+        /// The name given.
+        name: String,
+    },
+    /// The user or group of a process could not be made out.
+    #[error("no {kind} {name:?} in the image's /etc/{file}")]
+    UnknownUser {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The name given.
+        name: String,
+        /// `passwd` or `group`.
+        file: &'static str,
+    },
+    /// A numeric user or group id is outside of what the kernel can hold.
+    #[error("{id:?} is not a user or group id: ids are whole numbers from 0 to 4294967294")]
+    BadId {
+        /// The id given.
+        id: String,
+    },
+    /// Standard input is not a terminal.
+    #[error("the input device is not a terminal")]
+    NotATerminal,
+}
+
+impl Error {
+    /// The exit status that a shell or container engine reports for this error: 127 where the command was not found, 126
+    /// where it cannot be executed, 125 otherwise.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::NotFound { .. } => 127,
+            Error::NotExecutable { .. } => 126,
+            _ => 125,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A container as data: the ordered list of system calls that make it.
+
+use std::ffi::c_char;
+use std::fmt;
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use crate::step::{Arg, Role, Step};
+
+/// The ordered list of system calls that the child makes between `clone3(2)` and `execve(2)`, and nothing else.
+///
+/// It is complete before the child exists, so that the child needs neither memory nor locks to follow it. Its
+/// [`Display`](fmt::Display) form is what `rocker plan` prints: a number, the call, and what it is for.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    steps: Vec<Step>,
+}
+
+impl Plan {
+    /// The steps, in the order in which the child makes them.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Appends a step and returns its index, for [`Arg::Result`].
+    pub(crate) fn push(&mut self, step: Step) -> usize {
+        self.steps.push(step);
+        self.steps.len() - 1
+    }
+
+    /// Appends a list whose [`Arg::Result`]s count from its own beginning.
+    pub(crate) fn append(&mut self, steps: &[Step]) {
+        let base = self.steps.len();
+        self.steps.extend(steps.iter().map(|step| step.clone().rebase(base)));
+    }
+
+    /// Lets go of the files that the steps mention, which the child has its own copies of by now; their numbers stay.
+    pub(crate) fn release_files(&mut self) {
+        for arg in self.steps.iter_mut().flat_map(|step| &mut step.args) {
+            if let Arg::Fd(fd) = arg {
+                *arg = Arg::Int(i64::from(fd.as_raw_fd()));
+            }
+        }
+    }
+
+    /// The same list in the form that the child executes. `scratch` is where calls that read put what they read.
+    pub(crate) fn encode(&self, scratch: *mut u8) -> Encoded<'_> {
+        let mut arrays = Vec::new();
+        let steps = self.steps.iter().map(|step| RawStep::new(step, scratch, &mut arrays)).collect();
+        Encoded { steps, _arrays: arrays, _plan: self }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.steps.iter().enumerate() {
+            writeln!(f, "{index:>4}  {step}\n      {}", step.why)?;
+        }
+        Ok(())
+    }
+}
+
+/// A [`Plan`] as machine words. It borrows the plan, into whose memory the words point.
+#[derive(Debug)]
+pub(crate) struct Encoded<'plan> {
+    pub(crate) steps: Vec<RawStep>,
+    _arrays: Vec<Box<[*const c_char]>>,
+    _plan: &'plan Plan,
+}
+
+/// The number of argument registers of a system call.
+const WORDS: usize = 6;
+
+/// A step as the child executes it.
+#[derive(Debug)]
+pub(crate) struct RawStep {
+    pub(crate) number: libc::c_long,
+    /// The arguments; where `results` names a step, its result is put in their place.
+    pub(crate) words: [usize; WORDS],
+    pub(crate) results: [Option<u32>; WORDS],
+    /// The errnos that are no failure; points into the plan.
+    pub(crate) tolerates: *const [i32],
+    pub(crate) role: Role,
+}
+
+impl RawStep {
+    fn new(step: &Step, scratch: *mut u8, arrays: &mut Vec<Box<[*const c_char]>>) -> Self {
+        let mut raw = Self {
+            number: step.call.number,
+            words: [0; WORDS],
+            results: [None; WORDS],
+            tolerates: ptr::from_ref(&*step.tolerates),
+            role: step.role,
+        };
+        for (place, arg) in step.args.iter().enumerate() {
+            raw.words[place] = match arg {
+                Arg::Null => 0,
+                // Negative numbers reach the kernel in two's complement, as from C.
+                Arg::Int(number) => *number as usize,
+                Arg::Flags { value, .. } => *value as usize,
+                Arg::Str(text) => text.as_ptr() as usize,
+                Arg::Bytes { .. } if step.role == Role::Wait => scratch as usize,
+                Arg::Bytes { bytes, .. } => bytes.as_ptr() as usize,
+                Arg::Fd(fd) => fd.as_raw_fd() as usize,
+                Arg::Cwd => libc::AT_FDCWD as usize,
+                Arg::Strings(strings) => {
+                    let array: Box<[*const c_char]> =
+                        strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
+                    let pointer = array.as_ptr() as usize;
+                    arrays.push(array);
+                    pointer
+                }
+                Arg::Result(index) => {
+                    raw.results[place] = u32::try_from(*index).ok();
+                    0
+                }
+            };
+        }
+        raw
+    }
+}

@@ -1,0 +1,105 @@
+//! Terminals: the program's own, and that of the person in front of it.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+
+use crate::{Error, Result, sys};
+
+/// The parent's end of a program's terminal: what is written to it the program reads, and the other way round, see
+/// [pty(7)](https://man7.org/linux/man-pages/man7/pty.7.html).
+#[derive(Debug)]
+pub struct Terminal {
+    master: OwnedFd,
+}
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub columns: u16,
+}
+
+impl Terminal {
+    pub(crate) fn new(master: OwnedFd) -> Self {
+        Self { master }
+    }
+
+    /// Tells the program the size of its terminal, by `SIGWINCH` if it runs.
+    ///
+    /// # Errors
+    /// [`Error::Call`] when the terminal is gone.
+    pub fn resize(&self, size: WindowSize) -> Result<()> {
+        sys::set_window_size(self.as_fd(), size).map_err(|source| Error::Call {
+            call: format!("ioctl(TIOCSWINSZ, {{{} rows, {} columns}})", size.rows, size.columns),
+            why: "the program knows the size of its terminal",
+            source,
+        })
+    }
+
+    /// From now on, reads and writes of this end fail instead of waiting.
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        let flags = OFlag::from_bits_retain(fcntl(&self.master, FcntlArg::F_GETFL)?);
+        fcntl(&self.master, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        Ok(())
+    }
+}
+
+impl AsFd for Terminal {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.master.as_fd()
+    }
+}
+
+impl WindowSize {
+    /// The size of the terminal behind a file descriptor; none where it is no terminal.
+    #[must_use]
+    pub fn of(terminal: impl AsFd) -> Option<Self> {
+        sys::window_size(terminal.as_fd()).ok()
+    }
+}
+
+/// A terminal in raw mode: each key reaches the program as it is, Ctrl-C too. Dropping it restores the mode before.
+#[derive(Debug)]
+#[must_use = "dropping it restores the terminal's mode"]
+pub struct RawMode<T: AsFd> {
+    terminal: T,
+    before: Termios,
+}
+
+impl<T: AsFd> RawMode<T> {
+    /// Puts `terminal` into raw mode, see
+    /// [termios(3)](https://man7.org/linux/man-pages/man3/termios.3.html).
+    ///
+    /// # Errors
+    /// [`Error::NotATerminal`] when it is none.
+    pub fn enter(terminal: T) -> Result<Self> {
+        if !terminal.as_fd().is_terminal() {
+            return Err(Error::NotATerminal);
+        }
+        let failed = |call: &'static str| {
+            move |errno: nix::Error| Error::Call {
+                call: call.to_owned(),
+                why: "every key reaches the program",
+                source: errno.into(),
+            }
+        };
+        let before = tcgetattr(&terminal).map_err(failed("tcgetattr"))?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(&terminal, SetArg::TCSADRAIN, &raw).map_err(failed("tcsetattr"))?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl<T: AsFd> Drop for RawMode<T> {
+    fn drop(&mut self) {
+        if let Err(error) = tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.before) {
+            tracing::warn!(%error, "the terminal's mode could not be restored");
+        }
+    }
+}
