@@ -1,1 +1,41 @@
 #![doc = include_str!("../README.md")]
+
+mod attached;
+mod device;
+mod encode;
+mod error;
+mod layer;
+mod layers;
+mod member;
+mod metadata;
+mod meter;
+mod mount;
+mod overlay;
+mod pax;
+mod plan;
+mod remove;
+mod resolve;
+mod rootfs;
+mod sparse;
+mod stack;
+mod standard;
+mod step;
+#[expect(
+    unsafe_code,
+    reason = "the system calls that nix has no safe wrapper for"
+)]
+mod sys;
+mod trace;
+mod tree;
+
+pub use attached::AttachedOverlay;
+pub use device::{Device, DeviceKind};
+pub use error::{Error, Result};
+pub use layer::{UnpackOptions, Unpacked, XattrNamespace, unpack};
+pub use layers::Layers;
+pub use mount::{BindSource, Mount, MountAttributes, MountKind, Propagation};
+pub use overlay::{Overlay, OverlayMount};
+pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath};
+pub use rootfs::Rootfs;
+pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};
+pub use step::{Arg, Step};

@@ -1,1 +1,36 @@
 #![doc = include_str!("../README.md")]
+
+pub use oci_spec;
+
+pub use crate::auth::Credentials;
+pub use crate::client::{Client, ClientOptions, PullOptions, Pulled, Resolved};
+pub use crate::descriptor::Descriptor;
+pub use crate::digest::{Algorithm, Digest};
+pub use crate::error::{Error, Result};
+pub use crate::image::{Image, Layer};
+pub use crate::platform::Platform;
+pub use crate::progress::{LayerOutcome, Progress};
+pub use crate::reference::Reference;
+pub use crate::sink::LayerSink;
+pub use crate::store::{Removed, Store};
+pub use crate::untrusted::Untrusted;
+
+#[cfg(feature = "blocking")]
+pub mod blocking;
+
+mod auth;
+mod client;
+mod compression;
+mod descriptor;
+mod digest;
+mod document;
+mod error;
+mod image;
+mod platform;
+mod progress;
+mod reference;
+mod registry;
+mod sink;
+mod store;
+mod untrusted;
+mod verify;

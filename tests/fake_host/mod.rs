@@ -46,16 +46,31 @@ pub fn run<F: FnOnce(&Host)>(body: F) {
         return body(&Host(()));
     }
     if !is_root() {
-        assert!(!expected("root"), "ROCKER_TEST_EXPECT promises root, and this is not root");
+        assert!(
+            !expected("root"),
+            "ROCKER_TEST_EXPECT promises root, and this is not root"
+        );
         eprintln!("not run: this test needs root (ROCKER_TEST_EXPECT=root makes that a failure)");
         return;
     }
     // The name of the closure's type holds the path of the test function, behind the name of the test binary.
     let path = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
-    let test = path.split_once("::").expect("a test function lies in a crate").1;
-    let name = format!("rocker-test-{}-{}", std::process::id(), test.replace("::", "-"));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("tests/fake_host/enter.sh"));
-    let script = script.into_iter().find(|script| script.exists()).expect("the workspace has tests/fake_host/enter.sh");
+    let test = path
+        .split_once("::")
+        .expect("a test function lies in a crate")
+        .1;
+    let name = format!(
+        "rocker-test-{}-{}",
+        std::process::id(),
+        test.replace("::", "-")
+    );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|dir| dir.join("tests/fake_host/enter.sh"));
+    let script = script
+        .into_iter()
+        .find(|script| script.exists())
+        .expect("the workspace has tests/fake_host/enter.sh");
     let status = Command::new(script)
         .arg(&name)
         .arg(std::env::current_exe().expect("a test knows its executable"))
@@ -70,13 +85,17 @@ pub fn run<F: FnOnce(&Host)>(body: F) {
 
 /// Whether `ROCKER_TEST_EXPECT` declares that this machine has `feature`.
 pub fn expected(feature: &str) -> bool {
-    std::env::var("ROCKER_TEST_EXPECT").is_ok_and(|list| list.split(',').any(|item| item == feature))
+    std::env::var("ROCKER_TEST_EXPECT")
+        .is_ok_and(|list| list.split(',').any(|item| item == feature))
 }
 
 /// Whether this machine has `feature`, as `probe` found; panics where that is not what `ROCKER_TEST_EXPECT` declares.
 #[track_caller]
 pub fn require(feature: &str, probe: bool) -> bool {
-    assert!(probe || !expected(feature), "ROCKER_TEST_EXPECT promises {feature}, and this machine does not have it");
+    assert!(
+        probe || !expected(feature),
+        "ROCKER_TEST_EXPECT promises {feature}, and this machine does not have it"
+    );
     if !probe {
         eprintln!("not run: this test needs {feature}");
     }
@@ -89,13 +108,21 @@ impl Host {
     pub fn sh(&self, script: &str) -> String {
         let output = self.try_sh(script);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{script}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{script}: {}\n{text}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
         text
     }
 
     /// Runs a shell script and returns what came of it.
     pub fn try_sh(&self, script: &str) -> Output {
-        Command::new("sh").args(["-euc", script]).output().expect("sh runs")
+        Command::new("sh")
+            .args(["-euc", script])
+            .output()
+            .expect("sh runs")
     }
 
     /// A new empty directory on a tmpfs, on which overlayfs can have its upper layer.
@@ -128,7 +155,10 @@ impl Host {
     pub fn wait_until(&self, what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
         let start = Instant::now();
         while !ready() {
-            assert!(start.elapsed() < limit, "waited {limit:?} in vain until {what}");
+            assert!(
+                start.elapsed() < limit,
+                "waited {limit:?} in vain until {what}"
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -136,21 +166,32 @@ impl Host {
 
 fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
-    status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
+    status
+        .lines()
+        .any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
 }
 
 /// Removes the cgroups that `enter.sh` made for `name`, and returns those that the test had left inside of them.
 fn remove_cgroups(name: &str) -> Vec<PathBuf> {
     let mut left = Vec::new();
-    let Ok(own) = fs::read_to_string("/proc/self/cgroup") else { return left };
+    let Ok(own) = fs::read_to_string("/proc/self/cgroup") else {
+        return left;
+    };
     for line in own.lines() {
         let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let (Some(_), Some(controllers), Some(path)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
         let mount = match controllers.trim_start_matches("name=") {
             "" => "unified",
             controllers => controllers,
         };
-        let dir = Path::new("/sys/fs/cgroup").join(mount).join(path.trim_start_matches('/')).join(name);
+        let dir = Path::new("/sys/fs/cgroup")
+            .join(mount)
+            .join(path.trim_start_matches('/'))
+            .join(name);
         if dir.is_dir() {
             remove_tree(&dir, &mut left);
         }

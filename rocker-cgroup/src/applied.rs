@@ -1,0 +1,103 @@
+//! What came of applying limits, and what to do about those that cannot be.
+
+use std::fmt;
+
+use crate::{Error, Result, Write};
+
+/// What to do about a limit that this host has no means to enforce.
+///
+/// A value that the kernel refuses is an error either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// It is an error.
+    #[default]
+    Require,
+    /// The rest is applied, and [`Applied::skipped`] says what was not.
+    BestEffort,
+}
+
+/// What came of applying [`Limits`](crate::Limits).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Applied {
+    /// What was written, with what the kernel made of it.
+    pub in_force: Vec<InForce>,
+    /// What this host cannot enforce; always empty with [`Compat::Require`].
+    pub skipped: Vec<Skipped>,
+}
+
+/// A limit that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InForce {
+    /// What was written.
+    pub write: Write,
+    /// What the file reads afterwards: numbers of bytes are cut to pages, for example.
+    pub reads: String,
+}
+
+/// A limit that is not in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// What could not be written.
+    pub write: Write,
+    /// Why not.
+    pub reason: SkipReason,
+}
+
+/// Why a limit could not be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// The host has no such controller.
+    MissingController,
+    /// The controller has no such file, such as that for swap on a kernel without swap accounting.
+    MissingFile,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Skipped { write, reason } = self;
+        match reason {
+            SkipReason::MissingController => write!(
+                f,
+                "{write}: this host has no {} controller",
+                write.controller
+            ),
+            SkipReason::MissingFile => {
+                write!(
+                    f,
+                    "{write}: the {} controller of this host has no such file",
+                    write.controller
+                )
+            }
+        }
+    }
+}
+
+impl Applied {
+    /// Takes down what came of one write; what is not tolerated comes back.
+    pub(crate) fn record(
+        &mut self,
+        write: Write,
+        outcome: Result<String>,
+        compat: Compat,
+    ) -> Result<()> {
+        let reason = match outcome {
+            Ok(reads) => {
+                self.in_force.push(InForce { write, reads });
+                return Ok(());
+            }
+            Err(Error::MissingController { .. }) if compat == Compat::BestEffort => {
+                SkipReason::MissingController
+            }
+            Err(Error::MissingFile { .. }) if compat == Compat::BestEffort => {
+                SkipReason::MissingFile
+            }
+            Err(error) => return Err(error),
+        };
+        self.skipped.push(Skipped { write, reason });
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! Making a cgroup in every tree, with its parents ready for it.
+
+use std::io;
+use std::path::Path;
+
+use crate::directory::{self, Directory};
+use crate::name::Name;
+use crate::tree::{Kind, Tree};
+use crate::{Applied, Cgroup, Compat, Controller, Error, Hierarchy, Limits, Result, remove};
+
+/// How often a parent may be removed under our hands by the end of its last other child, before that is an error.
+const ATTEMPTS: usize = 200;
+
+/// The controllers that are enabled for every container on v2, so that its use can be read and its limits changed
+/// while it runs.
+const ENABLED: [Controller; 5] = [
+    Controller::Cpu,
+    Controller::Cpuset,
+    Controller::Io,
+    Controller::Memory,
+    Controller::Pids,
+];
+
+/// The controllers whose trees a container must be in.
+const JOINED: [Controller; 8] = [
+    Controller::Cpu,
+    Controller::Cpuacct,
+    Controller::Cpuset,
+    Controller::Devices,
+    Controller::Freezer,
+    Controller::Io,
+    Controller::Memory,
+    Controller::Pids,
+];
+
+impl Cgroup {
+    /// Makes the cgroup `parent/name` with these limits in every tree of the host, and its parents where they are
+    /// missing.
+    ///
+    /// `parent` is relative to the place where containers may live (the root of each tree, or what is delegated to this
+    /// user), such as `rocker`, and may be several directories deep. It belongs to whoever uses this crate: it is
+    /// removed together with the last cgroup below it.
+    ///
+    /// On v2 the controllers are enabled down to the parent. The cgroups on this way can then have no processes of
+    /// their own (but for the machine's root).
+    ///
+    /// # Errors
+    ///
+    /// Nothing is left behind after an error. [`Error::Exists`]: there is one of this name.
+    /// [`Error::InternalProcesses`]: v2, and processes live in a parent. [`Error::PermissionDenied`],
+    /// [`Error::ReadOnly`], [`Error::InvalidName`], [`Error::Create`], and those of [`Cgroup::apply`].
+    pub fn create(
+        hierarchy: &Hierarchy,
+        parent: &str,
+        name: &str,
+        limits: &Limits,
+        compat: Compat,
+    ) -> Result<(Cgroup, Applied)> {
+        let name = Name::new(parent, name)?;
+        limits.validate()?;
+        let needed: Vec<Controller> = match compat {
+            Compat::Require => limits
+                .render(hierarchy)
+                .iter()
+                .map(|write| write.controller)
+                .collect(),
+            Compat::BestEffort => Vec::new(),
+        };
+        let mut cgroup = Cgroup {
+            hierarchy: hierarchy.clone(),
+            name: name.clone(),
+            directories: Vec::new(),
+            fd: None,
+            guarded_by: Some(std::process::id()),
+        };
+        for tree in hierarchy.trees() {
+            match make(tree, &name, &needed) {
+                Ok(directory) => cgroup.directories.push(directory),
+                // systemd's own tree, or the empty v2 of a hybrid host: it limits nothing.
+                Err(error)
+                    if error.is_forbidden()
+                        && !tree
+                            .kind
+                            .controllers()
+                            .iter()
+                            .any(|one| JOINED.contains(one)) =>
+                {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "no cgroup in a tree that limits nothing"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        cgroup.open_fd()?;
+        let applied = cgroup.apply(limits, compat)?;
+        Ok((cgroup, applied))
+    }
+}
+
+/// Makes the cgroup in one tree.
+fn make(tree: &Tree, name: &Name, needed: &[Controller]) -> Result<Directory> {
+    let mut attempt = 1;
+    loop {
+        match try_make(tree, name, needed) {
+            Err(error) if error.is_vanished() && attempt < ATTEMPTS => attempt += 1,
+            Err(error) => {
+                remove::parents(tree, name);
+                return Err(error);
+            }
+            made => return made,
+        }
+    }
+}
+
+fn try_make(tree: &Tree, name: &Name, needed: &[Controller]) -> Result<Directory> {
+    prepare(tree, &tree.base, needed)?;
+    for parent in name.parents_below(&tree.base) {
+        if !parent.is_dir() {
+            match directory::mkdir(&parent, "so that all containers have one parent") {
+                Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(create_error(&parent, source));
+                }
+                _ => {}
+            }
+        }
+        fill_cpuset(tree, &parent)?;
+        prepare(tree, &parent, needed)?;
+    }
+    let directory = Directory::new(tree, name);
+    match directory::mkdir(
+        &directory.path,
+        "so that the container can be limited, counted and killed as one",
+    ) {
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(Error::Exists {
+                path: directory.path,
+            });
+        }
+        Err(source) => return Err(create_error(&directory.path, source)),
+        Ok(()) => {}
+    }
+    if let Err(error) = fill_cpuset(tree, &directory.path) {
+        remove::remove(std::slice::from_ref(&directory), name)?;
+        return Err(error);
+    }
+    Ok(directory)
+}
+
+fn create_error(path: &Path, source: io::Error) -> Error {
+    Error::at("create cgroup", path, source, |path, source| {
+        Error::Create { path, source }
+    })
+}
+
+/// Gives a new cpuset of v1 its parent's CPUs and memory nodes: it is born with none, and no process can join it then.
+fn fill_cpuset(tree: &Tree, path: &Path) -> Result<()> {
+    if tree.kind.is_v2() || !tree.kind.has(Controller::Cpuset) {
+        return Ok(());
+    }
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = path.join(file);
+        if !directory::read(&own)?.trim_end().is_empty() {
+            continue;
+        }
+        let above = path.parent().unwrap_or(path);
+        let inherited = directory::read(&above.join(file))?;
+        let why = "since a new cpuset of v1 has no CPUs and no memory, and takes no process until it does";
+        directory::write(&own, inherited.trim_end(), why).map_err(|source| {
+            let what = if file == "cpuset.cpus" {
+                "the parent's CPUs"
+            } else {
+                "the parent's memory nodes"
+            };
+            Error::at("write", &own, source, |path, source| Error::Write {
+                path,
+                value: what,
+                source,
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// Enables the controllers of v2 for the children of `path`. A failure counts if the controller is `needed`.
+fn prepare(tree: &Tree, path: &Path, needed: &[Controller]) -> Result<()> {
+    let Kind::V2 { controllers } = &tree.kind else {
+        return Ok(());
+    };
+    let enabled = directory::read(&path.join("cgroup.subtree_control"))?;
+    let missing: Vec<Controller> = ENABLED
+        .into_iter()
+        .filter(|one| {
+            controllers.contains(one) && !enabled.split_whitespace().any(|name| name == one.name())
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let needs = |one: &&Controller| needed.contains(one);
+    // The kernel would let some controllers through, and then refuse every process in the children: a "threaded" cgroup.
+    if has_processes(path)? {
+        return match missing.iter().find(needs) {
+            Some(&controller) => Err(Error::InternalProcesses {
+                controller,
+                path: path.to_owned(),
+            }),
+            None => Ok(()),
+        };
+    }
+    if enable(path, &missing).is_ok() {
+        return Ok(());
+    }
+    // All or nothing, says the kernel; what can be enabled alone is found out one by one.
+    for one in &missing {
+        match enable(path, std::slice::from_ref(one)) {
+            Err(source) if source.raw_os_error() == Some(libc::EBUSY) && needs(&one) => {
+                return Err(Error::InternalProcesses {
+                    controller: *one,
+                    path: path.to_owned(),
+                });
+            }
+            Err(source) if needs(&one) => {
+                let file = path.join("cgroup.subtree_control");
+                let value = one.name();
+                return Err(Error::at("write", &file, source, |path, source| {
+                    Error::Write {
+                        path,
+                        value,
+                        source,
+                    }
+                }));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn enable(path: &Path, controllers: &[Controller]) -> io::Result<()> {
+    let names: Vec<String> = controllers.iter().map(|one| format!("+{one}")).collect();
+    let why = "so that the cgroups below have these controllers' files";
+    directory::write(&path.join("cgroup.subtree_control"), &names.join(" "), why)
+}
+
+/// Whether processes live in this very cgroup, where that keeps it from having controllers for its children: everywhere
+/// but in the machine's root, which alone has no `cgroup.type`.
+fn has_processes(path: &Path) -> Result<bool> {
+    if !path.join("cgroup.type").exists() {
+        return Ok(false);
+    }
+    match directory::read(&path.join("cgroup.procs")) {
+        Ok(text) => Ok(!text.is_empty()),
+        // A threaded cgroup: whoever made it so has processes in it.
+        Err(Error::Read { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}

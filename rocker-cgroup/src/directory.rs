@@ -1,0 +1,140 @@
+//! One cgroup in one tree: a directory, and the kernel's files in it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::name::Name;
+use crate::trace::traced;
+use crate::tree::Tree;
+use crate::{Error, Result};
+
+/// A container's cgroup in one tree.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory {
+    pub(crate) tree: Tree,
+    pub(crate) path: PathBuf,
+}
+
+impl Directory {
+    /// Where the cgroup `name` lies in `tree`, whether it exists or not.
+    pub(crate) fn new(tree: &Tree, name: &Name) -> Directory {
+        Directory {
+            tree: tree.clone(),
+            path: name.below(&tree.base),
+        }
+    }
+
+    /// Whether it is on cgroup v2.
+    pub(crate) fn is_v2(&self) -> bool {
+        self.tree.kind.is_v2()
+    }
+
+    /// The text of one of its files.
+    pub(crate) fn read(&self, file: &str) -> Result<String> {
+        read(&self.path.join(file))
+    }
+
+    /// Writes one of its files that is no limit.
+    pub(crate) fn write(&self, file: &str, value: &'static str, why: &'static str) -> Result<()> {
+        let path = self.path.join(file);
+        write(&path, value, why).map_err(|source| {
+            Error::at("write", &path, source, |path, source| Error::Write {
+                path,
+                value,
+                source,
+            })
+        })
+    }
+
+    /// Itself and every cgroup below it, each one before those below it. What vanishes meanwhile is left out.
+    pub(crate) fn subtree(&self) -> Result<Vec<PathBuf>> {
+        let mut found = vec![self.path.clone()];
+        let mut next = 0;
+        while next < found.len() {
+            let below = children(&found[next])?;
+            found.extend(below);
+            next += 1;
+        }
+        Ok(found)
+    }
+
+    /// The processes in it and below it. A process that this PID namespace cannot see counts as 0.
+    pub(crate) fn procs(&self) -> Result<BTreeSet<u32>> {
+        let mut pids = BTreeSet::new();
+        for dir in self.subtree()? {
+            match read(&dir.join("cgroup.procs")) {
+                Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
+                // A threaded cgroup of v2; its processes are listed in the domain above it.
+                Err(Error::Read { source, .. })
+                    if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+                Err(error) if error.is_vanished() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pids)
+    }
+}
+
+/// The cgroups directly below `path`; none when it does not exist.
+pub(crate) fn children(path: &Path) -> Result<Vec<PathBuf>> {
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    };
+    list().or_else(|source| match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV) => Ok(Vec::new()),
+        _ => Err(Error::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    })
+}
+
+/// Reads a file of the kernel.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes a file of the kernel: an existing one, with one write(2), since the kernel takes each write as a whole value.
+pub(crate) fn write(path: &Path, value: &str, why: &'static str) -> io::Result<()> {
+    let args = || format!("<{}>, {value:?}, {}", path.display(), value.len());
+    traced("write", why, args, || {
+        OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .write(value.as_bytes())
+    })?;
+    Ok(())
+}
+
+/// Makes a cgroup: in its file system that is all that mkdir(2) does.
+pub(crate) fn mkdir(path: &Path, why: &'static str) -> io::Result<()> {
+    traced(
+        "mkdir",
+        why,
+        || format!("{path:?}, 0755"),
+        || DirBuilder::new().mode(0o755).create(path),
+    )
+}
+
+/// Removes a cgroup that has neither processes nor cgroups below it.
+pub(crate) fn rmdir(path: &Path, why: &'static str) -> io::Result<()> {
+    traced(
+        "rmdir",
+        why,
+        || format!("{path:?}"),
+        || fs::remove_dir(path),
+    )
+}

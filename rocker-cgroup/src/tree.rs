@@ -1,0 +1,121 @@
+//! One mounted tree of cgroups: the single one of v2, or one of the many of v1.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::Controller;
+use crate::mountinfo::{Membership, Mount};
+
+/// Which tree it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A tree of cgroup v1: some controllers, or a name, or both.
+    V1 {
+        controllers: Vec<Controller>,
+        name: Option<String>,
+    },
+    /// The tree of cgroup v2 and the controllers that can be enabled in it.
+    V2 { controllers: Vec<Controller> },
+}
+
+impl Kind {
+    pub(crate) fn is_v2(&self) -> bool {
+        matches!(self, Kind::V2 { .. })
+    }
+
+    /// The controllers that limit something in this tree.
+    pub(crate) fn controllers(&self) -> &[Controller] {
+        match self {
+            Kind::V1 { controllers, .. } | Kind::V2 { controllers } => controllers,
+        }
+    }
+
+    pub(crate) fn has(&self, controller: Controller) -> bool {
+        self.controllers().contains(&controller) || (self.is_v2() && controller.is_built_into_v2())
+    }
+
+    /// Whether both are the same tree, mounted twice.
+    fn is_same_as(&self, other: &Kind) -> bool {
+        match (self, other) {
+            (Kind::V2 { .. }, Kind::V2 { .. }) => true,
+            (Kind::V1 { .. }, Kind::V1 { .. }) => self == other,
+            _ => false,
+        }
+    }
+}
+
+/// One tree, and where in it this process may work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tree {
+    pub(crate) kind: Kind,
+    pub(crate) mount_point: PathBuf,
+    /// The directory of this process's own cgroup, if it can be seen through the mount.
+    pub(crate) own: Option<PathBuf>,
+    /// The directory below which containers may live.
+    pub(crate) base: PathBuf,
+}
+
+impl Tree {
+    fn new(mount: Mount, memberships: &[Membership]) -> Tree {
+        let member = memberships.iter().find(|member| member.is_of(&mount.kind));
+        let own = member
+            .and_then(|member| member.path.strip_prefix(&mount.root).ok())
+            .filter(|path| {
+                path.components()
+                    .all(|part| matches!(part, Component::Normal(_)))
+            })
+            .map(|path| mount.mount_point.join(path));
+        Tree {
+            kind: mount.kind,
+            base: mount.mount_point.clone(),
+            mount_point: mount.mount_point,
+            own,
+        }
+    }
+
+    /// The trees behind these mounts, each once: of several mounts of a tree, the one that shows the most of it around
+    /// this process.
+    pub(crate) fn all(mounts: Vec<Mount>, memberships: &[Membership]) -> Vec<Tree> {
+        let mut trees: Vec<Tree> = Vec::new();
+        for mount in mounts {
+            if mount.kind
+                == (Kind::V1 {
+                    controllers: Vec::new(),
+                    name: None,
+                })
+            {
+                continue; // a controller that this crate does not know
+            }
+            let tree = Tree::new(mount, memberships);
+            match trees
+                .iter_mut()
+                .find(|known| known.kind.is_same_as(&tree.kind))
+            {
+                Some(known) if tree.depth() > known.depth() => *known = tree,
+                Some(_) => {}
+                None => trees.push(tree),
+            }
+        }
+        trees
+    }
+
+    /// How far below the mount's root this process is: the more, the higher the mount starts. 0 when it cannot be seen.
+    fn depth(&self) -> usize {
+        let below =
+            |own: &PathBuf| own.components().count() - self.mount_point.components().count();
+        self.own.as_ref().map_or(0, |own| 1 + below(own))
+    }
+
+    /// Lets containers live in the highest cgroup, from the mount's root down to this process's own, that satisfies
+    /// `may_write`: the root for root, the delegated subtree for others. With none of them it stays the root, so that
+    /// the error that follows speaks of it.
+    pub(crate) fn choose_base(&mut self, may_write: impl Fn(&Path) -> bool) {
+        let own = self.own.as_deref().unwrap_or(&self.mount_point);
+        let above: Vec<&Path> = own
+            .ancestors()
+            .take_while(|dir| dir.starts_with(&self.mount_point))
+            .collect();
+        if let Some(highest) = above.into_iter().rev().find(|dir| may_write(dir)) {
+            self.base = highest.to_owned();
+        }
+    }
+}

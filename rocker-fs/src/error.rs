@@ -1,0 +1,194 @@
+//! What can go wrong, each with what was tried and on what.
+
+use std::io;
+use std::path::PathBuf;
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of this crate: the operation, its object, and the system's reason as the source.
+///
+/// Names that come out of a layer are shown quoted, so that no control character of theirs reaches a terminal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A layer's entry tries to reach outside of the layer, or through a symbolic link.
+    #[error("refuse layer entry {entry:?}: {why}")]
+    Escapes {
+        /// The entry's name, or the target of the hard link.
+        entry: PathBuf,
+        /// Which rule it breaks.
+        why: &'static str,
+    },
+    /// A layer is larger than [`UnpackOptions`](crate::UnpackOptions) allow.
+    #[error("refuse layer entry {entry:?}: {what} exceeds the limit of {limit}")]
+    TooLarge {
+        /// The entry at which the limit was reached.
+        entry: PathBuf,
+        /// What is limited.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// A layer's entry is of a type that no file of Linux is.
+    #[error("refuse layer entry {entry:?}: unknown entry type {kind:#04x}")]
+    UnknownEntryType {
+        /// The entry's name.
+        entry: PathBuf,
+        /// The type byte of its header.
+        kind: u8,
+    },
+    /// A layer's entry contradicts the format, or itself.
+    #[error("refuse layer entry {entry:?}: {why}")]
+    Malformed {
+        /// The entry's name.
+        entry: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The tar stream ends inside of an entry.
+    #[error("layer ends inside of entry {entry:?}, {missing} bytes early")]
+    Truncated {
+        /// The entry's name.
+        entry: PathBuf,
+        /// How many bytes of it are missing.
+        missing: u64,
+    },
+    /// The tar stream could not be read, or is not a tar stream.
+    #[error("read the layer's tar stream")]
+    Archive {
+        /// The reader's error, or the tar parser's.
+        source: io::Error,
+    },
+    /// A system call on behalf of a layer's entry failed.
+    #[error("{operation} layer entry {entry:?}")]
+    Entry {
+        /// What was done, as the system call's name.
+        operation: &'static str,
+        /// The entry's name.
+        entry: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A layer's name is not a digest, so no directory can be called by it.
+    #[error("{name:?} does not name a layer: a digest such as sha256:0a1b… is needed")]
+    LayerName {
+        /// The name as given.
+        name: String,
+    },
+    /// A system call on the store of layers failed.
+    #[error("{operation} {}", path.display())]
+    Store {
+        /// What was done, as the system call's name.
+        operation: &'static str,
+        /// To which directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A path could not be opened beneath its root.
+    #[error("{operation} {path:?} beneath the root")]
+    Resolve {
+        /// What was done, as the system call's name.
+        operation: &'static str,
+        /// The path, relative to the root.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Something that must be a regular file is not.
+    #[error("{path:?} beneath the root is not a regular file")]
+    NotRegular {
+        /// The path, relative to the root.
+        path: PathBuf,
+    },
+    /// A file is larger than its reader allows.
+    #[error("{path:?} beneath the root is larger than {limit} bytes")]
+    FileTooLarge {
+        /// The path, relative to the root.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An overlay without a lower layer was asked for.
+    #[error("an overlay needs at least one lower layer")]
+    NoLayers,
+    /// An overlay of more layers than the kernel stacks.
+    #[error("an overlay of {count} layers: the kernel stacks at most {limit}")]
+    TooManyLayers {
+        /// How many layers were given.
+        count: usize,
+        /// The kernel's limit, or what fits in its page of options before Linux 6.5.
+        limit: usize,
+    },
+    /// The upper directory lies on an overlay, which overlayfs refuses.
+    #[error("upper directory {} lies on overlayfs; put it on another file system (a volume or a tmpfs)", upper.display())]
+    UpperOnOverlay {
+        /// The upper directory.
+        upper: PathBuf,
+    },
+    /// The kernel does not let this process mount.
+    #[error(
+        "{operation}: not permitted; CAP_SYS_ADMIN in the user namespace that owns the mount namespace is needed"
+    )]
+    NotPermitted {
+        /// What was tried, as the system call's name.
+        operation: &'static str,
+        /// EPERM.
+        source: io::Error,
+    },
+    /// The kernel lacks a system call or a file system.
+    #[error("the kernel lacks {what}: {needs} is needed")]
+    Unsupported {
+        /// The call or file system.
+        what: &'static str,
+        /// The kernel version or option that brings it.
+        needs: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The kernel refused an overlay.
+    #[error("mount an overlay of {layers} layers: {call}{}{said}", if said.is_empty() { "" } else { ", the kernel says " })]
+    Overlay {
+        /// How many lower layers it has.
+        layers: usize,
+        /// The system call that failed.
+        call: &'static str,
+        /// What the kernel told about it through the file system context, if anything.
+        said: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A mount could not be attached or taken away.
+    #[error("{operation} {}", target.display())]
+    Mount {
+        /// What was done, as the system call's name.
+        operation: &'static str,
+        /// The mount point.
+        target: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// What is to be bind-mounted cannot be opened.
+    #[error("bind mount of {}", path.display())]
+    BindSource {
+        /// The source.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A path of the root file system's description cannot be meant.
+    #[error("{path:?} in the root file system: {why}")]
+    Destination {
+        /// The path as given.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A text for the kernel has a NUL byte in it.
+    #[error("{text:?} contains a NUL byte")]
+    Nul {
+        /// The text.
+        text: String,
+    },
+}

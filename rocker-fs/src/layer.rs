@@ -1,0 +1,252 @@
+//! Applying a layer's tar stream to a directory, in overlay form.
+
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+use tar::{Archive, EntryType};
+
+use crate::error::{Error, Result};
+use crate::member::{Member, TarPath};
+use crate::meter::Meter;
+use crate::sparse;
+use crate::tree::{Node, Tree};
+
+/// Where overlayfs looks for its marks on files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum XattrNamespace {
+    /// `trusted.overlay.*`: the default, which needs CAP_SYS_ADMIN in the initial user namespace.
+    #[default]
+    Trusted,
+    /// `user.overlay.*`, for overlays in a user namespace (mount option `userxattr`, Linux 5.11).
+    User,
+}
+
+/// What [`unpack`] does and how much it accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnpackOptions {
+    /// In which namespace opaque directories are marked. Default: trusted.
+    pub xattr_namespace: XattrNamespace,
+    /// Whether files get the owners that the layer names; otherwise they belong to the caller. Default: true.
+    pub ownership: bool,
+    /// The most bytes that all files together may hold, holes included. Default: 64 GiB.
+    pub max_bytes: u64,
+    /// The most entries. Default: 2,000,000.
+    pub max_entries: u64,
+    /// The longest path in bytes. Default: 4,095, the kernel's own limit.
+    pub max_path: usize,
+    /// The most directories that a path goes down. Default: 256.
+    pub max_depth: usize,
+    /// The largest value of one extended attribute in bytes. Default: 64 KiB, the kernel's own limit.
+    pub max_xattr: usize,
+    /// The most bytes of headers in front of one entry: long names, PAX records, maps of sparse files. Default: 1 MiB.
+    pub max_headers: u64,
+}
+
+impl Default for UnpackOptions {
+    fn default() -> Self {
+        Self {
+            xattr_namespace: XattrNamespace::Trusted,
+            ownership: true,
+            max_bytes: 64 << 30,
+            max_entries: 2_000_000,
+            max_path: 4095,
+            max_depth: 256,
+            max_xattr: 64 << 10,
+            max_headers: 1 << 20,
+        }
+    }
+}
+
+impl UnpackOptions {
+    /// Marks opaque directories in this namespace.
+    pub fn xattr_namespace(mut self, namespace: XattrNamespace) -> Self {
+        self.xattr_namespace = namespace;
+        self
+    }
+
+    /// Gives files the owners that the layer names, or leaves them to the caller.
+    pub fn ownership(mut self, restore: bool) -> Self {
+        self.ownership = restore;
+        self
+    }
+
+    /// Accepts at most so many bytes in all files together.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Accepts at most so many entries.
+    pub fn max_entries(mut self, entries: u64) -> Self {
+        self.max_entries = entries;
+        self
+    }
+}
+
+/// What [`unpack`] wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Unpacked {
+    /// How many entries the stream had.
+    pub entries: u64,
+    /// How many bytes its files hold, holes included.
+    pub bytes: u64,
+    /// How many whiteouts there were, opaque directories included.
+    pub whiteouts: u64,
+    /// Whether the layer's root is opaque, so that the layers below count for nothing. overlayfs does not look for the
+    /// mark on a layer's root: the caller leaves the lower layers out.
+    pub opaque_root: bool,
+}
+
+/// Applies one uncompressed layer to the directory `into`, so that overlayfs can use it as a lower layer.
+///
+/// A whiteout `.wh.NAME` becomes the character device 0:0 `NAME`, and `.wh..wh..opq` the extended attribute
+/// `overlay.opaque` of its directory, as [overlayfs](https://docs.kernel.org/filesystems/overlayfs.html) wants them. All
+/// that the layer says about its files survives: see the crate's front page.
+///
+/// The stream is hostile input. Every path is resolved beneath `into` without following a symbolic link. Attributes
+/// `trusted.overlay.*` and `user.overlay.*` of a layer are dropped: they could lead overlayfs astray. The stream is
+/// read to its end, behind the archive's end too, so that a reader that computes a digest has seen all of it.
+///
+/// `into` should be an empty directory that nobody else can reach. On error it is left half full, for the caller to
+/// remove ([`Layers`](crate::Layers) does all that).
+///
+/// # Errors
+/// [`Error::Escapes`] for an entry that tries to leave; [`Error::TooLarge`] beyond a limit of `options`;
+/// [`Error::Malformed`], [`Error::UnknownEntryType`], [`Error::Truncated`] and [`Error::Archive`] for what is no layer;
+/// [`Error::Entry`] when a system call fails.
+///
+/// Format: [OCI image layer](https://github.com/opencontainers/image-spec/blob/main/layer.md). Linux 5.6.
+pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> Result<Unpacked> {
+    let meter = Meter::new(tar, options.max_headers);
+    let mut archive = Archive::new(&meter);
+    let mut done = Unpacked::default();
+    let mut tree = Tree::new(into, options);
+    let mut last = PathBuf::new();
+    let mut entries = archive
+        .entries()
+        .map_err(|source| Error::Archive { source })?;
+    loop {
+        meter.expect_headers();
+        let Some(entry) = entries.next() else { break };
+        let mut entry = match entry {
+            Ok(entry) => entry,
+            Err(_) if meter.is_spent() => {
+                return Err(Error::TooLarge {
+                    entry: last,
+                    what: "size of headers",
+                    limit: options.max_headers,
+                });
+            }
+            Err(source) => return Err(Error::Archive { source }),
+        };
+        let headers = meter.expect_data();
+        let member = Member::parse(&entry, &headers, options)?;
+        last.clone_from(&member.name);
+        done.entries += 1;
+        if done.entries > options.max_entries {
+            return Err(Error::TooLarge {
+                entry: last,
+                what: "number of entries",
+                limit: options.max_entries,
+            });
+        }
+        if member.kind != EntryType::XGlobalHeader {
+            apply(&mut tree, &member, &mut entry, options, &mut done)?;
+        }
+        // What is left of the entry's data must not count as headers of the next.
+        io::copy(&mut entry, &mut io::sink()).map_err(|source| Error::Archive { source })?;
+    }
+    meter.expect_data();
+    let trailing = io::copy(&mut (&meter).take(options.max_bytes), &mut io::sink())
+        .map_err(|source| Error::Archive { source })?;
+    if trailing == options.max_bytes && trailing > 0 {
+        return Err(Error::TooLarge {
+            entry: last,
+            what: "data behind the archive",
+            limit: options.max_bytes,
+        });
+    }
+    tree.finish()?;
+    Ok(done)
+}
+
+/// Makes what one entry describes.
+fn apply(
+    tree: &mut Tree<'_>,
+    member: &Member,
+    data: &mut impl Read,
+    options: &UnpackOptions,
+    done: &mut Unpacked,
+) -> Result<()> {
+    let path = &member.path;
+    match path.whiteout() {
+        Some(b"") => {
+            return Err(Error::Escapes {
+                entry: member.name.clone(),
+                why: "a whiteout of nothing",
+            });
+        }
+        Some(b"." | b"..") => {
+            return Err(Error::Escapes {
+                entry: member.name.clone(),
+                why: "a whiteout of `.` or `..`",
+            });
+        }
+        Some(b".wh..opq") => {
+            done.whiteouts += 1;
+            done.opaque_root |= path.parent().is_empty();
+            return tree.make_opaque(path.parent(), &member.name);
+        }
+        // Bookkeeping of AUFS, which older tools let slip into layers.
+        Some(hidden) if hidden.starts_with(b".wh.") => return Ok(()),
+        Some(hidden) => {
+            done.whiteouts += 1;
+            return tree.whiteout(path.parent(), hidden, &member.name);
+        }
+        None => {}
+    }
+    if path.is_root() && member.kind != EntryType::Directory {
+        return Err(Error::Escapes {
+            entry: member.name.clone(),
+            why: "the root itself must be a directory",
+        });
+    }
+    match member.kind {
+        EntryType::Directory => tree.directory(path, member),
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            let mut data = sparse::Segments::new(data, member)?;
+            let room = options.max_bytes - done.bytes;
+            if data.len() > room {
+                let entry = member.name.clone();
+                return Err(Error::TooLarge {
+                    entry,
+                    what: "size of all files",
+                    limit: options.max_bytes,
+                });
+            }
+            done.bytes += data.len();
+            tree.regular(path, member, &mut data)
+        }
+        EntryType::Link => {
+            let target = TarPath::parse(&member.link, options)
+                .map_err(|flaw| flaw.of(member.link_name()))?;
+            tree.hard_link(path, &target, member)
+        }
+        EntryType::Symlink if member.link.is_empty() => Err(Error::Malformed {
+            entry: member.name.clone(),
+            why: "a symbolic link to nothing",
+        }),
+        EntryType::Symlink => tree.node(path, member, Node::Symlink(&member.link)),
+        EntryType::Fifo => tree.node(path, member, Node::Fifo),
+        EntryType::Char => tree.node(path, member, Node::Char(member.device)),
+        EntryType::Block => tree.node(path, member, Node::Block(member.device)),
+        other => Err(Error::UnknownEntryType {
+            entry: member.name.clone(),
+            kind: other.as_byte(),
+        }),
+    }
+}

@@ -1,0 +1,117 @@
+//! Owner, mode, attributes and times of a file, always by descriptor or without following a symbolic link.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown, fchownat};
+
+use crate::error::{Error, Result};
+use crate::layer::UnpackOptions;
+use crate::member::Member;
+use crate::sys;
+
+/// Sets all but the times of an open file or directory.
+pub(crate) fn apply_to_open(
+    file: BorrowedFd<'_>,
+    member: &Member,
+    options: &UnpackOptions,
+) -> Result<()> {
+    let failed = |operation, source| Error::Entry {
+        operation,
+        entry: member.name.clone(),
+        source,
+    };
+    set_owner_and_mode(file, member.uid, member.gid, member.mode, options)
+        .map_err(|(operation, errno)| failed(operation, errno.into()))?;
+    for (name, value) in &member.xattrs {
+        set_xattr(file, name, value).map_err(|source| failed("fsetxattr", source))?;
+    }
+    Ok(())
+}
+
+/// Sets everything of a file that is not to be opened: a symbolic link, a fifo, a device.
+pub(crate) fn apply_to_name(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    symlink: bool,
+    member: &Member,
+    options: &UnpackOptions,
+) -> Result<()> {
+    let failed = |operation, source: io::Error| Error::Entry {
+        operation,
+        entry: member.name.clone(),
+        source,
+    };
+    if options.ownership {
+        let (uid, gid) = (Uid::from_raw(member.uid), Gid::from_raw(member.gid));
+        fchownat(
+            dir,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .map_err(|errno| failed("fchownat", errno.into()))?;
+    }
+    if !symlink {
+        // A symbolic link has no mode of its own.
+        fchmodat(
+            dir,
+            name,
+            Mode::from_bits_truncate(member.mode),
+            FchmodatFlags::NoFollowSymlink,
+        )
+        .map_err(|errno| failed("fchmodat", errno.into()))?;
+    }
+    for (key, value) in &member.xattrs {
+        set_xattr_at(dir, name, key, value).map_err(|source| failed("lsetxattr", source))?;
+    }
+    utimensat(
+        dir,
+        name,
+        &member.mtime,
+        &member.mtime,
+        UtimensatFlags::NoFollowSymlink,
+    )
+    .map_err(|errno| failed("utimensat", errno.into()))
+}
+
+/// Sets owner and mode; says which call failed.
+pub(crate) fn set_owner_and_mode(
+    file: BorrowedFd<'_>,
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    options: &UnpackOptions,
+) -> std::result::Result<(), (&'static str, Errno)> {
+    if options.ownership {
+        fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .map_err(|errno| ("fchown", errno))?;
+    }
+    // Behind chown(2), which takes set-user-ID away.
+    fchmod(file, Mode::from_bits_truncate(mode)).map_err(|errno| ("fchmod", errno))
+}
+
+/// Sets the times of an open file or directory.
+pub(crate) fn set_times_of_open(file: BorrowedFd<'_>, time: TimeSpec) -> nix::Result<()> {
+    futimens(file, &time, &time)
+}
+
+/// Sets an extended attribute of an open file or directory.
+pub(crate) fn set_xattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    sys::fsetxattr(file, name, value)
+}
+
+/// Sets an extended attribute of what cannot be opened; there is no such call by directory before Linux 6.13.
+fn set_xattr_at(dir: BorrowedFd<'_>, name: &[u8], key: &CStr, value: &[u8]) -> io::Result<()> {
+    let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    path.push(0);
+    let path = CStr::from_bytes_with_nul(&path).map_err(|_| io::ErrorKind::InvalidInput)?;
+    sys::lsetxattr(path, key, value)
+}

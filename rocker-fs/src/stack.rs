@@ -1,0 +1,180 @@
+//! Mounting an overlay by mount(2), for kernels before 6.5.
+//!
+//! mount(2) needs a place to mount at and takes one page of options. So a thread of its own leaves the process's
+//! mount namespace and working directory for copies, in which it mounts where nobody sees it. Its working directory
+//! is /proc/self/fd, where every layer has a name of a few digits, so that hundreds fit into the page and no
+//! character of a path needs escaping. The mount outlives thread and namespace as a detached copy.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::fchdir;
+
+use crate::sys::{self, uapi};
+use crate::trace::traced;
+
+/// What fits into the page that mount(2) copies its options into, behind which stands a NUL.
+const PAGE: usize = 4095;
+
+/// What is to be mounted.
+pub(crate) struct Options<'a> {
+    /// The topmost first.
+    pub(crate) lower: &'a [PathBuf],
+    pub(crate) upper: Option<(&'a Path, &'a Path)>,
+    pub(crate) read_only: bool,
+    pub(crate) user_xattrs: bool,
+}
+
+/// Why it could not be mounted.
+pub(crate) enum Failure {
+    /// The options do not fit; about `room` layers would.
+    TooLong { room: usize },
+    Call {
+        call: &'static str,
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    fn of<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> Self {
+        move |source| Self::Call {
+            call,
+            source: source.into(),
+        }
+    }
+}
+
+impl Options<'_> {
+    /// Mounts from a thread that is gone when this returns.
+    pub(crate) fn mount(&self) -> Result<OwnedFd, Failure> {
+        // What the thread does is reported to whoever listens to its caller.
+        let subscriber = tracing::dispatcher::get_default(Clone::clone);
+        thread::scope(|scope| {
+            let work = || tracing::dispatcher::with_default(&subscriber, || self.mount_here());
+            let thread = thread::Builder::new()
+                .name("rocker-overlay".into())
+                .spawn_scoped(scope, work);
+            let joined = thread.map_err(Failure::of("clone"))?.join();
+            joined.unwrap_or_else(|_| {
+                Err(Failure::of("clone")(io::Error::other(
+                    "the mounting thread panicked",
+                )))
+            })
+        })
+    }
+
+    /// Mounts in this thread, whose mount namespace and working directory are spoilt afterwards.
+    fn mount_here(&self) -> Result<OwnedFd, Failure> {
+        let top = std::path::absolute(&self.lower[0]).map_err(Failure::of("getcwd"))?;
+        let place = CString::new(top.as_os_str().as_bytes()).map_err(Failure::of("mount"))?;
+        traced(
+            "unshare",
+            "so that this thread can mount where nobody sees it",
+            || "CLONE_FS|CLONE_NEWNS".to_owned(),
+            || Ok(unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?),
+        )
+        .map_err(Failure::of("unshare"))?;
+        traced(
+            "mount",
+            "so that nothing mounted here spreads to the host",
+            || "NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL".to_owned(),
+            || {
+                Ok(mount(
+                    None::<&str>,
+                    "/",
+                    None::<&str>,
+                    MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                    None::<&str>,
+                )?)
+            },
+        )
+        .map_err(Failure::of("mount"))?;
+        // Only now: the kernel takes layers from the mount namespace it mounts in.
+        let (held, options) = self.describe()?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let descriptors = open("/proc/self/fd", flags, Mode::empty())
+            .map_err(Failure::of("open /proc/self/fd"))?;
+        fchdir(&descriptors).map_err(Failure::of("fchdir"))?;
+        let flags = if self.read_only {
+            MsFlags::MS_RDONLY
+        } else {
+            MsFlags::empty()
+        };
+        traced(
+            "mount",
+            "so that the layers become one tree, as kernels before 6.5 do it",
+            || {
+                format!(
+                    "\"overlay\", {place:?}, \"overlay\", {}, {options:?}",
+                    if self.read_only { "MS_RDONLY" } else { "0" }
+                )
+            },
+            || {
+                Ok(mount(
+                    Some("overlay"),
+                    place.as_c_str(),
+                    Some("overlay"),
+                    flags,
+                    Some(options.as_str()),
+                )?)
+            },
+        )
+        .map_err(Failure::of("mount"))?;
+        drop(held);
+        traced(
+            "open_tree",
+            "so that the mount outlives this thread's mount namespace",
+            || format!("AT_FDCWD, {place:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"),
+            || {
+                sys::open_tree(
+                    None,
+                    &place,
+                    uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC,
+                )
+            },
+        )
+        .map_err(Failure::of("open_tree"))
+    }
+
+    /// Opens all directories, and names them by their descriptors in the options of mount(2).
+    fn describe(&self) -> Result<(Vec<OwnedFd>, String), Failure> {
+        let mut held = Vec::new();
+        let mut name = |dir: &Path| {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let fd = open(dir, flags, Mode::empty()).map_err(Failure::of("open"))?;
+            let name = fd.as_raw_fd().to_string();
+            held.push(fd);
+            Ok::<_, Failure>(name)
+        };
+        let names = self
+            .lower
+            .iter()
+            .map(|dir| name(dir))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut options = format!("lowerdir={}", names.join(":"));
+        if let Some((upper, work)) = self.upper {
+            options.push_str(&format!(
+                ",upperdir={},workdir={}",
+                name(upper)?,
+                name(work)?
+            ));
+        }
+        if self.user_xattrs {
+            options.push_str(",userxattr");
+        }
+        if options.len() > PAGE {
+            return Err(Failure::TooLong {
+                room: self.lower.len() * PAGE / options.len(),
+            });
+        }
+        Ok((held, options))
+    }
+}

@@ -1,0 +1,148 @@
+//! The system calls that nix has no safe wrapper for. All of this crate's unsafe code is here.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use nix::errno::Errno;
+
+/// Constants of `linux/mount.h` that libc does not have for this target.
+pub(crate) mod uapi {
+    pub(crate) const FSOPEN_CLOEXEC: u32 = 1;
+    pub(crate) const FSMOUNT_CLOEXEC: u32 = 1;
+    pub(crate) const FSCONFIG_SET_FLAG: u32 = 0;
+    pub(crate) const FSCONFIG_SET_STRING: u32 = 1;
+    pub(crate) const FSCONFIG_CMD_CREATE: u32 = 6;
+    pub(crate) const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x04;
+    pub(crate) const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
+    pub(crate) const OPEN_TREE_CLONE: u32 = 1;
+    pub(crate) const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
+    pub(crate) const AT_RECURSIVE: u32 = 0x8000;
+    pub(crate) const AT_EMPTY_PATH: u32 = 0x1000;
+    pub(crate) const MOUNT_ATTR_RDONLY: u64 = 1;
+}
+
+/// Turns the return value of a system call that makes a file descriptor into its owner.
+fn new_fd(value: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = Errno::result(value)?;
+    // SAFETY: the kernel has just returned this number as a new descriptor, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn pointer(text: Option<&CStr>) -> *const libc::c_char {
+    text.map_or(ptr::null(), CStr::as_ptr)
+}
+
+/// fsopen(2)
+pub(crate) fn fsopen(fstype: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: `fstype` is NUL-terminated and outlives the call, which only reads it.
+    new_fd(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), uapi::FSOPEN_CLOEXEC) })
+}
+
+/// fsconfig(2), with a string or no value
+pub(crate) fn fsconfig(
+    context: BorrowedFd<'_>,
+    command: u32,
+    key: Option<&CStr>,
+    value: Option<&CStr>,
+) -> io::Result<()> {
+    // SAFETY: key and value are NULL or NUL-terminated, outlive the call, and are only read.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            command,
+            pointer(key),
+            pointer(value),
+            0,
+        )
+    };
+    Ok(Errno::result(done).map(drop)?)
+}
+
+/// fsmount(2)
+pub(crate) fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes numbers only.
+    new_fd(unsafe {
+        libc::syscall(
+            libc::SYS_fsmount,
+            context.as_raw_fd(),
+            uapi::FSMOUNT_CLOEXEC,
+            attributes,
+        )
+    })
+}
+
+/// move_mount(2) of a detached mount to a path
+pub(crate) fn move_mount(from: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
+    // SAFETY: both strings are NUL-terminated, outlive the call, and are only read.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            uapi::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    Ok(Errno::result(done).map(drop)?)
+}
+
+/// open_tree(2) of a path, or of the descriptor `dir` itself where the path is empty
+pub(crate) fn open_tree(
+    dir: Option<BorrowedFd<'_>>,
+    path: &CStr,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let dir = dir.map_or(libc::AT_FDCWD, |dir| dir.as_raw_fd());
+    // SAFETY: `path` is NUL-terminated and outlives the call, which only reads it.
+    new_fd(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
+}
+
+/// mount_setattr(2) of the mount behind a descriptor, with an encoded `struct mount_attr`
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, attr: &[u8; 32]) -> io::Result<()> {
+    // SAFETY: the kernel reads exactly the given 32 bytes, which outlive the call; any bytes are a valid mount_attr.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            uapi::AT_EMPTY_PATH,
+            attr.as_ptr(),
+            attr.len(),
+        )
+    };
+    Ok(Errno::result(done).map(drop)?)
+}
+
+/// fsetxattr(2)
+pub(crate) fn fsetxattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the name is NUL-terminated, the value as long as said; both outlive the call, which only reads them.
+    let done = unsafe {
+        libc::fsetxattr(
+            file.as_raw_fd(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    Ok(Errno::result(done).map(drop)?)
+}
+
+/// lsetxattr(2)
+pub(crate) fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: path and name are NUL-terminated, the value as long as said; all outlive the call, which only reads them.
+    let done = unsafe {
+        libc::lsetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    Ok(Errno::result(done).map(drop)?)
+}

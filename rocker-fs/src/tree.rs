@@ -1,0 +1,377 @@
+//! The directory that a layer is written to.
+//!
+//! A parent directory is opened beneath the root without following any symbolic link, and everything then happens
+//! relative to its descriptor, on one name. Since most archives list a directory's files together, the last parent
+//! stays open.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{self, FileStat, Mode, SFlag, mknodat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+
+use crate::error::{Error, Result};
+use crate::layer::{UnpackOptions, XattrNamespace};
+use crate::member::{Member, TarPath};
+use crate::metadata;
+use crate::remove;
+use crate::sparse::Segments;
+
+/// A file without content.
+pub(crate) enum Node<'a> {
+    Symlink(&'a [u8]),
+    Fifo,
+    Char((u32, u32)),
+    Block((u32, u32)),
+}
+
+/// A directory that a layer is being written to.
+pub(crate) struct Tree<'a> {
+    root: BorrowedFd<'a>,
+    options: &'a UnpackOptions,
+    /// The parent directory used last.
+    parent: Option<(Vec<u8>, OwnedFd)>,
+    /// The times of directories, set when nothing is added to them any more.
+    times: BTreeMap<Vec<u8>, TimeSpec>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Tree<'a> {
+    pub(crate) fn new(root: BorrowedFd<'a>, options: &'a UnpackOptions) -> Self {
+        Self {
+            root,
+            options,
+            parent: None,
+            times: BTreeMap::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(crate) fn directory(&mut self, path: &TarPath, member: &Member) -> Result<()> {
+        let failed = |operation, errno: Errno| failed(operation, &member.name, errno);
+        let mut hides = false;
+        if !path.is_root() {
+            let mut again = true;
+            while again {
+                let parent = self.parent(path.parent(), &member.name)?;
+                again = match stat::mkdirat(parent, path.name(), Mode::S_IRWXU) {
+                    Ok(()) => false,
+                    Err(Errno::EEXIST) => {
+                        let found = status(parent, path.name())
+                            .map_err(|errno| failed("fstatat", errno))?;
+                        // A whiteout of the same name hides what is below this directory.
+                        hides |= is_whiteout(&found);
+                        let replace = kind(&found) != SFlag::S_IFDIR;
+                        if replace {
+                            self.remove(path, &member.name)?;
+                        }
+                        replace
+                    }
+                    Err(errno) => return Err(failed("mkdirat", errno)),
+                };
+            }
+        }
+        let dir = self.open_directory(path.as_bytes(), OFlag::O_RDONLY, &member.name)?;
+        if hides {
+            self.mark_opaque(dir.as_fd(), &member.name)?;
+        }
+        metadata::apply_to_open(dir.as_fd(), member, self.options)?;
+        self.times.insert(path.as_bytes().to_vec(), member.mtime);
+        Ok(())
+    }
+
+    pub(crate) fn regular(
+        &mut self,
+        path: &TarPath,
+        member: &Member,
+        data: &mut Segments<'_, impl io::Read>,
+    ) -> Result<()> {
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = self.create(path, &member.name, "openat", |parent| {
+            openat(parent, path.name(), flags, mode)
+        })?;
+        let file = File::from(file);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let copied = data.copy_to(&file, member, &mut buffer);
+        self.buffer = buffer;
+        copied?;
+        metadata::apply_to_open(file.as_fd(), member, self.options)?;
+        metadata::set_times_of_open(file.as_fd(), member.mtime)
+            .map_err(|errno| failed("utimensat", &member.name, errno))
+    }
+
+    pub(crate) fn node(&mut self, path: &TarPath, member: &Member, node: Node<'_>) -> Result<()> {
+        let name = path.name();
+        let device = |(major, minor)| stat::makedev(u64::from(major), u64::from(minor));
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        match node {
+            Node::Symlink(target) => {
+                self.create(path, &member.name, "symlinkat", |parent| {
+                    symlinkat(target, parent, name)
+                })?;
+            }
+            Node::Fifo => {
+                self.create(path, &member.name, "mknodat", |parent| {
+                    mknodat(parent, name, SFlag::S_IFIFO, mode, 0)
+                })?;
+            }
+            Node::Char(number) => self.create(path, &member.name, "mknodat", |parent| {
+                mknodat(parent, name, SFlag::S_IFCHR, mode, device(number))
+            })?,
+            Node::Block(number) => self.create(path, &member.name, "mknodat", |parent| {
+                mknodat(parent, name, SFlag::S_IFBLK, mode, device(number))
+            })?,
+        }
+        let symlink = matches!(node, Node::Symlink(_));
+        let options = self.options;
+        let parent = self.parent(path.parent(), &member.name)?;
+        metadata::apply_to_name(parent, name, symlink, member, options)
+    }
+
+    pub(crate) fn hard_link(
+        &mut self,
+        path: &TarPath,
+        target: &TarPath,
+        member: &Member,
+    ) -> Result<()> {
+        let link_name = member.link_name();
+        if target.is_root() {
+            return Err(Error::Escapes {
+                entry: link_name,
+                why: "a hard link to the root",
+            });
+        }
+        if path == target {
+            return Err(Error::Malformed {
+                entry: member.name.clone(),
+                why: "a hard link to itself",
+            });
+        }
+        let from = self.open_directory(target.parent(), OFlag::O_PATH, &link_name)?;
+        // Before anything is removed in favour of the link.
+        status(from.as_fd(), target.name())
+            .map_err(|errno| failed("fstatat", &link_name, errno))?;
+        self.create(path, &member.name, "linkat", |parent| {
+            linkat(&from, target.name(), parent, path.name(), AtFlags::empty())
+        })
+    }
+
+    /// Hides `name` of the layers below.
+    pub(crate) fn whiteout(&mut self, parent: &[u8], name: &[u8], entry: &Path) -> Result<()> {
+        let dir = self.parent(parent, entry)?;
+        match mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), 0) {
+            Ok(()) => Ok(()),
+            Err(Errno::EEXIST) => {
+                // A whiteout concerns the layers below only. What this layer has of that name hides theirs already,
+                // unless both are directories.
+                let found = status(dir, name).map_err(|errno| failed("fstatat", entry, errno))?;
+                if kind(&found) != SFlag::S_IFDIR {
+                    return Ok(());
+                }
+                let path = if parent.is_empty() {
+                    name.to_vec()
+                } else {
+                    [parent, b"/", name].concat()
+                };
+                self.make_opaque(&path, entry)
+            }
+            Err(errno) => Err(failed("mknodat", entry, errno)),
+        }
+    }
+
+    /// Hides all that the layers below have in the directory.
+    pub(crate) fn make_opaque(&mut self, path: &[u8], entry: &Path) -> Result<()> {
+        self.parent(path, entry)?;
+        let dir = self.open_directory(path, OFlag::O_RDONLY, entry)?;
+        self.mark_opaque(dir.as_fd(), entry)
+    }
+
+    fn mark_opaque(&self, dir: BorrowedFd<'_>, entry: &Path) -> Result<()> {
+        let name = match self.options.xattr_namespace {
+            XattrNamespace::Trusted => c"trusted.overlay.opaque",
+            XattrNamespace::User => c"user.overlay.opaque",
+        };
+        metadata::set_xattr(dir, name, b"y").map_err(|source| Error::Entry {
+            operation: "fsetxattr overlay.opaque of",
+            entry: entry.into(),
+            source,
+        })
+    }
+
+    /// Sets the directories' times.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        for (path, time) in std::mem::take(&mut self.times) {
+            let shown = shown(&path);
+            let dir = self.open_directory(&path, OFlag::O_RDONLY, shown)?;
+            metadata::set_times_of_open(dir.as_fd(), time)
+                .map_err(|errno| failed("utimensat", shown, errno))?;
+        }
+        Ok(())
+    }
+
+    /// Makes one file through `make`; what has its name already is removed first.
+    fn create<T>(
+        &mut self,
+        path: &TarPath,
+        entry: &Path,
+        operation: &'static str,
+        make: impl Fn(BorrowedFd<'_>) -> nix::Result<T>,
+    ) -> Result<T> {
+        let mut made = make(self.parent(path.parent(), entry)?);
+        if made.as_ref().err() == Some(&Errno::EEXIST) {
+            self.remove(path, entry)?;
+            made = make(self.parent(path.parent(), entry)?);
+        }
+        made.map_err(|errno| failed(operation, entry, errno))
+    }
+
+    /// Removes what is at `path`, with all beneath it.
+    fn remove(&mut self, path: &TarPath, entry: &Path) -> Result<()> {
+        let parent = self.parent(path.parent(), entry)?;
+        match unlinkat(parent, path.name(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::EISDIR) => {}
+            Err(errno) => return Err(failed("unlinkat", entry, errno)),
+        }
+        remove::tree_at(parent, path.name()).map_err(|errno| failed("unlinkat", entry, errno))?;
+        // All that begins with `path/` sorts before `path0`.
+        let gone = path.as_bytes();
+        let (from, to) = ([gone, b"/"].concat(), [gone, b"0"].concat());
+        self.times.remove(gone);
+        let beneath: Vec<_> = self
+            .times
+            .range(from.clone()..to)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in beneath {
+            self.times.remove(&path);
+        }
+        self.parent
+            .take_if(|(path, _)| path == gone || path.starts_with(&from));
+        Ok(())
+    }
+
+    /// The directory `path`, made where it is missing.
+    fn parent(&mut self, path: &[u8], entry: &Path) -> Result<BorrowedFd<'_>> {
+        if path.is_empty() {
+            return Ok(self.root);
+        }
+        if self.parent.as_ref().is_none_or(|(known, _)| known != path) {
+            let dir = match self.openat2(path, OFlag::O_PATH) {
+                Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_parents(path, entry)?,
+                opened => opened.map_err(|errno| unreachable_directory(entry, errno))?,
+            };
+            self.parent = Some((path.to_vec(), dir));
+        }
+        Ok(self
+            .parent
+            .as_ref()
+            .map_or(self.root, |(_, dir)| dir.as_fd()))
+    }
+
+    /// Makes the directories of `path` that the archive never mentioned: they belong to root and are open to all.
+    fn make_parents(&self, path: &[u8], entry: &Path) -> Result<OwnedFd> {
+        let mut dir: Option<OwnedFd> = None;
+        for name in path.split(|byte| *byte == b'/') {
+            let above = dir.as_ref().map_or(self.root, |dir| dir.as_fd());
+            let mut made = match stat::mkdirat(above, name, Mode::S_IRWXU) {
+                Ok(()) => true,
+                Err(Errno::EEXIST) => false,
+                Err(errno) => return Err(failed("mkdirat", entry, errno)),
+            };
+            // A directory over a whiteout of the same layer hides what the layers below have there.
+            let hides = !made && status(above, name).is_ok_and(|found| is_whiteout(&found));
+            if hides {
+                unlinkat(above, name, UnlinkatFlags::NoRemoveDir)
+                    .map_err(|errno| failed("unlinkat", entry, errno))?;
+                stat::mkdirat(above, name, Mode::S_IRWXU)
+                    .map_err(|errno| failed("mkdirat", entry, errno))?;
+                made = true;
+            }
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let below = openat(above, name, flags, Mode::empty())
+                .map_err(|errno| unreachable_directory(entry, errno))?;
+            if hides {
+                self.mark_opaque(below.as_fd(), entry)?;
+            }
+            if made {
+                metadata::set_owner_and_mode(below.as_fd(), 0, 0, 0o755, self.options)
+                    .map_err(|(operation, errno)| failed(operation, entry, errno))?;
+            }
+            dir = Some(below);
+        }
+        // `path` is not empty, so it has a name.
+        dir.ok_or(Errno::ENOENT)
+            .map_err(|errno| failed("openat", entry, errno))
+    }
+
+    fn open_directory(&self, path: &[u8], flags: OFlag, entry: &Path) -> Result<OwnedFd> {
+        let path = if path.is_empty() { b"." } else { path };
+        self.openat2(path, flags)
+            .map_err(|errno| unreachable_directory(entry, errno))
+    }
+
+    fn openat2(&self, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+        let beneath = ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_SYMLINKS
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(beneath);
+        openat2(self.root, path, how)
+    }
+}
+
+fn status(dir: BorrowedFd<'_>, name: &[u8]) -> nix::Result<FileStat> {
+    stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+fn kind(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
+}
+
+fn is_whiteout(status: &FileStat) -> bool {
+    kind(status) == SFlag::S_IFCHR && status.st_rdev == 0
+}
+
+fn shown(path: &[u8]) -> &Path {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(path))
+}
+
+fn failed(operation: &'static str, entry: &Path, errno: Errno) -> Error {
+    Error::Entry {
+        operation,
+        entry: entry.into(),
+        source: io::Error::from(errno),
+    }
+}
+
+/// Why a directory on the way to an entry could not be entered.
+fn unreachable_directory(entry: &Path, errno: Errno) -> Error {
+    match errno {
+        Errno::ELOOP | Errno::EXDEV => Error::Escapes {
+            entry: entry.into(),
+            why: "a symbolic link stands in its way",
+        },
+        // openat(2) with O_NOFOLLOW and O_DIRECTORY calls a symbolic link no directory.
+        Errno::ENOTDIR => Error::Escapes {
+            entry: entry.into(),
+            why: "something that is no directory stands in its way",
+        },
+        Errno::ENOSYS => Error::Unsupported {
+            what: "openat2",
+            needs: "Linux 5.6",
+            source: io::Error::from(errno),
+        },
+        _ => failed("openat2", entry, errno),
+    }
+}

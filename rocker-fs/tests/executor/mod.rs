@@ -1,0 +1,101 @@
+//! A child that executes steps, as rocker-ns does it in earnest.
+
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+
+use rocker_fs::{Arg, Step};
+
+/// Executes `steps` as PID 1 of new namespaces and returns what `look` says there, or the step that failed.
+pub(crate) fn in_child(steps: &[Step], look: impl FnOnce() -> String) -> String {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // SAFETY: the test is the only one in its process, whose other threads only wait; glibc makes malloc usable in the child.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        drop(reader);
+        // SAFETY: takes a number only.
+        let apart =
+            unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC) };
+        assert_eq!(apart, 0);
+        // SAFETY: as above, and this process has one thread.
+        let first = unsafe { libc::fork() };
+        if first == 0 {
+            // SAFETY: takes a number only.
+            unsafe { libc::umask(0) };
+            let said = execute(steps).map_or_else(|failed| failed, |()| look());
+            let _ = (&writer).write_all(said.as_bytes());
+            leave(0);
+        }
+        drop(writer);
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for a number.
+        unsafe { libc::waitpid(first, &mut status, 0) };
+        leave(status);
+    }
+    drop(writer);
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for a number.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(status, 0, "the child died: {said}");
+    said
+}
+
+fn leave(status: i32) -> ! {
+    // SAFETY: takes a number and does not return; the parent's exit handlers are not this process's business.
+    unsafe { libc::_exit(i32::from(status != 0)) }
+}
+
+fn execute(steps: &[Step]) -> Result<(), String> {
+    let mut results: Vec<i64> = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        let mut words = [0i64; 6];
+        for (word, arg) in words.iter_mut().zip(&step.args) {
+            *word = match arg {
+                Arg::Null => 0,
+                Arg::Int(value) => *value,
+                Arg::Flags { value, .. } => *value as i64,
+                Arg::Str(text) => text.as_ptr() as i64,
+                Arg::Bytes { bytes, .. } => bytes.as_ptr() as i64,
+                Arg::Fd(fd) => i64::from(fd.as_raw_fd()),
+                Arg::Result(index) => results[*index],
+                Arg::Cwd => i64::from(libc::AT_FDCWD),
+            };
+        }
+        let [a, b, c, d, e, f] = words;
+        // SAFETY: the step's pointers are to its own strings and structures, which outlive the call.
+        let value = unsafe { libc::syscall(number(step.call), a, b, c, d, e, f) };
+        let error = std::io::Error::last_os_error();
+        let errno = error.raw_os_error().unwrap_or(0);
+        if value < 0 && !step.tolerates.contains(&errno) {
+            return Err(format!("{step} at {index}: {error}; {}", step.why));
+        }
+        results.push(value);
+    }
+    Ok(())
+}
+
+fn number(call: &str) -> libc::c_long {
+    match call {
+        "chdir" => libc::SYS_chdir,
+        "close" => libc::SYS_close,
+        "fchdir" => libc::SYS_fchdir,
+        "fchownat" => libc::SYS_fchownat,
+        "fsconfig" => libc::SYS_fsconfig,
+        "fsmount" => libc::SYS_fsmount,
+        "fsopen" => libc::SYS_fsopen,
+        "mkdirat" => libc::SYS_mkdirat,
+        "mknodat" => libc::SYS_mknodat,
+        "mount" => libc::SYS_mount,
+        "mount_setattr" => libc::SYS_mount_setattr,
+        "move_mount" => libc::SYS_move_mount,
+        "open_tree" => libc::SYS_open_tree,
+        "openat2" => libc::SYS_openat2,
+        "pivot_root" => libc::SYS_pivot_root,
+        "symlinkat" => libc::SYS_symlinkat,
+        "umount2" => libc::SYS_umount2,
+        // The child dies, and its parent's test with it.
+        _ => std::process::abort(),
+    }
+}

@@ -1,0 +1,295 @@
+//! The steps into a root file system, as text and as executed by a child.
+
+#[expect(unsafe_code, reason = "the steps are raw system calls")]
+mod executor;
+#[path = "../../tests/fake_host/mod.rs"]
+#[allow(unreachable_pub, reason = "the module is shared by all crates")]
+mod fake_host;
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::path::Path;
+
+use rocker_fs::{
+    Device, DeviceKind, Error, MASKED_PATHS, Mount, MountAttributes, Overlay, Propagation,
+    READ_ONLY_PATHS, Rootfs,
+};
+
+fn lines(rootfs: &Rootfs) -> Vec<String> {
+    rootfs
+        .steps()
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn any_fd() -> OwnedFd {
+    fs::File::open("/").unwrap().into()
+}
+
+#[test]
+fn a_mount_is_these_steps() {
+    let rootfs = Rootfs::new(any_fd(), "/run/t")
+        .mount(
+            Mount::filesystem("tmpfs", "/var/tmp")
+                .attributes(MountAttributes::NOSUID)
+                .option("size", "1m"),
+        )
+        .read_only(true);
+    let shown = lines(&rootfs);
+    let root = shown[1]
+        .trim_start_matches("move_mount(")
+        .split(',')
+        .next()
+        .unwrap()
+        .to_owned();
+    let expected = [
+        r#"mount(NULL, "/", NULL, MS_REC|MS_SLAVE, NULL)"#,
+        r#"move_mount(@, "", AT_FDCWD, "/run/t", MOVE_MOUNT_F_EMPTY_PATH)"#,
+        r#"mkdirat(@, "var", 0755)"#,
+        r#"openat2(@, "var", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24)"#,
+        r#"mkdirat(<3>, "tmp", 0755)"#,
+        r#"openat2(@, "var/tmp", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24)"#,
+        "close(<3>)",
+        r#"fsopen("tmpfs", FSOPEN_CLOEXEC)"#,
+        r#"fsconfig(<7>, FSCONFIG_SET_STRING, "source", "tmpfs", 0)"#,
+        r#"fsconfig(<7>, FSCONFIG_SET_STRING, "size", "1m", 0)"#,
+        "fsconfig(<7>, FSCONFIG_CMD_CREATE, NULL, NULL, 0)",
+        "fsmount(<7>, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID)",
+        "close(<7>)",
+        r#"move_mount(<11>, "", <5>, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)"#,
+        "close(<11>)",
+        "close(<5>)",
+        "fchdir(@)",
+        r#"pivot_root(".", ".")"#,
+        r#"umount2(".", MNT_DETACH)"#,
+        r#"chdir("/")"#,
+        r#"openat2(AT_FDCWD, "/", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24)"#,
+        r#"mount_setattr(<20>, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_RDONLY}, 32)"#,
+        "close(<20>)",
+    ];
+    assert_eq!(shown, expected.map(|line| line.replace('@', &root)));
+    assert!(
+        rootfs
+            .steps()
+            .unwrap()
+            .iter()
+            .all(|step| step.why.starts_with("so that "))
+    );
+}
+
+#[test]
+fn paths_that_cannot_be_meant_are_refused() {
+    let rootfs = || Rootfs::new(any_fd(), "/run/t");
+    let destination = |rootfs: Rootfs| matches!(rootfs.steps(), Err(Error::Destination { .. }));
+    assert!(destination(rootfs().mount(Mount::filesystem("tmpfs", "/"))));
+    assert!(destination(
+        rootfs().mount(Mount::filesystem("tmpfs", "/a/../../b"))
+    ));
+    assert!(destination(rootfs().device(Device::new(
+        "/dev/null",
+        DeviceKind::Char,
+        1,
+        3
+    ))));
+    let own_dev = || rootfs().mounts(Rootfs::standard_mounts());
+    assert!(destination(own_dev().device(Device::new(
+        "/etc/null",
+        DeviceKind::Char,
+        1,
+        3
+    ))));
+    assert!(destination(own_dev().mask("/")));
+    let absent = rootfs()
+        .mount(Mount::bind("/no/such/source", "/x"))
+        .steps()
+        .unwrap_err();
+    assert!(
+        matches!(&absent, Error::BindSource { path, .. } if path == Path::new("/no/such/source")),
+        "{absent}"
+    );
+}
+
+fn standard(image: &Path) -> Rootfs {
+    fs::create_dir_all("/run/t").unwrap();
+    for dir in ["/run/upper", "/run/work"] {
+        let _ = fs::remove_dir_all(dir);
+        fs::create_dir(dir).unwrap();
+    }
+    let root = Overlay::new([image])
+        .upper("/run/upper", "/run/work")
+        .mount()
+        .unwrap();
+    let rootfs = Rootfs::new(root, "/run/t").mounts(Rootfs::standard_mounts());
+    let rootfs = Device::standard().into_iter().fold(rootfs, Rootfs::device);
+    let rootfs = MASKED_PATHS
+        .iter()
+        .fold(rootfs, |rootfs, path| rootfs.mask(*path));
+    READ_ONLY_PATHS
+        .iter()
+        .fold(rootfs, |rootfs, path| rootfs.read_only_path(*path))
+}
+
+#[test]
+fn the_child_finds_itself_in_its_root_file_system_and_the_host_is_gone() {
+    fake_host::run(|host| {
+        let image = host.dir("image");
+        fs::create_dir_all(image.join("etc")).unwrap();
+        fs::write(image.join("etc/secret"), "s").unwrap();
+        fs::create_dir(image.join("run")).unwrap();
+        symlink("/run", image.join("volume-link")).unwrap();
+        let shared = host.dir("shared");
+        fs::write(shared.join("file"), "of the host").unwrap();
+        let before = host.state();
+        let rootfs = standard(&image)
+            .device(
+                Device::new("/dev/net/tun", DeviceKind::Char, 10, 200)
+                    .mode(0o600)
+                    .owner(5, 6),
+            )
+            .mount(
+                Mount::bind(&shared, "/volume-link/made/here").attributes(MountAttributes::RDONLY),
+            )
+            .mount(Mount::bind(shared.join("file"), "/etc/hosts").propagation(Propagation::Slave))
+            .mask("/etc/secret")
+            .mask("/etc/absent/entirely")
+            .read_only(true);
+        let steps = rootfs.steps().unwrap();
+        let report = executor::in_child(&steps, || {
+            let mut said = String::new();
+            let mut check = |what: &str, holds: bool| {
+                if !holds {
+                    said.push_str(&format!("{what}\n"));
+                }
+            };
+            check(
+                "PID 1 in /proc",
+                fs::read_link("/proc/self").is_ok_and(|pid| pid == Path::new("1")),
+            );
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            check(
+                "host mounts",
+                !mounts.contains(" /run/t ") && !mounts.contains("/var/lib/rocker"),
+            );
+            check(
+                "root is overlay",
+                mounts
+                    .lines()
+                    .next()
+                    .is_some_and(|line| line.contains(" - overlay ")),
+            );
+            check(
+                "parent of root",
+                std::env::current_dir().unwrap() == Path::new("/")
+                    && fs::metadata("/..").unwrap().ino() == fs::metadata("/").unwrap().ino(),
+            );
+            for device in ["null", "zero", "full", "random", "urandom", "tty"] {
+                let found = fs::symlink_metadata(Path::new("/dev").join(device)).unwrap();
+                check(
+                    device,
+                    found.file_type().is_char_device() && found.mode() & 0o7777 == 0o666,
+                );
+            }
+            let tun = fs::symlink_metadata("/dev/net/tun").unwrap();
+            check(
+                "tun",
+                (tun.mode() & 0o7777, tun.uid(), tun.gid()) == (0o600, 5, 6),
+            );
+            check(
+                "links",
+                fs::read_link("/dev/ptmx").unwrap() == Path::new("pts/ptmx")
+                    && Path::new("/dev/pts/ptmx").exists(),
+            );
+            check(
+                "volume",
+                fs::read_to_string("/run/made/here/file").unwrap() == "of the host",
+            );
+            check(
+                "volume is read-only",
+                fs::write("/run/made/here/file", "x").is_err(),
+            );
+            check(
+                "file bind",
+                fs::read_to_string("/etc/hosts").unwrap() == "of the host",
+            );
+            check(
+                "kcore masked",
+                fs::metadata("/proc/kcore").is_ok_and(|found| found.rdev() == libc::makedev(1, 3)),
+            );
+            check(
+                "firmware masked",
+                fs::read_dir("/sys/firmware").unwrap().count() == 0,
+            );
+            check(
+                "mask is read-only",
+                fs::write("/sys/firmware/x", "").is_err(),
+            );
+            check("secret masked", fs::read("/etc/secret").unwrap().is_empty());
+            check("no mask made", !Path::new("/etc/absent").exists());
+            check("sysrq", fs::write("/proc/sysrq-trigger", "").is_err());
+            check(
+                "sysctl",
+                fs::write("/proc/sys/kernel/hostname", "x").is_err(),
+            );
+            check("root is read-only", fs::write("/new", "").is_err());
+            check("shm is writable", fs::write("/dev/shm/new", "").is_ok());
+            let open: Vec<_> = fs::read_dir("/proc/self/fd")
+                .unwrap()
+                .map(|fd| fs::read_link(fd.unwrap().path()).unwrap_or_default())
+                .collect();
+            check(
+                "steps close what they open",
+                !open.iter().any(|path| {
+                    path.starts_with("/proc/") && !path.ends_with("fd")
+                        || path.starts_with("/dev/pts")
+                }),
+            );
+            said
+        });
+        assert_eq!(report, "");
+        drop((rootfs, steps));
+        assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn links_of_a_hostile_image_lead_nowhere() {
+    fake_host::run(|host| {
+        let outside = host.dir("outside");
+        fs::create_dir(outside.join("dir")).unwrap();
+        let list = || {
+            host.sh("find /run/outside /dev -xdev -printf '%p %y %m %i %T@\\n' | sort; cat /proc/self/mounts")
+        };
+        for (index, name) in ["dev", "proc", "sys", "etc", "dev/pts"]
+            .into_iter()
+            .enumerate()
+        {
+            for target in [
+                "/run/outside",
+                "../../../../run/outside",
+                "../run/outside",
+                "/dev/fd/0/../..",
+            ] {
+                let image = host.dir(&format!("image{index}-{}", target.len()));
+                fs::create_dir_all(image.join(name).parent().unwrap()).unwrap();
+                symlink(target, image.join(name)).unwrap();
+                let before = list();
+                let rootfs = standard(&image).mount(Mount::bind("/etc/hostname", "/etc/hostname"));
+                let steps = rootfs.steps().unwrap();
+                let report = executor::in_child(&steps, || "entered".to_owned());
+                // Only beneath the container's own /dev the image has no say.
+                let expected = if name == "dev/pts" {
+                    "entered"
+                } else {
+                    "openat2"
+                };
+                assert!(report.starts_with(expected), "{name} -> {target}: {report}");
+                drop((rootfs, steps));
+                assert_eq!(list(), before, "{name} -> {target}");
+                fs::remove_dir_all(&image).unwrap();
+            }
+        }
+    });
+}

@@ -1,0 +1,177 @@
+//! The course of a pull.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::fetch::{Fetcher, Spawn};
+use super::{Client, PullOptions, Pulled, select};
+use crate::document;
+use crate::registry::Registry;
+use crate::{
+    Descriptor, Error, Image, LayerOutcome, LayerSink, Progress, Reference, Result, Store,
+};
+
+impl Client {
+    /// [`pull`](Self::pull), with `spawn` to decide on which threads the layers are unpacked.
+    pub(crate) async fn pull_with(
+        &self,
+        store: &Store,
+        reference: &Reference,
+        options: &PullOptions,
+        sink: &dyn LayerSink,
+        spawn: Spawn<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Pulled> {
+        let pin = Arc::new(
+            on_thread({
+                let store = store.clone();
+                move || store.pin()
+            })
+            .await?,
+        );
+        let before = on_thread({
+            let (store, reference) = (store.clone(), reference.clone());
+            move || store.image(&reference)
+        })
+        .await;
+        let before = before.unwrap_or_else(|error| {
+            tracing::warn!(%reference, error = &error as &dyn std::error::Error, "the stored image is damaged");
+            None
+        });
+        if let Some(image) = before.as_ref().filter(|image| {
+            // A digest never comes to mean something else.
+            reference.digest().is_some() && fits(image, options) && is_whole(store, sink, image)
+        }) {
+            skip(image, progress);
+            return Ok(Pulled {
+                image: image.clone(),
+                changed: false,
+            });
+        }
+
+        let registry = Registry::new(&self.http, &self.options, reference)?;
+        let selected = select::select(&registry, Some(store), reference, &options.platform).await?;
+        let config_descriptor = selected.manifest.config.clone();
+        document::check_config(&config_descriptor)?;
+        let config = config(&registry, store, &config_descriptor).await?;
+        let descriptor = selected.descriptor;
+        let image = Image::new(
+            vec![reference.key()],
+            descriptor.clone(),
+            selected.manifest,
+            &config,
+        )?;
+        if !fits(&image, options) {
+            return Err(Error::ArchitectureMismatch {
+                reference: reference.to_string(),
+                wanted: options.platform.clone(),
+                found: image.platform(),
+            });
+        }
+        progress.resolved(&image);
+
+        let fetcher = Fetcher {
+            registry: &registry,
+            store,
+            pin,
+            sink,
+            spawn,
+            progress,
+        };
+        let mut seen = HashSet::new();
+        let layers = image
+            .layers()
+            .iter()
+            .filter(|layer| seen.insert((&layer.blob, &layer.diff_id)));
+        let layers = layers
+            .map(|layer| fetcher.layer(layer))
+            .collect::<Result<Vec<_>>>()?;
+        let new = stream::iter(layers)
+            .buffer_unordered(options.parallel_layers.max(1))
+            .try_fold(false, |new, outcome| async move {
+                Ok(new || outcome != LayerOutcome::Skipped)
+            })
+            .await?;
+
+        let same = before.is_some_and(|before| *before.manifest_digest() == descriptor.digest);
+        if same && !new {
+            return Ok(Pulled {
+                image,
+                changed: false,
+            });
+        }
+        let image = on_thread({
+            let (store, reference) = (store.clone(), reference.clone());
+            move || {
+                store.put_blob(&*config, Some(&config_descriptor))?;
+                store.put_blob(&*selected.bytes, Some(&descriptor))?;
+                store.name(&reference, &descriptor, &image)?;
+                Ok(store.image(&reference)?.unwrap_or(image))
+            }
+        })
+        .await?;
+        Ok(Pulled {
+            image,
+            changed: true,
+        })
+    }
+}
+
+/// Gets an image's configuration, from the store if it is there.
+async fn config(
+    registry: &Registry<'_>,
+    store: &Store,
+    descriptor: &Descriptor,
+) -> Result<Vec<u8>> {
+    let (store, digest) = (store.clone(), descriptor.digest.clone());
+    match on_thread(move || store.read_document(&digest)).await {
+        Ok(bytes) => Ok(bytes),
+        Err(_) => registry.small_blob(descriptor).await,
+    }
+}
+
+fn fits(image: &Image, options: &PullOptions) -> bool {
+    let (found, wanted) = (image.platform(), &options.platform);
+    // Many configurations leave the variant out, so it decides only where both have one.
+    options.any_platform
+        || found.fitness(wanted).is_some()
+        || (found.variant.is_none()
+            && (found.os == wanted.os && found.architecture == wanted.architecture))
+}
+
+fn is_whole(store: &Store, sink: &dyn LayerSink, image: &Image) -> bool {
+    image
+        .layers()
+        .iter()
+        .all(|layer| store.has_blob(&layer.blob, layer.size) && sink.contains(&layer.diff_id))
+}
+
+fn skip(image: &Image, progress: &dyn Progress) {
+    progress.resolved(image);
+    let mut seen = HashSet::new();
+    for layer in image
+        .layers()
+        .iter()
+        .filter(|layer| seen.insert(&layer.blob))
+    {
+        progress.layer_started(&layer.blob, layer.size);
+        progress.layer_done(&layer.blob, LayerOutcome::Skipped);
+    }
+}
+
+/// Runs what reads or writes files where that disturbs no other task.
+pub(super) async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(Error::Read {
+                source: std::io::Error::other(error),
+            }),
+        },
+    }
+}

@@ -1,0 +1,89 @@
+//! [`Compression`]: how a layer's media type says that it is packed, and [`Decoder`], which unpacks it.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::{Error, Result};
+
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// Reads it from a layer's media type.
+    ///
+    /// The "foreign" and "nondistributable" types only say who may pass the layer on. It is asked for at the registry
+    /// like any other; the URLs that such a descriptor may have are never used.
+    pub(crate) fn of(media_type: &str) -> Result<Self> {
+        Ok(match media_type {
+            "application/vnd.oci.image.layer.v1.tar"
+            | "application/vnd.oci.image.layer.nondistributable.v1.tar"
+            | "application/vnd.docker.image.rootfs.diff.tar"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar" => Self::None,
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => Self::Gzip,
+            "application/vnd.oci.image.layer.v1.tar+zstd"
+            | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
+            | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Self::Zstd,
+            other => {
+                return Err(Error::UnsupportedMediaType {
+                    object: "a layer".to_owned(),
+                    media_type: other.into(),
+                });
+            }
+        })
+    }
+}
+
+/// Decompresses what it reads.
+pub(crate) enum Decoder<R: BufRead> {
+    None(R),
+    Gzip(Box<MultiGzDecoder<R>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, R>>),
+}
+
+impl<R: BufRead> Decoder<R> {
+    pub(crate) fn new(compression: Compression, inner: R) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::None => Self::None(inner),
+            // A gzip file may be several members one behind another, as parallel compressors write them.
+            Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(inner))),
+            Compression::Zstd => {
+                Self::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(inner)?))
+            }
+        })
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut R {
+        match self {
+            Self::None(inner) => inner,
+            Self::Gzip(decoder) => decoder.get_mut(),
+            Self::Zstd(decoder) => decoder.get_mut(),
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> R {
+        match self {
+            Self::None(inner) => inner,
+            Self::Gzip(decoder) => decoder.into_inner(),
+            Self::Zstd(decoder) => decoder.finish(),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::None(inner) => inner.read(buf),
+            Self::Gzip(decoder) => decoder.read(buf),
+            Self::Zstd(decoder) => decoder.read(buf),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! [`Progress`]: what a pull tells whoever watches it.
+
+use crate::{Digest, Image};
+
+/// What became of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LayerOutcome {
+    /// It was there already: nothing was downloaded or unpacked.
+    Skipped,
+    /// It came from the registry.
+    Downloaded,
+    /// Its blob was in the store, and only had to be unpacked.
+    Unpacked,
+}
+
+/// Watches a pull. Every method has an empty default.
+///
+/// The methods are called from the task that downloads, so they should return soon. Layers are named by the digest of
+/// their blob, as in [`Layer::blob`](crate::Layer::blob). `()` watches nothing.
+pub trait Progress: Send + Sync {
+    /// The registry said which image it is. What follows concerns its layers; each comes once, even where an image has
+    /// the same layer twice.
+    fn resolved(&self, image: &Image) {
+        let _ = image;
+    }
+
+    /// A layer of `size` bytes begins.
+    fn layer_started(&self, blob: &Digest, size: u64) {
+        let _ = (blob, size);
+    }
+
+    /// `bytes` bytes of the layer have come in all.
+    fn layer_advanced(&self, blob: &Digest, bytes: u64) {
+        let _ = (blob, bytes);
+    }
+
+    /// The layer is downloaded, verified and unpacked, or did not have to be.
+    fn layer_done(&self, blob: &Digest, outcome: LayerOutcome) {
+        let _ = (blob, outcome);
+    }
+}
+
+impl Progress for () {}

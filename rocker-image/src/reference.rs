@@ -1,0 +1,447 @@
+//! [`Reference`]: the name of an image in a registry.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Digest, Error, Result};
+
+const DEFAULT_DOMAIN: &str = "docker.io";
+const OLD_DEFAULT_DOMAIN: &str = "index.docker.io";
+const OFFICIAL: &str = "library/";
+const DEFAULT_TAG: &str = "latest";
+
+/// The longest name, domain and repository together, that registries accept.
+const NAME_MAX: usize = 255;
+const TAG_MAX: usize = 128;
+
+/// The name of an image: a registry's domain, a repository, and a tag or digest.
+///
+/// Parsing understands what Docker's command line does and completes it: `busybox` is
+/// `docker.io/library/busybox:latest`. [`Display`](fmt::Display) shows the complete form and
+/// [`familiar`](Self::familiar) the short one. A reference with a digest names one image for ever; its tag, if it has
+/// one, says nothing then.
+///
+/// The grammar is that of [distribution/reference](https://github.com/distribution/reference).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    domain: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<Digest>,
+}
+
+impl Reference {
+    /// The registry's host, and its port where one was given: `docker.io`, `localhost:5000`.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The repository in the registry: `library/busybox`.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag. `None` only where there is a digest.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The digest of the manifest or index.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// The form that people write: `busybox:latest`, `ghcr.io/owner/image:1`.
+    pub fn familiar(&self) -> String {
+        let name = match self.domain.as_str() {
+            DEFAULT_DOMAIN => match self.repository.strip_prefix(OFFICIAL) {
+                Some(official) if !official.contains('/') => official.to_owned(),
+                _ => self.repository.clone(),
+            },
+            domain => format!("{domain}/{}", self.repository),
+        };
+        name + &self.suffix()
+    }
+
+    /// The same repository with `digest` in place of tag and digest.
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
+    }
+
+    /// What names the image in the store: a tag beside a digest says nothing.
+    pub(crate) fn key(&self) -> Self {
+        match &self.digest {
+            Some(digest) => self.with_digest(digest.clone()),
+            None => self.clone(),
+        }
+    }
+
+    /// The last part of a manifest's URL: digest or tag.
+    pub(crate) fn manifest(&self) -> String {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => DEFAULT_TAG.to_owned(),
+        }
+    }
+
+    fn suffix(&self) -> String {
+        let tag = self.tag.iter().map(|tag| format!(":{tag}"));
+        tag.chain(self.digest.iter().map(|digest| format!("@{digest}")))
+            .collect()
+    }
+}
+
+impl FromStr for Reference {
+    type Err = Error;
+
+    fn from_str(input: &str) -> Result<Self> {
+        let invalid = |reason| Error::InvalidReference {
+            input: input.into(),
+            reason,
+        };
+        if input.is_empty() {
+            return Err(invalid("it is empty"));
+        }
+        if is_identifier(input) {
+            return Err(invalid("64 hexadecimal digits are an image ID, not a name"));
+        }
+        let (rest, digest) =
+            match input.split_once('@') {
+                Some((rest, digest)) => (
+                    rest,
+                    Some(digest.parse().map_err(|_| {
+                        invalid("behind the '@' stands no sha256 or sha512 digest")
+                    })?),
+                ),
+                None => (input, None),
+            };
+        // A colon before the last slash belongs to the domain's port.
+        let (name, tag) = match rest.rfind(':') {
+            Some(colon) if !rest[colon..].contains('/') => {
+                (&rest[..colon], Some(&rest[colon + 1..]))
+            }
+            _ => (rest, None),
+        };
+        if tag.is_some_and(|tag| !is_tag(tag)) {
+            return Err(invalid(
+                "the tag is not 1 to 128 letters, digits, '_', '.' and '-', or begins with one of the last two",
+            ));
+        }
+        let (domain, repository) = split_domain(name);
+        if !is_domain(domain) {
+            return Err(invalid(
+                "the registry is not a host name or address with an optional port",
+            ));
+        }
+        if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(invalid("the repository must be lower-case"));
+        }
+        let repository = match domain {
+            DEFAULT_DOMAIN if !repository.contains('/') => format!("{OFFICIAL}{repository}"),
+            _ => repository.to_owned(),
+        };
+        if !repository.split('/').all(is_path_component) {
+            return Err(invalid(
+                "the repository is not lower-case words joined by '/', '.', '_', '__' or '-'",
+            ));
+        }
+        if domain.len() + 1 + repository.len() > NAME_MAX {
+            return Err(invalid("the name is longer than 255 characters"));
+        }
+        let tag = match (tag, &digest) {
+            (None, None) => Some(DEFAULT_TAG.to_owned()),
+            (tag, _) => tag.map(str::to_owned),
+        };
+        Ok(Self {
+            domain: domain.to_owned(),
+            repository,
+            tag,
+            digest,
+        })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}{}", self.domain, self.repository, self.suffix())
+    }
+}
+
+/// The first part of a name is a domain if it cannot be part of a repository on Docker Hub.
+fn split_domain(name: &str) -> (&str, &str) {
+    match name.split_once('/') {
+        Some((OLD_DEFAULT_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
+        Some((first, rest))
+            if first.contains(['.', ':'])
+                || first == "localhost"
+                || first.bytes().any(|byte| byte.is_ascii_uppercase()) =>
+        {
+            (first, rest)
+        }
+        _ => (DEFAULT_DOMAIN, name),
+    }
+}
+
+fn is_identifier(text: &str) -> bool {
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn is_domain(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => {
+                if address.parse::<std::net::Ipv6Addr>().is_err() {
+                    return false;
+                }
+                (
+                    "",
+                    port.strip_prefix(':').or((!port.is_empty()).then_some("")),
+                )
+            }
+            None => return false,
+        },
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let label = |label: &str| {
+        label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !(label.is_empty() || label.starts_with('-') || label.ends_with('-'))
+    };
+    let digits = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    (text.starts_with('[') || host.split('.').all(label)) && port.is_none_or(digits)
+}
+
+/// Runs of lower-case letters and digits, joined by `.`, `_`, `__` or any number of `-`.
+fn is_path_component(text: &str) -> bool {
+    let mut rest = text.trim_start_matches(is_word);
+    if rest.len() == text.len() {
+        return false;
+    }
+    while !rest.is_empty() {
+        let word = rest.trim_start_matches(|c| !is_word(c));
+        let separator = &rest[..rest.len() - word.len()];
+        let known =
+            matches!(separator, "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-');
+        if !known || word.is_empty() {
+            return false;
+        }
+        rest = word.trim_start_matches(is_word);
+    }
+    true
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+fn is_tag(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.len() <= TAG_MAX
+        && text.bytes().next().is_some_and(word)
+        && text
+            .bytes()
+            .all(|byte| word(byte) || matches!(byte, b'.' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[track_caller]
+    fn check(input: &str, canonical: &str, familiar: &str) {
+        let reference: Reference = input.parse().unwrap();
+        assert_eq!(reference.to_string(), canonical);
+        assert_eq!(reference.familiar(), familiar);
+        assert_eq!(canonical.parse::<Reference>().unwrap(), reference);
+        assert_eq!(familiar.parse::<Reference>().unwrap(), reference);
+    }
+
+    #[test]
+    fn a_short_name_is_completed_and_shown_short_again() {
+        check(
+            "busybox",
+            "docker.io/library/busybox:latest",
+            "busybox:latest",
+        );
+        check(
+            "busybox:1.36",
+            "docker.io/library/busybox:1.36",
+            "busybox:1.36",
+        );
+        check(
+            "library/busybox",
+            "docker.io/library/busybox:latest",
+            "busybox:latest",
+        );
+        check(
+            "docker.io/busybox",
+            "docker.io/library/busybox:latest",
+            "busybox:latest",
+        );
+        check(
+            "index.docker.io/busybox",
+            "docker.io/library/busybox:latest",
+            "busybox:latest",
+        );
+        check(
+            "owner/image",
+            "docker.io/owner/image:latest",
+            "owner/image:latest",
+        );
+        check(
+            "library/a/b",
+            "docker.io/library/a/b:latest",
+            "library/a/b:latest",
+        );
+    }
+
+    #[test]
+    fn a_first_part_that_looks_like_a_host_is_the_registry() {
+        check("localhost/a", "localhost/a:latest", "localhost/a:latest");
+        check(
+            "localhost:5000/a/b:t",
+            "localhost:5000/a/b:t",
+            "localhost:5000/a/b:t",
+        );
+        check(
+            "127.0.0.1:5000/a",
+            "127.0.0.1:5000/a:latest",
+            "127.0.0.1:5000/a:latest",
+        );
+        check("[::1]:5000/a", "[::1]:5000/a:latest", "[::1]:5000/a:latest");
+        check("Host/a", "Host/a:latest", "Host/a:latest");
+        check("ghcr.io/o/i:1", "ghcr.io/o/i:1", "ghcr.io/o/i:1");
+        check("local/a", "docker.io/local/a:latest", "local/a:latest");
+    }
+
+    #[test]
+    fn a_digest_needs_no_tag_and_silences_the_one_beside_it() {
+        check(
+            &format!("a@sha256:{HEX}"),
+            &format!("docker.io/library/a@sha256:{HEX}"),
+            &format!("a@sha256:{HEX}"),
+        );
+        let both: Reference = format!("a:1@sha256:{HEX}").parse().unwrap();
+        assert_eq!((both.tag(), both.digest().unwrap().hex()), (Some("1"), HEX));
+        assert_eq!(both.key().tag(), None);
+        assert_eq!(both.manifest(), format!("sha256:{HEX}"));
+    }
+
+    #[test]
+    fn what_the_grammar_excludes_is_refused() {
+        for wrong in [
+            "",
+            ":",
+            "@",
+            "/",
+            "a:",
+            ":a",
+            "a@",
+            "a/",
+            "/a",
+            "a//b",
+            "A",
+            "a/B",
+            "host.io/A",
+            "a b",
+            "a:-t",
+            "a:t/b:",
+            "a:.t",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a._b",
+            "_a",
+            ".a",
+            "-h.io/a",
+            "h-.io/a",
+            "h..io/a",
+            "host:port/a",
+            "h.io:/a",
+            "h.io:0/a",
+            "h.io:65536/a",
+            "[::1/a",
+            "[xx]/a",
+            "[::1]5/a",
+            "a@sha256:abc",
+            "a@md5:abc",
+            "a@b@c",
+            "https://h.io/a",
+            "é",
+            "h.io/",
+            "a:t:u",
+            "../a",
+            "h.io/../a",
+            "a\n",
+            "\x1b",
+            HEX,
+        ] {
+            assert!(
+                wrong.parse::<Reference>().is_err(),
+                "{wrong:?} gave {:?}",
+                wrong.parse::<Reference>()
+            );
+        }
+        assert!(
+            format!("a:{}", "t".repeat(129))
+                .parse::<Reference>()
+                .is_err()
+        );
+        assert!(
+            format!("h.io/{}", "a".repeat(250))
+                .parse::<Reference>()
+                .is_ok()
+        );
+        assert!(
+            format!("h.io/{}", "a".repeat(251))
+                .parse::<Reference>()
+                .is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_either_fails_or_has_a_canonical_form_that_stays(text in "\\PC{0,40}") {
+            if let Ok(reference) = text.parse::<Reference>() {
+                prop_assert_eq!(&reference.to_string().parse::<Reference>().unwrap(), &reference);
+                prop_assert_eq!(&reference.familiar().parse::<Reference>().unwrap(), &reference);
+            }
+        }
+
+        #[test]
+        fn every_name_of_the_grammar_parses(
+            domain in "([a-zA-Z0-9]{1,8}\\.[a-z]{2,3}(:[1-9][0-9]{0,3})?/)?",
+            // A dot in the first of several words would make it a domain.
+            path in "([a-z0-9]{1,5}/){0,2}[a-z0-9]{1,5}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}",
+            tag in "(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,10})?",
+            digest in "(@sha256:[0-9a-f]{64})?",
+        ) {
+            let text = format!("{domain}{path}{tag}{digest}");
+            let reference: Reference = text.parse().unwrap();
+            let implied = if tag.is_empty() && digest.is_empty() { ":latest" } else { &tag };
+            let end = format!("{path}{implied}{digest}");
+            prop_assert!(reference.to_string().ends_with(&end));
+            prop_assert_eq!(&reference.familiar().parse::<Reference>().unwrap(), &reference);
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! [`Registry`]: one repository of a registry, over the OCI distribution protocol
+//! ([specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md)).
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Response, Url};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+pub(crate) use self::http::Http;
+use crate::auth::{Challenge, Credentials};
+use crate::client::ClientOptions;
+use crate::document::{self, MAX_SIZE};
+use crate::{Descriptor, Digest, Error, Reference, Result, Untrusted};
+
+mod http;
+mod token;
+
+/// Docker Hub's registry does not live where its images' names say.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+const MAX_REDIRECTS: u32 = 5;
+/// How much of an error's text is read.
+const MAX_ERROR: u64 = 16 << 10;
+/// A registry that wants a longer pause gets an error instead.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// A repository of a registry, with what it takes to be let in.
+#[derive(Debug)]
+pub(crate) struct Registry<'a> {
+    http: &'a Http,
+    options: &'a ClientOptions,
+    /// Scheme, host and port.
+    origin: Url,
+    reference: &'a Reference,
+    credentials: Option<&'a Credentials>,
+    /// What the registry was content with last.
+    authorization: Mutex<Option<Authorization>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Authorization {
+    Basic(Credentials),
+    Bearer(String),
+}
+
+impl<'a> Registry<'a> {
+    pub(crate) fn new(
+        http: &'a Http,
+        options: &'a ClientOptions,
+        reference: &'a Reference,
+    ) -> Result<Self> {
+        let host = match reference.domain() {
+            "docker.io" => DOCKER_HUB,
+            domain => domain,
+        };
+        let parse = |scheme| {
+            Url::parse(&format!("{scheme}://{host}/")).map_err(|_| Error::InvalidReference {
+                input: reference.to_string().into(),
+                reason: "the registry is not a host that a URL can name",
+            })
+        };
+        let origin = match parse("http")? {
+            plain if http::is_loopback(&plain) => plain,
+            _ => parse("https")?,
+        };
+        let credentials = options.credentials_for(reference.domain());
+        Ok(Self {
+            http,
+            options,
+            origin,
+            reference,
+            credentials,
+            authorization: Mutex::new(None),
+        })
+    }
+
+    /// Gets a manifest or index, by tag or digest. Returns it with what it was sent as.
+    pub(crate) async fn manifest(
+        &self,
+        name: &str,
+        expected: Option<&Digest>,
+    ) -> Result<(Descriptor, Vec<u8>)> {
+        let object = || {
+            format!(
+                "{}/{}, manifest {name},",
+                self.reference.domain(),
+                self.reference.repository()
+            )
+        };
+        let response = self
+            .get(&format!("manifests/{name}"), Some(document::ACCEPT), 0)
+            .await?;
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let media_type = header("content-type").unwrap_or_default();
+        let media_type = media_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let announced: Option<Digest> =
+            header("docker-content-digest").and_then(|text| text.parse().ok());
+        let bytes = read_limited(response, MAX_SIZE, object).await?;
+        for digest in expected.into_iter().chain(&announced) {
+            document::check_digest(&object(), digest, &bytes)?;
+        }
+        let digest = expected
+            .cloned()
+            .or(announced)
+            .unwrap_or_else(|| Digest::sha256(&bytes));
+        Ok((
+            Descriptor::new(media_type, digest, bytes.len() as u64),
+            bytes,
+        ))
+    }
+
+    /// Gets a small blob whole.
+    pub(crate) async fn small_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        let object = || format!("blob {}", descriptor.digest);
+        if descriptor.size > MAX_SIZE {
+            return Err(Error::TooLarge {
+                object: object(),
+                limit: MAX_SIZE,
+            });
+        }
+        let response = self.blob(&descriptor.digest, 0).await?;
+        let bytes = match read_limited(response, descriptor.size, object).await {
+            Err(Error::TooLarge { object, limit }) => {
+                return Err(Error::WrongSize {
+                    object,
+                    expected: limit,
+                    found: limit.saturating_add(1),
+                });
+            }
+            other => other?,
+        };
+        if bytes.len() as u64 != descriptor.size {
+            return Err(Error::WrongSize {
+                object: object(),
+                expected: descriptor.size,
+                found: bytes.len() as u64,
+            });
+        }
+        document::check_digest(&object(), &descriptor.digest, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Begins to get a blob, from the byte `from` if the registry can.
+    pub(crate) async fn blob(&self, digest: &Digest, from: u64) -> Result<Response> {
+        self.get(&format!("blobs/{digest}"), None, from).await
+    }
+
+    /// The URL of something in the repository.
+    pub(crate) fn url(&self, path: &str) -> Url {
+        let mut url = self.origin.clone();
+        url.set_path(&format!("v2/{}/{path}", self.reference.repository()));
+        url
+    }
+
+    /// How long to wait before doing again what failed with `error` for the `attempt`th time, counted from 0; `None` to
+    /// give up.
+    pub(crate) fn pause(&self, error: &Error, attempt: u32) -> Option<Duration> {
+        let asked = match error {
+            Error::Unreachable { .. } => None,
+            Error::UnexpectedStatus {
+                status: 408 | 500 | 502 | 503 | 504,
+                retry_after,
+                ..
+            }
+            | Error::RateLimited { retry_after, .. } => *retry_after,
+            _ => return None,
+        };
+        if attempt >= self.options.retries || asked.is_some_and(|pause| pause > MAX_PAUSE) {
+            return None;
+        }
+        let backoff = self
+            .options
+            .backoff
+            .saturating_mul(1 << attempt.min(16))
+            .min(MAX_PAUSE);
+        // Clients that failed together should not come back together: up to half as long again.
+        let jitter = RandomState::new().hash_one(attempt) % 512;
+        let backoff = backoff + backoff.mul_f64(jitter as f64 / 1024.0);
+        Some(asked.map_or(backoff, |asked| asked.max(backoff)))
+    }
+
+    async fn get(&self, path: &str, accept: Option<&str>, from: u64) -> Result<Response> {
+        let url = self.url(path);
+        let mut attempt = 0;
+        loop {
+            let error = match self.get_once(&url, accept, from).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let Some(pause) = self.pause(&error, attempt) else {
+                return Err(error);
+            };
+            tracing::debug!(%url, ?pause, error = &error as &dyn std::error::Error, "trying again");
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    async fn get_once(&self, url: &Url, accept: Option<&str>, from: u64) -> Result<Response> {
+        let mut authorization = self.authorization.lock().await.clone();
+        let mut target = url.clone();
+        let (mut redirects, mut challenged) = (0, false);
+        loop {
+            let own = http::same_origin(&target, &self.origin);
+            let mut request = self
+                .http
+                .client(&target, self.options.silence)?
+                .get(target.clone());
+            if let Some(accept) = accept {
+                request = request.header(ACCEPT, accept);
+            }
+            if from > 0 {
+                request = request.header(RANGE, format!("bytes={from}-"));
+            }
+            request = match &authorization {
+                Some(Authorization::Basic(credentials)) if own => {
+                    request.basic_auth(&credentials.username, Some(&credentials.password))
+                }
+                Some(Authorization::Bearer(token)) if own => request.bearer_auth(token),
+                _ => request,
+            };
+            let response = request
+                .send()
+                .await
+                .map_err(|error| unreachable(target.as_str(), error))?;
+            match response.status().as_u16() {
+                200 | 206 => return Ok(response),
+                301 | 302 | 303 | 307 | 308 if redirects < MAX_REDIRECTS => {
+                    redirects += 1;
+                    target = redirect(&target, response.headers())?;
+                }
+                401 if own && !challenged => {
+                    challenged = true;
+                    match self.authenticate(response.headers(), authorization).await? {
+                        Some(new) => authorization = Some(new),
+                        None => return Err(self.refusal(&target, response).await),
+                    }
+                    target = url.clone();
+                }
+                _ => return Err(self.refusal(&target, response).await),
+            }
+        }
+    }
+
+    /// Does what a 401 asks for. `used` is what the request had. `None` if it asks for credentials that there are not.
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        used: Option<Authorization>,
+    ) -> Result<Option<Authorization>> {
+        let mut authorization = self.authorization.lock().await;
+        if *authorization != used {
+            // Another request was told the same and has done it.
+            return Ok(authorization.clone());
+        }
+        let text: Vec<&str> = headers
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
+        let challenges = Challenge::parse(&text.join(", "));
+        let find = |scheme| challenges.iter().find(|challenge| challenge.is(scheme));
+        *authorization = if let Some(challenge) = find("Bearer") {
+            let repository = self.reference.repository();
+            let token = token::fetch(
+                self.http,
+                self.options.silence,
+                &self.origin,
+                repository,
+                challenge,
+                self.credentials,
+            );
+            Some(Authorization::Bearer(token.await?))
+        } else if find("Basic").is_some() {
+            // The same once more would be refused once more.
+            let new = self.credentials.cloned().map(Authorization::Basic);
+            new.filter(|new| used.as_ref() != Some(new))
+        } else {
+            return Err(Error::UnknownChallenge {
+                url: self.origin.to_string(),
+                challenge: text.join(", ").into(),
+            });
+        };
+        Ok(authorization.clone())
+    }
+
+    /// The error for an answer that is none.
+    async fn refusal(&self, target: &Url, response: Response) -> Error {
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers());
+        let url = target.to_string();
+        let message = said_in(response).await;
+        let own = http::same_origin(target, &self.origin);
+        match status {
+            401 | 403 if own => Error::NoSuchImage {
+                reference: self.reference.to_string(),
+                status,
+                message,
+            },
+            404 if own && target.path().contains("/manifests/") => Error::NoSuchImage {
+                reference: self.reference.to_string(),
+                status,
+                message,
+            },
+            429 => Error::RateLimited { url, retry_after },
+            301 | 302 | 303 | 307 | 308 => Error::Protocol {
+                url,
+                problem: "the registry redirects without end",
+            },
+            _ => Error::UnexpectedStatus {
+                url,
+                status,
+                message,
+                retry_after,
+            },
+        }
+    }
+}
+
+/// Where a redirect leads, if it is a place to go to.
+fn redirect(from: &Url, headers: &HeaderMap) -> Result<Url> {
+    let text = headers
+        .get(LOCATION)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text = text.ok_or_else(|| Error::Protocol {
+        url: from.to_string(),
+        problem: "a redirect says not where to",
+    })?;
+    let refused = |reason| Error::Redirect {
+        url: from.to_string(),
+        target: text.as_str().into(),
+        reason,
+    };
+    let target = from.join(&text).map_err(|_| refused("it is not a URL"))?;
+    match (from.scheme(), target.scheme()) {
+        (_, "https") => {}
+        ("http", "http") if http::is_loopback(&target) => {}
+        ("https", "http") => return Err(refused("it leads from https to http")),
+        _ => return Err(refused("it is not https")),
+    }
+    if !target.username().is_empty() || target.password().is_some() {
+        return Err(refused("it has credentials in it"));
+    }
+    Ok(target)
+}
+
+/// The pause that a `Retry-After` header asks for in seconds. The other form, a date, is rare and left to the backoff.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
+}
+
+pub(crate) fn unreachable(url: &str, error: reqwest::Error) -> Error {
+    Error::Unreachable {
+        url: url.to_owned(),
+        source: error.without_url().into(),
+    }
+}
+
+/// Reads a body that is small, if it is. `object` names it in errors.
+pub(crate) async fn read_limited(
+    mut response: Response,
+    limit: u64,
+    object: impl Fn() -> String,
+) -> Result<Vec<u8>> {
+    let url = response.url().to_string();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable(&url, error))?
+    {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > limit {
+            return Err(Error::TooLarge {
+                object: object(),
+                limit,
+            });
+        }
+    }
+    Ok(bytes)
+}
+
+/// What an error's body says in words
+/// ([format](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes)).
+async fn said_in(mut response: Response) -> Option<Untrusted> {
+    #[derive(Deserialize)]
+    struct Body {
+        errors: Vec<Item>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        code: String,
+        message: Option<String>,
+    }
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > MAX_ERROR {
+            return None;
+        }
+    }
+    let body: Body = serde_json::from_slice(&bytes).ok()?;
+    let item = body.errors.into_iter().next()?;
+    Some(
+        item.message
+            .map_or(item.code.clone(), |message| {
+                format!("{}: {message}", item.code)
+            })
+            .into(),
+    )
+}

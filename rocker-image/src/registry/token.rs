@@ -1,0 +1,145 @@
+//! Getting a token from the service that a registry names
+//! ([specification](https://distribution.github.io/distribution/spec/auth/token/)).
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::{Http, http, read_limited, said_in, unreachable};
+use crate::auth::{Challenge, Credentials};
+use crate::{Error, Result};
+use std::time::Duration;
+
+/// No honest token is longer.
+const MAX_SIZE: u64 = 1 << 20;
+
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+/// Asks the token service of `challenge` for leave to pull from `repository`.
+pub(crate) async fn fetch(
+    http: &Http,
+    silence: Duration,
+    registry: &Url,
+    repository: &str,
+    challenge: &Challenge,
+    credentials: Option<&Credentials>,
+) -> Result<String> {
+    let mut realm = realm(registry, challenge)?;
+    let place = realm.to_string();
+    {
+        let mut query = realm.query_pairs_mut();
+        query.extend_pairs(
+            challenge
+                .parameter("service")
+                .map(|service| ("service", service)),
+        );
+        // Always what we want to do, and not what the registry says that we want.
+        query.append_pair("scope", &format!("repository:{repository}:pull"));
+    }
+    let mut request = http.client(&realm, silence)?.get(realm);
+    if let Some(credentials) = credentials {
+        request = request.basic_auth(&credentials.username, Some(&credentials.password));
+    }
+    let response = request
+        .send()
+        .await
+        .map_err(|error| unreachable(&place, error))?;
+    let status = response.status().as_u16();
+    if status != 200 {
+        return Err(Error::Token {
+            realm: place,
+            status,
+            message: said_in(response).await,
+        });
+    }
+    let bytes = read_limited(response, MAX_SIZE, || "the token".to_owned()).await?;
+    let answer: Answer =
+        serde_json::from_slice(&bytes).map_err(|source| Error::InvalidDocument {
+            object: format!("the answer of {place}"),
+            source,
+        })?;
+    let token = answer
+        .token
+        .or(answer.access_token)
+        .filter(|token| !token.is_empty());
+    // It becomes part of a header.
+    let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
+    token.ok_or(Error::Protocol {
+        url: place,
+        problem: "the token service gives no token",
+    })
+}
+
+/// The token service's URL, if it is a place that credentials may be sent to.
+fn realm(registry: &Url, challenge: &Challenge) -> Result<Url> {
+    let text = challenge.parameter("realm").unwrap_or_default();
+    let refused = |reason| Error::Realm {
+        url: registry.to_string(),
+        realm: text.into(),
+        reason,
+    };
+    let realm = Url::parse(text).map_err(|_| refused("it is not a URL"))?;
+    let same_host = realm.host_str() == registry.host_str();
+    match (realm.scheme(), registry.scheme()) {
+        ("https", _) => {}
+        ("http", "http") if same_host => {}
+        _ => return Err(refused("it is not https")),
+    }
+    if !same_host && http::is_private(&realm) {
+        return Err(refused("it is a private address of another host"));
+    }
+    if !realm.username().is_empty() || realm.password().is_some() {
+        return Err(refused("it has credentials of its own"));
+    }
+    Ok(realm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(registry: &str, at: &str) -> Result<Url> {
+        let challenge = Challenge::parse(&format!("Bearer realm=\"{at}\"")).remove(0);
+        realm(&Url::parse(registry).unwrap(), &challenge)
+    }
+
+    #[test]
+    fn credentials_go_to_a_public_https_service_or_the_registry_itself() {
+        assert!(
+            check(
+                "https://registry-1.docker.io",
+                "https://auth.docker.io/token"
+            )
+            .is_ok()
+        );
+        assert!(check("https://10.0.0.5:5000", "https://10.0.0.5/token").is_ok());
+        assert!(check("http://127.0.0.1:5000", "http://127.0.0.1:5001/token").is_ok());
+    }
+
+    #[test]
+    fn credentials_go_nowhere_else() {
+        for at in [
+            "http://auth.docker.io/token",
+            "http://registry.example/token",
+            "https://169.254.169.254/token",
+            "https://127.0.0.1/token",
+            "https://[fe80::1]/token",
+            "https://localhost/token",
+            "https://a:b@auth.example/token",
+            "file:///etc/passwd",
+            "",
+        ] {
+            assert!(
+                matches!(
+                    check("https://registry.example", at),
+                    Err(Error::Realm { .. })
+                ),
+                "{at}"
+            );
+        }
+        assert!(check("http://127.0.0.1:5000", "http://auth.example/token").is_err());
+    }
+}

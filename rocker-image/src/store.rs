@@ -1,0 +1,420 @@
+//! [`Store`]: images on disk, as an OCI image layout.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::index::Index;
+use self::lock::Lock;
+use crate::digest::Hasher;
+use crate::document::{self, Document};
+use crate::{Algorithm, Descriptor, Digest, Error, Image, Reference, Result};
+
+pub use self::collect::Removed;
+pub(crate) use self::ingest::Ingest;
+
+mod collect;
+mod import;
+mod index;
+mod ingest;
+mod lock;
+
+/// The contents of `oci-layout`.
+const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Images on disk: a directory that is a valid
+/// [OCI image layout](https://github.com/opencontainers/image-spec/blob/main/image-layout.md), which other tools can
+/// read.
+///
+/// Any number of processes may use a store at once. Every file is written under a temporary name, synchronised and
+/// renamed; `index.json` changes under a lock. A process that dies at any moment leaves a sound store, and at worst a
+/// temporary file that the next [collection](Self::remove_unreferenced) removes.
+///
+/// A `Store` is a path and cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: Arc<Path>,
+}
+
+/// Keeps what is put into a store from being collected for as long as this value lives.
+///
+/// A blob is unreferenced until something in the index leads to it, and any process may collect unreferenced blobs.
+#[derive(Debug)]
+#[must_use = "what is put into the store may be collected when this is dropped"]
+pub(crate) struct Pin(#[expect(dead_code, reason = "held for its Drop")] Lock);
+
+impl Store {
+    /// Opens the store at `root`, and makes it, readable by its owner only, if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAnImageLayout`] if the directory holds something else; [`Error::Store`] if it cannot be made or read.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
+        let store = Self { root: root.into() };
+        if store.is_layout()? {
+            return Ok(store);
+        }
+        let foreign = |name: &str| {
+            !matches!(
+                name,
+                "ingest" | "blobs" | "index.json" | "index.lock" | "collect.lock"
+            )
+        };
+        let mut names = fs::read_dir(root)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name());
+        if names.any(|name| name.to_str().is_none_or(foreign)) && !store.is_layout()? {
+            return Err(Error::NotAnImageLayout {
+                path: root.to_owned(),
+            });
+        }
+        for dir in [
+            root.to_owned(),
+            store.ingest_dir(),
+            store.algorithm_dir(Algorithm::Sha256),
+            store.algorithm_dir(Algorithm::Sha512),
+        ] {
+            store.make_dir(&dir)?;
+        }
+        let _lock = Lock::exclusive(&store.index_lock())?;
+        // `oci-layout` comes last: where it is, everything else is too.
+        if !store.is_layout()? {
+            if !store.index_path().exists() {
+                Index::empty().write(&store.ingest_dir(), &store.index_path())?;
+            }
+            let mut file = Ingest::new(&store.ingest_dir())?;
+            file.write(LAYOUT.as_bytes())?;
+            file.commit(&root.join("oci-layout"))?;
+        }
+        Ok(store)
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The image of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchBlob`], [`Error::WrongDigest`] or [`Error::InvalidDocument`] if the image is damaged, and
+    /// [`Error::Store`].
+    pub fn image(&self, reference: &Reference) -> Result<Option<Image>> {
+        let index = Index::read(&self.index_path())?;
+        let Some(entry) = index.find(reference) else {
+            return Ok(None);
+        };
+        self.load(&entry.descriptor())
+            .map(|image| Some(image.with_references(names(&index, &entry.digest))))
+    }
+
+    /// All images, in the order in which they were named; each once, with all its names.
+    ///
+    /// An image that is damaged or that another tool put there in a form that is not an image for one platform is left
+    /// out, with a warning in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] and [`Error::InvalidDocument`] if the index cannot be read.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let index = Index::read(&self.index_path())?;
+        let mut images: Vec<Image> = Vec::new();
+        for entry in &index.manifests {
+            if images
+                .iter()
+                .any(|image| *image.manifest_digest() == entry.digest)
+            {
+                continue;
+            }
+            match self.load(&entry.descriptor()) {
+                Ok(image) => images.push(image.with_references(names(&index, &entry.digest))),
+                Err(error) => {
+                    tracing::warn!(manifest = %entry.digest, error = &error as &dyn std::error::Error, "leaving out an image");
+                }
+            }
+        }
+        Ok(images)
+    }
+
+    /// The images that `id_or_name` can mean: the one of that name, or else all whose ID, the digest of the
+    /// configuration, begins with it (with or without `sha256:`).
+    ///
+    /// None is the answer for what is neither. More than one may be the same image, stored in two ways.
+    ///
+    /// # Errors
+    ///
+    /// As [`images`](Self::images).
+    pub fn find(&self, id_or_name: &str) -> Result<Vec<Image>> {
+        if let Ok(reference) = id_or_name.parse::<Reference>()
+            && let Some(image) = self.image(&reference)?
+        {
+            return Ok(vec![image]);
+        }
+        let prefix = id_or_name.strip_prefix("sha256:").unwrap_or(id_or_name);
+        if prefix.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut images = self.images()?;
+        images.retain(|image| image.config_digest().hex().starts_with(prefix));
+        Ok(images)
+    }
+
+    /// Gives the image of this manifest a name. An image that had the name before stays, without a name if it had no
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchBlob`] if the store has no such manifest, and as [`image`](Self::image).
+    pub fn tag(&self, reference: &Reference, manifest: &Digest) -> Result<()> {
+        let _pin = self.pin()?;
+        let index = Index::read(&self.index_path())?;
+        let known = index
+            .manifests
+            .iter()
+            .find(|entry| entry.digest == *manifest);
+        let known = known.ok_or_else(|| Error::NoSuchBlob {
+            digest: manifest.clone(),
+        })?;
+        let image = self.load(&known.descriptor())?;
+        self.name(reference, &known.descriptor(), &image)
+    }
+
+    /// Takes a name away, and the image with its last name. Returns whether there was such a name.
+    ///
+    /// The image's blobs stay until [`remove_unreferenced`](Self::remove_unreferenced).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] and [`Error::InvalidDocument`] if the index cannot be read or written.
+    pub fn untag(&self, reference: &Reference) -> Result<bool> {
+        self.change_index(|index| index.untag(reference))
+    }
+
+    /// Takes an image away with all its names. Returns whether there was such an image.
+    ///
+    /// # Errors
+    ///
+    /// As [`untag`](Self::untag).
+    pub fn remove(&self, manifest: &Digest) -> Result<bool> {
+        self.change_index(|index| index.remove(manifest))
+    }
+
+    /// Stores what `content` has to its end, and returns its digest and size. With `expected`, nothing is stored unless
+    /// digest and size are those, and no more than that size is read.
+    ///
+    /// The blob may be collected as soon as this returns, unless something leads to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongDigest`], [`Error::WrongSize`], [`Error::Read`] if `content` fails, and [`Error::Store`].
+    pub fn put_blob(
+        &self,
+        mut content: impl Read,
+        expected: Option<&Descriptor>,
+    ) -> Result<(Digest, u64)> {
+        let _pin = self.pin()?;
+        let mut file = self.ingest()?;
+        let mut hasher =
+            Hasher::new(expected.map_or(Algorithm::Sha256, |expected| expected.digest.algorithm()));
+        let mut buffer = vec![0; 128 * 1024];
+        let mut size = 0;
+        loop {
+            let length = match content.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(Error::Read { source }),
+            };
+            size += length as u64;
+            if expected.is_some_and(|expected| size > expected.size) {
+                break;
+            }
+            hasher.update(&buffer[..length]);
+            file.write(&buffer[..length])?;
+        }
+        if let Some(expected) = expected.filter(|expected| size != expected.size) {
+            let object = format!("blob {}", expected.digest);
+            return Err(Error::WrongSize {
+                object,
+                expected: expected.size,
+                found: size,
+            });
+        }
+        let digest = hasher.finish();
+        if let Some(expected) = expected.filter(|expected| digest != expected.digest) {
+            let object = format!("blob {}", expected.digest);
+            return Err(Error::WrongDigest {
+                object,
+                expected: expected.digest.clone(),
+                found: digest,
+            });
+        }
+        file.commit(&digest.blob_path(&self.root))?;
+        Ok((digest, size))
+    }
+
+    /// Opens a blob for reading. Its content was verified when it was stored, and is not verified again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchBlob`] and [`Error::Store`].
+    pub fn open_blob(&self, digest: &Digest) -> Result<File> {
+        let path = digest.blob_path(&self.root);
+        File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NoSuchBlob {
+                digest: digest.clone(),
+            },
+            _ => Error::Store {
+                operation: "open",
+                path,
+                source,
+            },
+        })
+    }
+
+    /// Whether there is a blob of this digest and size.
+    pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+        fs::metadata(digest.blob_path(&self.root))
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
+    }
+
+    /// Reads a manifest or configuration, and verifies it again.
+    pub(crate) fn read_document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let path = || digest.blob_path(&self.root);
+        let mut file = self.open_blob(digest)?.take(document::MAX_SIZE + 1);
+        file.read_to_end(&mut bytes)
+            .map_err(|source| Error::Store {
+                operation: "read",
+                path: path(),
+                source,
+            })?;
+        if bytes.len() as u64 > document::MAX_SIZE {
+            return Err(Error::TooLarge {
+                object: path().display().to_string(),
+                limit: document::MAX_SIZE,
+            });
+        }
+        document::check_digest(&path().display().to_string(), digest, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads the image of a manifest.
+    pub(crate) fn load(&self, descriptor: &Descriptor) -> Result<Image> {
+        let object = format!("manifest {}", descriptor.digest);
+        let bytes = self.read_document(&descriptor.digest)?;
+        match Document::parse(&object, &bytes, &descriptor.media_type)? {
+            Document::Index(_) => Err(Error::UnsupportedMediaType {
+                object,
+                media_type: descriptor.media_type.as_str().into(),
+            }),
+            Document::Manifest(manifest) => {
+                let config = self.read_document(&manifest.config.digest)?;
+                Image::new(Vec::new(), descriptor.clone(), manifest, &config)
+            }
+        }
+    }
+
+    /// Gives a manifest, whose blobs are all there, a name.
+    pub(crate) fn name(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        image: &Image,
+    ) -> Result<()> {
+        self.change_index(|index| index.tag(reference, descriptor, &image.platform()))
+    }
+
+    pub(crate) fn pin(&self) -> Result<Pin> {
+        Lock::shared(&self.collect_lock()).map(Pin)
+    }
+
+    pub(crate) fn ingest(&self) -> Result<Ingest> {
+        Ingest::new(&self.ingest_dir())
+    }
+
+    pub(crate) fn commit(&self, file: Ingest, digest: &Digest) -> Result<()> {
+        file.commit(&digest.blob_path(&self.root))
+    }
+
+    fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
+        let _lock = Lock::exclusive(&self.index_lock())?;
+        let mut index = Index::read(&self.index_path())?;
+        let result = change(&mut index);
+        index.write(&self.ingest_dir(), &self.index_path())?;
+        Ok(result)
+    }
+
+    /// Whether the directory is a layout of a version we know.
+    fn is_layout(&self) -> Result<bool> {
+        let path = self.root.join("oci-layout");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => {
+                return Err(Error::Store {
+                    operation: "read",
+                    path,
+                    source,
+                });
+            }
+        };
+        let layout: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        match layout["imageLayoutVersion"].as_str() {
+            // A layout that another tool made has no place for our temporary files yet.
+            Some(version) if version.starts_with("1.") => {
+                self.make_dir(&self.ingest_dir())?;
+                Ok(true)
+            }
+            _ => Err(Error::NotAnImageLayout {
+                path: self.root.to_path_buf(),
+            }),
+        }
+    }
+
+    fn make_dir(&self, path: &Path) -> Result<()> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|source| Error::Store {
+            operation: "make the directory",
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn ingest_dir(&self) -> PathBuf {
+        self.root.join("ingest")
+    }
+
+    fn algorithm_dir(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("blobs").join(algorithm.name())
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.root.join("index.json")
+    }
+
+    /// Held alone while `index.json` changes.
+    fn index_lock(&self) -> PathBuf {
+        self.root.join("index.lock")
+    }
+
+    /// Shared by all who put blobs that nothing leads to yet, and held alone by who removes such blobs.
+    fn collect_lock(&self) -> PathBuf {
+        self.root.join("collect.lock")
+    }
+}
+
+fn names(index: &Index, manifest: &Digest) -> Vec<Reference> {
+    index
+        .manifests
+        .iter()
+        .filter(|entry| entry.digest == *manifest)
+        .filter_map(index::Entry::reference)
+        .collect()
+}

@@ -1,0 +1,195 @@
+//! The store by itself.
+#![allow(
+    unreachable_pub,
+    reason = "the shared modules are written as any module is"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+
+use rocker_image::oci_spec::image::ImageConfiguration;
+use rocker_image::{Descriptor, Digest, Error, Reference, Store};
+use support::Files;
+
+fn reference(text: &str) -> Reference {
+    text.parse().unwrap()
+}
+
+fn import(store: &Store, sink: &Files, name: &str, layer: &[u8]) -> rocker_image::Image {
+    store
+        .import(&reference(name), ImageConfiguration::default(), layer, sink)
+        .unwrap()
+}
+
+#[test]
+fn a_new_store_is_private_and_an_image_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("images");
+    Store::open(&root).unwrap();
+    assert_eq!(
+        fs::metadata(&root).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    assert_eq!(
+        fs::read_to_string(root.join("oci-layout")).unwrap(),
+        r#"{"imageLayoutVersion":"1.0.0"}"#
+    );
+    assert!(Store::open(&root).unwrap().images().unwrap().is_empty());
+}
+
+#[test]
+fn a_directory_of_something_else_is_not_made_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("letter.txt"), "").unwrap();
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(Error::NotAnImageLayout { .. })
+    ));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    fs::write(
+        dir.path().join("oci-layout"),
+        r#"{"imageLayoutVersion":"2.0.0"}"#,
+    )
+    .unwrap();
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(Error::NotAnImageLayout { .. })
+    ));
+}
+
+#[test]
+fn an_imported_image_is_found_by_every_name_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("images")).unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    let image = import(&store, &sink, "hello", b"tar");
+    assert_eq!(sink.names(), [Digest::sha256(b"tar").hex()]);
+    assert_eq!(
+        store.image(&reference("hello")).unwrap().as_ref(),
+        Some(&image)
+    );
+    store
+        .tag(&reference("other:1"), image.manifest_digest())
+        .unwrap();
+    let hex = image.config_digest().hex();
+    for name in [
+        "hello",
+        "docker.io/library/hello:latest",
+        "other:1",
+        &hex[..1],
+        &hex[..12],
+        hex,
+        &format!("sha256:{}", &hex[..9]),
+    ] {
+        let found = store.find(name).unwrap();
+        assert_eq!(found.len(), 1, "{name}");
+        assert_eq!(
+            found[0].references(),
+            [reference("hello"), reference("other:1")]
+        );
+    }
+    for name in ["nothing", "", "sha256:", "/", &format!("{hex}0")] {
+        assert!(store.find(name).unwrap().is_empty(), "{name}");
+    }
+    assert!(matches!(
+        store.tag(&reference("x"), &Digest::sha256(b"")),
+        Err(Error::NoSuchBlob { .. })
+    ));
+}
+
+#[test]
+fn a_blob_is_stored_only_if_it_is_what_was_expected() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let expected = Descriptor::new("x", Digest::sha256(b"abc"), 3);
+    assert!(matches!(
+        store.put_blob(&b"abd"[..], Some(&expected)),
+        Err(Error::WrongDigest { .. })
+    ));
+    assert!(matches!(
+        store.put_blob(&b"ab"[..], Some(&expected)),
+        Err(Error::WrongSize { found: 2, .. })
+    ));
+    assert!(matches!(
+        store.put_blob(std::io::repeat(b'a'), Some(&expected)),
+        Err(Error::WrongSize { .. })
+    ));
+    assert!(matches!(
+        store.open_blob(&expected.digest),
+        Err(Error::NoSuchBlob { .. })
+    ));
+    assert_eq!(
+        store.put_blob(&b"abc"[..], Some(&expected)).unwrap(),
+        (expected.digest.clone(), 3)
+    );
+    store.open_blob(&expected.digest).unwrap();
+}
+
+#[test]
+fn a_collection_removes_what_nothing_uses_and_says_which_layers_go_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("images")).unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    let one = import(&store, &sink, "one", b"first layer");
+    let two = import(&store, &sink, "two", b"second layer");
+    store
+        .tag(&reference("three"), one.manifest_digest())
+        .unwrap();
+    fs::write(store.root().join("ingest/left-by-a-dead-process"), "x").unwrap();
+
+    assert!(store.untag(&reference("one")).unwrap());
+    assert!(!store.untag(&reference("one")).unwrap());
+    let removed = store.remove_unreferenced().unwrap();
+    assert_eq!(
+        (removed.blobs, removed.diff_ids.len()),
+        (0, 0),
+        "\"three\" still uses it"
+    );
+    assert_eq!(
+        fs::read_dir(store.root().join("ingest")).unwrap().count(),
+        0
+    );
+    drop(removed);
+
+    assert!(store.untag(&reference("three")).unwrap());
+    let removed = store.remove_unreferenced().unwrap();
+    assert_eq!(
+        (removed.blobs, &removed.diff_ids[..]),
+        (3, &[Digest::sha256(b"first layer")][..])
+    );
+    assert_eq!(removed.bytes, one.size());
+    assert_eq!(store.images().unwrap(), [two]);
+    assert_eq!(
+        store.diff_ids().unwrap().into_iter().collect::<Vec<_>>(),
+        [Digest::sha256(b"second layer")]
+    );
+}
+
+#[test]
+fn no_name_is_lost_when_many_write_the_index_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let (root, sink) = (dir.path().join("images"), &sink);
+            scope.spawn(move || {
+                for round in 0..5 {
+                    // Opened anew, as another process would.
+                    import(
+                        &Store::open(&root).unwrap(),
+                        sink,
+                        &format!("image-{worker}-{round}"),
+                        format!("{round}").as_bytes(),
+                    );
+                }
+            });
+        }
+    });
+    let store = Store::open(dir.path().join("images")).unwrap();
+    let images = store.images().unwrap();
+    assert_eq!(images.len(), 5);
+    assert!(images.iter().all(|image| image.references().len() == 4));
+}

@@ -1,0 +1,233 @@
+//! The bridge that a network's containers are plugged into.
+
+use std::net::IpAddr;
+
+use crate::netlink::{Connection, Protocol};
+use crate::rtnl::{self, Link};
+use crate::{Error, Result, Subnet};
+
+/// How the MAC address of every bridge of this crate begins: locally administered, and `r`. It is the mark by which a
+/// bridge of ours is told from anybody else's of the same name; a link cannot be given an alias when it is created.
+const MAC_PREFIX: [u8; 2] = [0x02, b'r'];
+
+/// What [`Bridge::ensure`] is to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BridgeOptions {
+    /// The name of the interface, up to 15 bytes.
+    pub name: String,
+    /// The host's own address on the bridge, which is the gateway of what is plugged in.
+    pub address: IpAddr,
+    /// The subnet that lies on the bridge.
+    pub subnet: Subnet,
+    /// The largest packet in bytes; `None` is the kernel's 1500.
+    pub mtu: Option<u32>,
+}
+
+impl BridgeOptions {
+    /// A bridge for `subnet`, with the subnet's [gateway](Subnet::gateway) as its address.
+    pub fn new(name: impl Into<String>, subnet: Subnet) -> Self {
+        Self {
+            name: name.into(),
+            address: subnet.gateway(),
+            subnet,
+            mtu: None,
+        }
+    }
+
+    /// Gives the bridge this address instead.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Gives the bridge this MTU, in bytes.
+    #[must_use]
+    pub fn mtu(mut self, bytes: u32) -> Self {
+        self.mtu = Some(bytes);
+        self
+    }
+}
+
+/// A bridge in the calling thread's network namespace: a switch made of software, with an address of the host on it.
+///
+/// It is shared by whoever plugs in, so it stays when this value is dropped; see [`Bridge::remove`].
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    link: Link,
+}
+
+impl Bridge {
+    /// Makes the bridge, up and with its address, or takes the one that is there and repairs what it lacks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`] if an interface of that name is not a bridge that this crate made for the same address,
+    /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Unsupported`] on a kernel without bridges, [`Error::Netlink`] for the rest.
+    #[doc(alias = "RTM_NEWLINK")]
+    pub fn ensure(options: &BridgeOptions) -> Result<Self> {
+        Self::ensure_by(&mut Connection::open(Protocol::Route)?, options)
+    }
+
+    /// As [`Bridge::ensure`], by a socket that is open already.
+    pub(crate) fn ensure_by(host: &mut Connection, options: &BridgeOptions) -> Result<Self> {
+        let BridgeOptions {
+            name,
+            address,
+            subnet,
+            mtu,
+        } = options;
+        check_interface_name(name)?;
+        // Asking for it to be made costs no more than asking whether it is there.
+        let requests = [
+            rtnl::create_bridge(name, mac(*address), *mtu),
+            rtnl::get_link(name),
+        ];
+        let mut replies =
+            host.exchange("so that containers have a switch to plug into", &requests)?;
+        let (found, created) = (replies.remove(1), replies.remove(0));
+        let is_new = match created.outcome {
+            Ok(()) => true,
+            Err(refusal) if refusal.is(libc::EEXIST) => false,
+            Err(refusal) => return Err(refusal.of(&requests[0])),
+        };
+        found.outcome.map_err(|refusal| refusal.of(&requests[1]))?;
+        let link = rtnl::read_reply(&found.messages, &requests[1])?;
+        let bridge = Self::check(link, &mac(*address))?;
+        let mut repairs = Vec::new();
+        if !bridge.link.up || mtu.is_some_and(|mtu| mtu != bridge.link.mtu) {
+            repairs.push(rtnl::set_link_up(name, *mtu));
+        }
+        repairs.push(rtnl::add_address(&bridge.link, *address, subnet));
+        let completed = host.apply(
+            "so that the bridge has the address which containers send everything to",
+            &repairs,
+        );
+        if completed.is_err() && is_new {
+            // The reason is what matters; that a bridge is left is the smaller trouble.
+            let _ = host.apply(
+                "so that no half-made bridge is left",
+                &[rtnl::delete_link(&bridge.link)],
+            );
+        }
+        completed.map(|()| bridge)
+    }
+
+    /// The name of its interface.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.link.name
+    }
+
+    /// The index of its interface.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.link.index
+    }
+
+    /// Removes the bridge. What was plugged in stays, unplugged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bridge::remove_by_name`].
+    pub fn remove(self) -> Result<()> {
+        Self::remove_by_name(&self.link.name)
+    }
+
+    /// Removes the bridge of this name. That there is none is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`] if an interface of that name is not a bridge made by this crate, [`Error::Permission`]
+    /// without CAP_NET_ADMIN, [`Error::Netlink`] for the rest.
+    pub fn remove_by_name(name: &str) -> Result<()> {
+        Self::remove_marked(name, &MAC_PREFIX)
+    }
+
+    /// As [`Bridge::remove_by_name`], but only the bridge that has `address`.
+    pub(crate) fn remove_with_address(name: &str, address: IpAddr) -> Result<()> {
+        Self::remove_marked(name, &mac(address))
+    }
+
+    fn remove_marked(name: &str, mark: &[u8]) -> Result<()> {
+        let mut host = Connection::open(Protocol::Route)?;
+        let why = "so that the host is left without the network's bridge";
+        match rtnl::find_link(&mut host, why, name)? {
+            Some(link) => delete(&mut host, why, &Self::check(link, mark)?.link),
+            None => Ok(()),
+        }
+    }
+
+    /// The bridge, if its MAC address begins with `mark`.
+    fn check(link: Link, mark: &[u8]) -> Result<Self> {
+        if link.kind == "bridge" && link.mac.starts_with(mark) {
+            return Ok(Self { link });
+        }
+        Err(Error::NameTaken {
+            name: link.name,
+            wanted: "the bridge that rocker made for this subnet",
+        })
+    }
+}
+
+/// Removes the interface. That it has gone meanwhile is fine.
+pub(crate) fn delete(host: &mut Connection, why: &'static str, link: &Link) -> Result<()> {
+    let requests = [rtnl::delete_link(link)];
+    match host.exchange(why, &requests)?.remove(0).outcome {
+        Err(refusal) if refusal.is(libc::ENODEV) => Ok(()),
+        outcome => outcome.map_err(|refusal| refusal.of(&requests[0])),
+    }
+}
+
+/// The MAC address that goes with an IP address. An address that comes back in another container thus means the same
+/// MAC address, and no neighbour's ARP cache is ever wrong; a bridge with an address given to it keeps it, while one
+/// without takes that of whatever port has the lowest.
+pub(crate) fn mac(address: IpAddr) -> [u8; 6] {
+    let mut mac = [MAC_PREFIX[0], MAC_PREFIX[1], 0, 0, 0, 0];
+    match address {
+        IpAddr::V4(address) => mac[2..].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => mac[2..].copy_from_slice(&address.octets()[12..]),
+    }
+    mac
+}
+
+/// Checks what the kernel would only call an invalid argument.
+pub(crate) fn check_interface_name(name: &str) -> Result<()> {
+    let bad = |byte: u8| {
+        byte == b'/' || byte == b':' || byte == b'%' || byte.is_ascii_whitespace() || byte == 0
+    };
+    if !name.is_empty() && name.len() <= 15 && name != "." && name != ".." && !name.bytes().any(bad)
+    {
+        return Ok(());
+    }
+    let rule = "1 to 15 bytes, without '/', ':', '%' and blanks";
+    Err(Error::InvalidName {
+        kind: "interface name",
+        name: name.to_owned(),
+        rule,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_that_the_kernel_refuses_are_refused_by_name() {
+        for name in ["", "sixteen-bytes-ab", "a b", "a/b", "..", "a:1"] {
+            assert!(
+                matches!(check_interface_name(name), Err(Error::InvalidName { .. })),
+                "{name}"
+            );
+        }
+        assert!(check_interface_name("fifteen-bytes-a").is_ok());
+    }
+
+    #[test]
+    fn a_mac_address_is_unicast_locally_administered_and_follows_the_address() {
+        let mac = mac("10.88.0.2".parse().unwrap());
+        assert_eq!(mac, [0x02, 0x72, 10, 88, 0, 2]);
+        assert_eq!(mac[0] & 0b11, 0b10);
+    }
+}

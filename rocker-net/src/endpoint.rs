@@ -1,0 +1,259 @@
+//! A container's cable to the bridge: a veth pair.
+
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use crate::bridge::{check_interface_name, delete};
+use crate::netlink::{Connection, Protocol};
+use crate::netns::connect_in;
+use crate::rtnl::{self, Link, VethPair};
+use crate::{Bridge, Error, Result, Subnet};
+
+/// What [`Endpoint::create`] is to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointOptions {
+    /// The interface on the host, up to 15 bytes; best derived from the container's ID.
+    pub host_name: String,
+    /// The interface in the container.
+    pub container_name: String,
+    /// The container's address.
+    pub address: IpAddr,
+    /// The length of the network part of `address`, in bits.
+    pub prefix_len: u8,
+    /// Where the container sends what is not for its subnet; `None` for no default route.
+    pub gateway: Option<IpAddr>,
+    /// The MAC address in the container; `None` for a random one.
+    pub mac: Option<[u8; 6]>,
+    /// The largest packet in bytes; `None` is the kernel's 1500.
+    pub mtu: Option<u32>,
+}
+
+impl EndpointOptions {
+    /// An endpoint with `address`, called `eth0` in the container, without default route.
+    pub fn new(host_name: impl Into<String>, address: IpAddr, prefix_len: u8) -> Self {
+        Self {
+            host_name: host_name.into(),
+            container_name: "eth0".to_owned(),
+            address,
+            prefix_len,
+            gateway: None,
+            mac: None,
+            mtu: None,
+        }
+    }
+
+    /// Gives the container's end this name.
+    #[must_use]
+    pub fn container_name(mut self, name: impl Into<String>) -> Self {
+        self.container_name = name.into();
+        self
+    }
+
+    /// Sends by `gateway` what is not for the container's subnet.
+    #[must_use]
+    pub fn gateway(mut self, gateway: IpAddr) -> Self {
+        self.gateway = Some(gateway);
+        self
+    }
+
+    /// Gives the container's end this MAC address.
+    #[must_use]
+    pub fn mac(mut self, mac: [u8; 6]) -> Self {
+        self.mac = Some(mac);
+        self
+    }
+
+    /// Gives both ends this MTU, in bytes.
+    #[must_use]
+    pub fn mtu(mut self, bytes: u32) -> Self {
+        self.mtu = Some(bytes);
+        self
+    }
+}
+
+/// A veth pair, one end on a bridge of the host, the other in a container.
+///
+/// It lives until it is removed by name or the container's network namespace dies, not until this value is dropped:
+/// the process that makes it and the one that removes it are seldom the same.
+/// See [veth(4)](https://man7.org/linux/man-pages/man4/veth.4.html).
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    host_name: String,
+}
+
+impl Endpoint {
+    /// Plugs the network namespace `netns` into `bridge`: makes the pair with the container's end directly inside, and
+    /// brings up the loopback interface, the address, the interface and the default route there. After an error
+    /// nothing of it is left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`] if an interface of one of the names exists, [`Error::Namespace`] if `netns` is not a
+    /// network namespace, [`Error::Permission`] without CAP_NET_ADMIN over both namespaces, [`Error::Unsupported`] on
+    /// a kernel without veth, [`Error::Netlink`] for the rest.
+    #[doc(alias = "RTM_NEWLINK")]
+    #[doc(alias = "veth")]
+    pub fn create(
+        netns: BorrowedFd<'_>,
+        bridge: &Bridge,
+        options: &EndpointOptions,
+    ) -> Result<Self> {
+        let mut inside = connect_in(netns, Protocol::Route)?;
+        let mut host = Connection::open(Protocol::Route)?;
+        Self::create_by(&mut host, &mut inside, netns, bridge, options)
+    }
+
+    /// As [`Endpoint::create`], by sockets that are open already, on the host and in `netns`.
+    pub(crate) fn create_by(
+        host: &mut Connection,
+        inside: &mut Connection,
+        netns: BorrowedFd<'_>,
+        bridge: &Bridge,
+        options: &EndpointOptions,
+    ) -> Result<Self> {
+        check_interface_name(&options.host_name)?;
+        check_interface_name(&options.container_name)?;
+        let subnet = Subnet::new(options.address, options.prefix_len)?;
+        let ends = create_pair(host, netns, bridge, options)?;
+        // The index is what the host's end says of its peer; no question need be asked inside.
+        let mut requests = vec![
+            rtnl::set_link_up("lo", None),
+            rtnl::add_address(&ends.container, options.address, &subnet),
+            rtnl::set_link_up(&options.container_name, None),
+        ];
+        requests.extend(
+            options
+                .gateway
+                .map(|gateway| rtnl::add_default_route(&ends.container, gateway)),
+        );
+        let configured = inside.apply(
+            "so that the container has loopback, an address and a way out, sent into its own network namespace",
+            &requests,
+        );
+        if let Err(error) = configured {
+            if let Err(left) = delete(host, "so that no half-made veth is left", &ends.host) {
+                tracing::warn!(error = %left, interface = options.host_name, "a half-made veth is left");
+            }
+            return Err(error);
+        }
+        Ok(Self {
+            host_name: options.host_name.clone(),
+        })
+    }
+
+    /// The name of the host's end.
+    #[must_use]
+    pub fn host_name(&self) -> &str {
+        &self.host_name
+    }
+
+    /// Removes the pair.
+    ///
+    /// # Errors
+    ///
+    /// As [`Endpoint::remove_by_name`].
+    pub fn remove(self) -> Result<()> {
+        Self::remove_by_name(&self.host_name)
+    }
+
+    /// Removes the pair whose end on the host has this name. That there is none is fine: with a container's network
+    /// namespace its endpoint goes too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`] if the interface of that name is not a veth, [`Error::Permission`] without CAP_NET_ADMIN,
+    /// [`Error::Netlink`] for the rest.
+    pub fn remove_by_name(host_name: &str) -> Result<()> {
+        let mut host = Connection::open(Protocol::Route)?;
+        let why = "so that the host is left without the container's veth";
+        match rtnl::find_link(&mut host, why, host_name)? {
+            None => Ok(()),
+            Some(link) if link.kind == "veth" => delete(&mut host, why, &link),
+            Some(link) => Err(Error::NameTaken {
+                name: link.name,
+                wanted: "a veth",
+            }),
+        }
+    }
+}
+
+/// Brings the loopback interface of `netns` up: all the network that a container without network has.
+///
+/// # Errors
+///
+/// [`Error::Namespace`] if `netns` is not a network namespace or may not be entered, [`Error::Permission`] without
+/// CAP_NET_ADMIN over it.
+pub fn loopback_up(netns: BorrowedFd<'_>) -> Result<()> {
+    connect_in(netns, Protocol::Route)?.apply(
+        "so that 127.0.0.1 works inside of the container",
+        &[rtnl::set_link_up("lo", None)],
+    )
+}
+
+/// Both ends of a pair that exists.
+struct Ends {
+    host: Link,
+    container: Link,
+}
+
+fn create_pair(
+    host: &mut Connection,
+    netns: BorrowedFd<'_>,
+    bridge: &Bridge,
+    options: &EndpointOptions,
+) -> Result<Ends> {
+    let EndpointOptions {
+        host_name,
+        container_name,
+        mac,
+        mtu,
+        ..
+    } = options;
+    let pair = VethPair {
+        host_name,
+        container_name,
+        netns,
+        mac: *mac,
+        mtu: *mtu,
+        bridge: bridge.index(),
+    };
+    let requests = [rtnl::create_veth(&pair), rtnl::get_link(host_name)];
+    let why = "so that a cable leads from the bridge into the container, its far end made directly in there";
+    let mut replies = host.exchange(why, &requests)?;
+    let (found, created) = (replies.remove(1), replies.remove(0));
+    if let Err(refusal) = created.outcome {
+        if !refusal.is(libc::EEXIST) {
+            return Err(refusal.of(&requests[0]));
+        }
+        let name = if found.outcome.is_ok() {
+            host_name
+        } else {
+            container_name
+        };
+        return Err(Error::NameTaken {
+            name: name.clone(),
+            wanted: "free",
+        });
+    }
+    found.outcome.map_err(|refusal| refusal.of(&requests[1]))?;
+    let link = rtnl::read_reply(&found.messages, &requests[1])?;
+    let Some(index) = link.peer else {
+        delete(host, "so that no half-made veth is left", &link)?;
+        let (operation, object) = (requests[1].operation, requests[1].object.clone());
+        return Err(Error::Answer {
+            operation,
+            object,
+            missing: "the index of the other end",
+        });
+    };
+    let container = Link {
+        index,
+        name: container_name.clone(),
+        ..Link::default()
+    };
+    Ok(Ends {
+        host: link,
+        container,
+    })
+}

@@ -1,0 +1,200 @@
+//! What can go wrong, each with what was done, to what, and why it failed.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::Subnet;
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failed operation of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel refused a netlink request.
+    #[error("{operation} {object}{}", kernel_says(.detail.as_deref()))]
+    Netlink {
+        /// What was asked for, as a verb.
+        operation: &'static str,
+        /// What it was asked for.
+        object: String,
+        /// The kernel's own words (extended acknowledgement), where it gave any.
+        detail: Option<String>,
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
+    /// The caller may not configure the network.
+    #[error(
+        "{operation} {object}: needs CAP_NET_ADMIN over the network namespace; \
+         run as root, or in a user namespace that owns it"
+    )]
+    Permission {
+        /// What was asked for, as a verb.
+        operation: &'static str,
+        /// What it was asked for.
+        object: String,
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
+    /// The running kernel lacks a module.
+    #[error(
+        "{operation} {object}: the kernel has no {module}; \
+         load it (modprobe {module}) or boot a kernel that has it"
+    )]
+    Unsupported {
+        /// What was asked for, as a verb.
+        operation: &'static str,
+        /// What it was asked for.
+        object: String,
+        /// The module that provides it.
+        module: &'static str,
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
+    /// The answer to a netlink request makes no sense.
+    #[error("{operation} {object}: the kernel's answer lacks {missing}")]
+    Answer {
+        /// What was asked for, as a verb.
+        operation: &'static str,
+        /// What it was asked for.
+        object: String,
+        /// What the answer should have held.
+        missing: &'static str,
+    },
+    /// A network interface of that name exists, and it is not ours.
+    #[error("the interface name {name} is taken by something that is not {wanted}")]
+    NameTaken {
+        /// The interface.
+        name: String,
+        /// What it should have been.
+        wanted: &'static str,
+    },
+    /// A name that cannot be an interface's, a network's or an owner's.
+    #[error("{name:?} is no valid {kind}: {rule}")]
+    InvalidName {
+        /// What the name was for.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// What a valid one looks like.
+        rule: &'static str,
+    },
+    /// A network namespace could not be made, opened or entered.
+    #[error("{operation} a network namespace")]
+    Namespace {
+        /// What was done, as a verb.
+        operation: &'static str,
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the state directory or a sysctl could not be used.
+    #[error("{operation} {}", .path.display())]
+    File {
+        /// What was done, as a verb.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The errno, or what is wrong with the content.
+        #[source]
+        source: io::Error,
+    },
+    /// A text is no subnet.
+    #[error("{text:?} is no subnet: {reason}")]
+    ParseSubnet {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Every address of the subnet has been leased.
+    #[error("no free address is left in {subnet}; remove a container, or use a larger subnet")]
+    SubnetFull {
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// The subnet asked for overlaps something that the host or another network uses.
+    #[error("subnet {subnet} overlaps {with}, which is in use; choose another one")]
+    SubnetCollides {
+        /// The subnet asked for.
+        subnet: Subnet,
+        /// The address range or route that is there already.
+        with: Subnet,
+    },
+    /// Every subnet of the built-in pool overlaps something.
+    #[error(
+        "every subnet of the pool overlaps a route or address of this host; name one that is free"
+    )]
+    NoFreeSubnet,
+    /// The network is in use with another subnet than the one asked for.
+    #[error("network {network} is in use with subnet {current}, not {requested}")]
+    SubnetDiffers {
+        /// The network.
+        network: String,
+        /// The subnet of the attached containers.
+        current: Subnet,
+        /// The subnet asked for.
+        requested: Subnet,
+    },
+    /// IPv4 and IPv6 were mixed, or IPv6 was given where only IPv4 works yet.
+    #[error("{address} is of the wrong address family: {rule}")]
+    Family {
+        /// The address.
+        address: IpAddr,
+        /// What is expected.
+        rule: &'static str,
+    },
+    /// Undoing went on after an error, and this is everything that failed.
+    #[error("{operation} {object}: {} of its steps failed", .errors.len())]
+    Incomplete {
+        /// What was undone, as a verb.
+        operation: &'static str,
+        /// What it was undone for.
+        object: String,
+        /// The errors, in the order of the steps; never empty.
+        errors: Vec<Error>,
+    },
+}
+
+impl Error {
+    /// An error of `operation` on the file at `path`.
+    pub(crate) fn file(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::File {
+            operation,
+            path: path.into(),
+            source: source.into(),
+        }
+    }
+
+    /// One error for all of `errors`, or none if there are none.
+    pub(crate) fn gather(
+        operation: &'static str,
+        object: &str,
+        mut errors: Vec<Error>,
+    ) -> Result<()> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Incomplete {
+                operation,
+                object: object.to_owned(),
+                errors,
+            }),
+        }
+    }
+}
+
+fn kernel_says(detail: Option<&str>) -> String {
+    detail
+        .map(|text| format!(" (the kernel says: {text})"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,247 @@
+//! Forwarding of IPv4 packets, switched on by interface and off again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::lock::Lock;
+use crate::state;
+use crate::trace::traced;
+use crate::{Error, Result};
+
+/// Where the kernel shows the settings of the network namespace of the thread that opens them.
+const SYSCTL_ROOT: &str = "/proc/sys";
+
+/// Which interfaces rocker has switched to forwarding, and for which networks.
+///
+/// An interface that the host forwards on by itself is not listed, and never switched off.
+#[derive(Clone, Debug)]
+pub(crate) struct Forwarding {
+    dir: PathBuf,
+    sysctl_root: PathBuf,
+}
+
+/// The content of the file.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    /// The boot that it speaks of: the next one begins with the host's own settings again.
+    boot: String,
+    /// For each interface that was not forwarding, the networks that need it to.
+    interfaces: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Forwarding {
+    /// Remembers changes in `dir`, which is shared by all networks.
+    pub(crate) fn open(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            sysctl_root: SYSCTL_ROOT.into(),
+        }
+    }
+
+    /// Switches forwarding on for `interfaces` on behalf of `network`.
+    ///
+    /// <https://docs.kernel.org/networking/ip-sysctl.html>, `conf/interface/forwarding`. By the sysctl file rather
+    /// than by netlink, because only the former also switches large receive offload off, whose packets cannot be
+    /// forwarded.
+    pub(crate) fn enable(&self, network: &str, interfaces: &BTreeSet<String>) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut record = self.read()?;
+        let mut switch_on = Vec::new();
+        let mut changed = false;
+        for interface in interfaces {
+            let forwards = self.get(interface)?.unwrap_or(true);
+            if !forwards || record.interfaces.contains_key(interface) {
+                let networks = record.interfaces.entry(interface.clone()).or_default();
+                changed |= networks.insert(network.to_owned());
+            }
+            if !forwards {
+                switch_on.push(interface);
+            }
+        }
+        // First the record, then the change: after a crash in between too much is restored, never too little.
+        if changed {
+            state::write(&self.file(), &record)?;
+        }
+        switch_on.into_iter().try_for_each(|interface| {
+            self.set(
+                interface,
+                true,
+                "so that the kernel passes packets on that come in by this interface",
+            )
+        })
+    }
+
+    /// Switches forwarding off wherever only `network` needed it. That it needed none is fine.
+    pub(crate) fn release(&self, network: &str) -> Result<()> {
+        if !self.file().exists() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        let mut record = self.read()?;
+        let mut errors = Vec::new();
+        record.interfaces.retain(|interface, networks| {
+            networks.remove(network);
+            if !networks.is_empty() {
+                return true;
+            }
+            let restored = self.set(
+                interface,
+                false,
+                "so that the host forwards no more than it did before",
+            );
+            let failed = restored.is_err();
+            errors.extend(restored.err());
+            failed
+        });
+        let written = if record.interfaces.is_empty() {
+            state::remove(&self.file())
+        } else {
+            state::write(&self.file(), &record)
+        };
+        errors.extend(written.err());
+        Error::gather("switch off forwarding for", network, errors)
+    }
+
+    /// Whether the interface forwards; `None` if there is no such interface.
+    fn get(&self, interface: &str) -> Result<Option<bool>> {
+        let path = self.sysctl(interface);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim() != "0")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::file("read", path, error)),
+        }
+    }
+
+    /// That there is no such interface any more is fine.
+    fn set(&self, interface: &str, on: bool, why: &'static str) -> Result<()> {
+        let path = self.sysctl(interface);
+        let value = if on { "1" } else { "0" };
+        match traced(
+            "write",
+            why,
+            || format!("{:?}, \"{value}\"", path.display()),
+            || fs::write(&path, value),
+        ) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::file("write", path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sysctl(&self, interface: &str) -> PathBuf {
+        self.sysctl_root
+            .join("net/ipv4/conf")
+            .join(interface)
+            .join("forwarding")
+    }
+
+    fn read(&self) -> Result<Record> {
+        let path = self.sysctl_root.join("kernel/random/boot_id");
+        let boot = fs::read_to_string(&path).map_err(|error| Error::file("read", path, error))?;
+        let record: Option<Record> = state::read(&self.file())?;
+        Ok(record
+            .filter(|record| record.boot == boot)
+            .unwrap_or(Record {
+                boot,
+                ..Record::default()
+            }))
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        Lock::acquire(&self.dir.join(".forwarding.lock"))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join(".forwarding.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake {
+        dir: tempfile::TempDir,
+        forwarding: Forwarding,
+    }
+
+    impl Fake {
+        fn new(interfaces: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let sysctl_root = dir.path().join("sys");
+            for (interface, value) in interfaces {
+                let conf = sysctl_root.join("net/ipv4/conf").join(interface);
+                fs::create_dir_all(&conf).unwrap();
+                fs::write(conf.join("forwarding"), value).unwrap();
+            }
+            fs::create_dir_all(sysctl_root.join("kernel/random")).unwrap();
+            fs::write(sysctl_root.join("kernel/random/boot_id"), "one").unwrap();
+            let forwarding = Forwarding {
+                dir: dir.path().to_owned(),
+                sysctl_root,
+            };
+            Self { dir, forwarding }
+        }
+
+        fn enable(&self, network: &str, interfaces: &[&str]) {
+            let interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
+            self.forwarding.enable(network, &interfaces).unwrap();
+        }
+
+        fn values(&self) -> Vec<String> {
+            let conf = self.dir.path().join("sys/net/ipv4/conf");
+            let mut values: Vec<_> = fs::read_dir(conf)
+                .unwrap()
+                .map(|entry| {
+                    let path = entry.unwrap().path();
+                    let value = fs::read_to_string(path.join("forwarding")).unwrap();
+                    format!(
+                        "{}={}",
+                        path.file_name().unwrap().to_str().unwrap(),
+                        value.trim()
+                    )
+                })
+                .collect();
+            values.sort();
+            values
+        }
+    }
+
+    #[test]
+    fn what_the_host_had_is_restored_and_what_it_forwards_itself_is_left_alone() {
+        let fake = Fake::new(&[("eth0", "0\n"), ("eth1", "1\n")]);
+        fake.enable("a", &["eth0", "eth1", "gone0"]);
+        assert_eq!(fake.values(), ["eth0=1", "eth1=1"]);
+        fake.forwarding.release("a").unwrap();
+        assert_eq!(fake.values(), ["eth0=0", "eth1=1"]);
+        assert!(!fake.forwarding.file().exists());
+        fake.forwarding.release("a").unwrap();
+    }
+
+    #[test]
+    fn an_interface_forwards_until_its_last_network_is_gone() {
+        let fake = Fake::new(&[("eth0", "0")]);
+        fake.enable("a", &["eth0"]);
+        fake.enable("b", &["eth0"]);
+        fake.forwarding.release("a").unwrap();
+        assert_eq!(fake.values(), ["eth0=1"]);
+        fake.forwarding.release("b").unwrap();
+        assert_eq!(fake.values(), ["eth0=0"]);
+    }
+
+    #[test]
+    fn what_was_changed_before_a_reboot_is_not_restored_after_it() {
+        let fake = Fake::new(&[("eth0", "0")]);
+        fake.enable("a", &["eth0"]);
+        // The host boots, and its administrator now wants forwarding.
+        fs::write(fake.dir.path().join("sys/kernel/random/boot_id"), "two").unwrap();
+        fake.enable("a", &["eth0"]);
+        fake.forwarding.release("a").unwrap();
+        assert_eq!(fake.values(), ["eth0=1"]);
+    }
+}

@@ -1,0 +1,231 @@
+//! What a network has in the packet filter: a table of its own.
+
+use crate::netlink::{Connection, Protocol, Refusal, Request};
+use crate::nft::{Chain, ChainKind, Expr, Hook, Meta, Rule, Table, interface};
+use crate::{Error, Result, Subnet};
+
+/// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+/// `established` and `related` of a connection's state bits.
+const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
+/// The priorities that nft calls `filter` and `srcnat`.
+const PRIORITY_FILTER: i32 = 0;
+const PRIORITY_SRCNAT: i32 = 100;
+
+/// What [`Nat::ensure`] is to translate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NatOptions {
+    /// The name of the table, of family `inet`; nothing else may use it.
+    pub table: String,
+    /// The bridge that the subnet lies behind.
+    pub bridge: String,
+    /// The addresses to hide behind the host's.
+    pub subnet: Subnet,
+}
+
+impl NatOptions {
+    /// Translates `subnet`, which lies behind `bridge`, by rules in `table`.
+    pub fn new(table: impl Into<String>, bridge: impl Into<String>, subnet: Subnet) -> Self {
+        Self {
+            table: table.into(),
+            bridge: bridge.into(),
+            subnet,
+        }
+    }
+}
+
+/// The nf_tables table of a network: its containers reach the world under the host's address (masquerade), and nobody
+/// but the host reaches them unasked.
+///
+/// Foreign tables are neither read nor changed. The table stays when this value is dropped; see [`Nat::remove`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    table: String,
+}
+
+impl Nat {
+    /// Puts the table there, in one transaction, or leaves it alone if it is there as it should be.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Unsupported`] if the kernel lacks nf_tables, its NAT or
+    /// its connection tracking, [`Error::Netlink`] for the rest.
+    #[doc(alias = "nftables")]
+    #[doc(alias = "iptables")]
+    pub fn ensure(options: &NatOptions) -> Result<Self> {
+        let table = table(options);
+        let mut netfilter = Connection::open(Protocol::Netfilter)?;
+        let rules = netfilter.dump(
+            "to see whether the network's rules are in the packet filter",
+            Table::get_rules(&table.name),
+        )?;
+        if !table.is_there(&rules) {
+            let requests = table.replace();
+            let why = "so that packets from containers leave under the host's address, in one transaction";
+            for (reply, request) in netfilter
+                .exchange(why, &requests)?
+                .into_iter()
+                .zip(&requests)
+            {
+                reply
+                    .outcome
+                    .map_err(|refusal| missing_module(refusal, request))?;
+            }
+        }
+        Ok(Self { table: table.name })
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Removes the table named `table` with all that is in it. That there is none is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Netlink`] for the rest.
+    pub fn remove(table: &str) -> Result<()> {
+        let requests = Table::remove(table);
+        let removed = Connection::open(Protocol::Netfilter).and_then(|mut netfilter| {
+            netfilter.exchange("so that no rule of the network is left", &requests)
+        });
+        let replies = match removed {
+            Ok(replies) => replies,
+            // A kernel without nf_tables has no table.
+            Err(Error::Unsupported { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for (reply, request) in replies.into_iter().zip(&requests) {
+            match reply.outcome {
+                Err(refusal) if refusal.is(libc::ENOENT) || refusal.is(libc::EOPNOTSUPP) => {}
+                outcome => outcome.map_err(|refusal| refusal.of(request))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Within the transaction everything that a message names exists, except what a module would have to bring.
+fn missing_module(refusal: Refusal, request: &Request) -> Error {
+    if !refusal.is(libc::ENOENT) {
+        return refusal.of(request);
+    }
+    Error::Unsupported {
+        operation: request.operation,
+        object: request.object.clone(),
+        module: if request.kind.1 == "NFT_MSG_NEWCHAIN" {
+            "nft_chain_nat"
+        } else {
+            "nft_masq"
+        },
+        source: refusal.source,
+    }
+}
+
+/// The rules, in nft's language: see the comments.
+fn table(options: &NatOptions) -> Table {
+    let NatOptions {
+        table,
+        bridge,
+        subnet,
+    } = options;
+    let mut masquerade = from_subnet(subnet);
+    // oifname != BRIDGE masquerade
+    masquerade.extend([
+        Expr::Meta(Meta::OifName),
+        Expr::NotEqual(interface(bridge)),
+        Expr::Masquerade,
+    ]);
+    // iifname != BRIDGE oifname BRIDGE ct state ! established,related drop
+    let unasked = vec![
+        Expr::Meta(Meta::IifName),
+        Expr::NotEqual(interface(bridge)),
+        Expr::Meta(Meta::OifName),
+        Expr::Equal(interface(bridge)),
+        Expr::CtState,
+        Expr::Mask(ESTABLISHED_OR_RELATED.to_ne_bytes().to_vec()),
+        Expr::Equal(vec![0; 4]),
+        Expr::Drop,
+    ];
+    let chain = |name, kind, hook, priority, comment, expressions| Chain {
+        name,
+        kind,
+        hook,
+        priority,
+        rules: vec![Rule {
+            comment,
+            expressions,
+        }],
+    };
+    Table {
+        name: table.clone(),
+        chains: vec![
+            chain(
+                "postrouting",
+                ChainKind::Nat,
+                Hook::Postrouting,
+                PRIORITY_SRCNAT,
+                format!("rocker: {subnet} leaves under the host's address"),
+                masquerade,
+            ),
+            chain(
+                "forward",
+                ChainKind::Filter,
+                Hook::Forward,
+                PRIORITY_FILTER,
+                format!("rocker: nobody outside reaches {bridge} unasked"),
+                unasked,
+            ),
+        ],
+    }
+}
+
+/// `ip saddr SUBNET`, or `ip6 saddr SUBNET`.
+fn from_subnet(subnet: &Subnet) -> Vec<Expr> {
+    let (protocol, offset, network) = match subnet.network() {
+        std::net::IpAddr::V4(network) => (IPV4, 12, network.octets().to_vec()),
+        std::net::IpAddr::V6(network) => (IPV6, 8, network.octets().to_vec()),
+    };
+    let bits = usize::from(subnet.prefix_len());
+    let mask = (0..network.len()).map(|byte| {
+        let ones = bits.saturating_sub(8 * byte).min(8) as u32;
+        0xff_u8.checked_shl(8 - ones).unwrap_or(0)
+    });
+    vec![
+        Expr::Meta(Meta::Nfproto),
+        Expr::Equal(vec![protocol]),
+        Expr::NetworkHeader {
+            offset,
+            len: network.len() as u32,
+        },
+        Expr::Mask(mask.collect()),
+        Expr::Equal(network),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_has_as_many_ones_as_the_prefix_is_long() {
+        for (subnet, expected) in [
+            ("10.0.0.0/8", [255, 0, 0, 0]),
+            ("10.88.0.0/20", [255, 255, 240, 0]),
+            ("10.0.0.7/32", [255; 4]),
+            ("0.0.0.0/0", [0; 4]),
+        ] {
+            let expressions = from_subnet(&subnet.parse().unwrap());
+            assert!(
+                expressions.contains(&Expr::Mask(expected.to_vec())),
+                "{subnet}: {expressions:?}"
+            );
+        }
+        let v6 = from_subnet(&"fd00:8000::/17".parse().unwrap());
+        assert!(v6.contains(&Expr::NetworkHeader { offset: 8, len: 16 }));
+    }
+}

@@ -1,0 +1,137 @@
+//! Network namespaces as file descriptors.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::netlink::{Connection, Protocol};
+use crate::trace::traced;
+use crate::{Error, Result};
+
+/// The calling thread's namespace; `/proc/self` would be the main thread's.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace, held open: it lives at least as long as this value, whether or not a process is in it.
+///
+/// See [network_namespaces(7)](https://man7.org/linux/man-pages/man7/network_namespaces.7.html).
+#[derive(Debug)]
+pub struct Netns {
+    fd: OwnedFd,
+}
+
+impl Netns {
+    /// Makes a network namespace that holds nothing but a loopback interface, which is down.
+    ///
+    /// The calling thread stays where it is: a thread of its own enters the new namespace, and ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] if [unshare(2)](https://man7.org/linux/man-pages/man2/unshare.2.html) is not permitted
+    /// (it needs CAP_SYS_ADMIN), or `/proc` is not mounted.
+    pub fn new() -> Result<Self> {
+        on_a_thread(|| {
+            traced(
+                "unshare",
+                "so that there is a network stack apart from the host's",
+                || "CLONE_NEWNET".to_owned(),
+                || Ok(unshare(CloneFlags::CLONE_NEWNET)?),
+            )
+            .map_err(|source| Error::Namespace {
+                operation: "make",
+                source,
+            })?;
+            Self::current()
+        })
+    }
+
+    /// Takes over a file descriptor of a network namespace, such as one of `/proc/PID/ns/net`.
+    ///
+    /// Whether it is one shows when it is used.
+    #[must_use]
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
+    /// The network namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] if `/proc/thread-self/ns/net` cannot be opened.
+    pub fn current() -> Result<Self> {
+        let fd = File::open(OWN).map_err(|source| Error::Namespace {
+            operation: "open",
+            source,
+        })?;
+        Ok(Self { fd: fd.into() })
+    }
+
+    /// Runs `work` inside the namespace and returns what it returns. A panic in it goes on in the caller.
+    ///
+    /// It runs on a thread that enters the namespace and ends with `work`, so that no thread that runs other code is
+    /// ever in the wrong namespace. Sockets that `work` opens stay in the namespace and may be returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] if [setns(2)](https://man7.org/linux/man-pages/man2/setns.2.html) fails: the file
+    /// descriptor is not a network namespace, or the caller lacks CAP_SYS_ADMIN.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        run_in(self.fd.as_fd(), work)
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<Netns> for OwnedFd {
+    fn from(netns: Netns) -> Self {
+        netns.fd
+    }
+}
+
+/// Opens a netlink socket inside of `netns`; it stays there.
+pub(crate) fn connect_in(netns: BorrowedFd<'_>, protocol: Protocol) -> Result<Connection> {
+    run_in(netns, || Connection::open(protocol))?
+}
+
+fn run_in<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T> {
+    on_a_thread(|| {
+        traced(
+            "setns",
+            "so that a throw-away thread works inside of the container's network",
+            || format!("{netns:?}, CLONE_NEWNET"),
+            || Ok(setns(netns, CloneFlags::CLONE_NEWNET)?),
+        )
+        .map_err(|source| Error::Namespace {
+            operation: "enter",
+            source,
+        })?;
+        Ok(work())
+    })
+}
+
+fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    // A scoped thread does not inherit the caller's subscriber; what it does is to be seen all the same.
+    let dispatch = tracing::dispatcher::get_default(Clone::clone);
+    let work = move || tracing::dispatcher::with_default(&dispatch, work);
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("rocker-netns".to_owned())
+            .stack_size(256 * 1024);
+        let thread = thread
+            .spawn_scoped(scope, work)
+            .map_err(|source: io::Error| Error::Namespace {
+                operation: "start a thread for",
+                source,
+            })?;
+        thread
+            .join()
+            .unwrap_or_else(|payload| panic::resume_unwind(payload))
+    })
+}

@@ -1,0 +1,418 @@
+//! The messages of NETLINK_ROUTE that this crate sends, and the answers that it reads.
+//!
+//! Messages are built with rtnetlink's message types. Of the answers only the attributes that are needed are read, so
+//! that a newer kernel with attributes of another size cannot make the rest unreadable.
+//! <https://man7.org/linux/man-pages/man7/rtnetlink.7.html>
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NetlinkSerializable,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::netlink::{Connection, Request};
+use crate::{Error, Result, Subnet, nla};
+
+/// `sizeof(struct ifinfomsg)`, `ifaddrmsg` and `rtmsg`.
+const LINK_HEADER: usize = 16;
+const ADDRESS_HEADER: usize = 8;
+const ROUTE_HEADER: usize = 12;
+
+const IFF_UP: u32 = 1;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_MULTIPATH: u16 = 9;
+
+/// What is known of an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) up: bool,
+    pub(crate) name: String,
+    /// `veth`, `bridge`, …; empty for hardware.
+    pub(crate) kind: String,
+    pub(crate) mac: Vec<u8>,
+    pub(crate) mtu: u32,
+    /// With veth, the index of the other end in its own namespace.
+    pub(crate) peer: Option<u32>,
+}
+
+/// What is known of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) destination: Subnet,
+    /// The indices of the interfaces it leaves by; several with a multipath route.
+    pub(crate) interfaces: Vec<u32>,
+}
+
+fn request(
+    message: &RouteNetlinkMessage,
+    kind: &'static str,
+    flags: u16,
+    operation: &'static str,
+    object: String,
+) -> Request {
+    let mut body = vec![0; message.buffer_len()];
+    message.serialize(&mut body);
+    Request {
+        kind: (message.message_type(), kind),
+        flags,
+        body,
+        operation,
+        object,
+        module: None,
+    }
+}
+
+fn named(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+fn set_up(message: &mut LinkMessage) {
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+}
+
+/// Asks for a bridge of this name, up, if there is none.
+pub(crate) fn create_bridge(name: &str, mac: [u8; 6], mtu: Option<u32>) -> Request {
+    let mut message = named(name);
+    set_up(&mut message);
+    message
+        .attributes
+        .push(LinkAttribute::Address(mac.to_vec()));
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    message
+        .attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
+            InfoKind::Bridge,
+        )]));
+    let message = RouteNetlinkMessage::NewLink(message);
+    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    let mut request = request(
+        &message,
+        "RTM_NEWLINK",
+        flags,
+        "create",
+        format!("bridge {name}"),
+    );
+    request.module = Some("bridge");
+    request
+}
+
+/// The two ends of a veth pair to be.
+#[derive(Debug)]
+pub(crate) struct VethPair<'a> {
+    pub(crate) host_name: &'a str,
+    pub(crate) container_name: &'a str,
+    pub(crate) netns: BorrowedFd<'a>,
+    pub(crate) mac: Option<[u8; 6]>,
+    pub(crate) mtu: Option<u32>,
+    /// The index of the bridge.
+    pub(crate) bridge: u32,
+}
+
+/// Asks for a veth pair: one end here, up and on the bridge, the other in the namespace from the beginning.
+pub(crate) fn create_veth(pair: &VethPair<'_>) -> Request {
+    let mut peer = named(pair.container_name);
+    peer.attributes
+        .push(LinkAttribute::NetNsFd(pair.netns.as_raw_fd()));
+    peer.attributes
+        .extend(pair.mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
+    peer.attributes.extend(pair.mtu.map(LinkAttribute::Mtu));
+    let mut message = named(pair.host_name);
+    set_up(&mut message);
+    message
+        .attributes
+        .push(LinkAttribute::Controller(pair.bridge));
+    message.attributes.extend(pair.mtu.map(LinkAttribute::Mtu));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    let mut object = format!(
+        "veth {} peer {} netns {}",
+        pair.host_name,
+        pair.container_name,
+        pair.netns.as_raw_fd()
+    );
+    let _ = write!(object, " master {}", pair.bridge);
+    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    let message = RouteNetlinkMessage::NewLink(message);
+    let mut request = request(&message, "RTM_NEWLINK", flags, "create", object);
+    request.module = Some("veth");
+    request
+}
+
+/// Asks for what is known of the interface.
+pub(crate) fn get_link(name: &str) -> Request {
+    let message = RouteNetlinkMessage::GetLink(named(name));
+    request(
+        &message,
+        "RTM_GETLINK",
+        NLM_F_ACK,
+        "look up",
+        format!("interface {name}"),
+    )
+}
+
+/// Asks for all interfaces.
+fn get_links() -> Request {
+    let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    request(
+        &message,
+        "RTM_GETLINK",
+        NLM_F_DUMP,
+        "list",
+        "interfaces".to_owned(),
+    )
+}
+
+/// Asks for the interface to be up, and to have this MTU if one is given.
+pub(crate) fn set_link_up(name: &str, mtu: Option<u32>) -> Request {
+    let mut message = named(name);
+    set_up(&mut message);
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    let message = RouteNetlinkMessage::SetLink(message);
+    request(
+        &message,
+        "RTM_SETLINK",
+        NLM_F_ACK,
+        "set up",
+        format!("{name} up"),
+    )
+}
+
+/// Asks for the interface to be removed.
+pub(crate) fn delete_link(link: &Link) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = link.index;
+    let message = RouteNetlinkMessage::DelLink(message);
+    request(
+        &message,
+        "RTM_DELLINK",
+        NLM_F_ACK,
+        "remove",
+        format!("{} {}", link.kind, link.name),
+    )
+}
+
+/// Asks for the interface to have the address; having it already is fine.
+pub(crate) fn add_address(link: &Link, address: IpAddr, subnet: &Subnet) -> Request {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = subnet.prefix_len();
+    message.header.index = link.index;
+    message.attributes.push(AddressAttribute::Address(address));
+    message.attributes.push(AddressAttribute::Local(address));
+    if let (IpAddr::V4(broadcast), 0..=30) = (subnet.last(), subnet.prefix_len()) {
+        message
+            .attributes
+            .push(AddressAttribute::Broadcast(broadcast));
+    }
+    let object = format!("{address}/{} dev {}", subnet.prefix_len(), link.name);
+    let message = RouteNetlinkMessage::NewAddress(message);
+    request(
+        &message,
+        "RTM_NEWADDR",
+        NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE,
+        "add address",
+        object,
+    )
+}
+
+/// Asks for a default route by `gateway`.
+pub(crate) fn add_default_route(link: &Link, gateway: IpAddr) -> Request {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(gateway);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    message
+        .attributes
+        .push(RouteAttribute::Gateway(gateway.into()));
+    message.attributes.push(RouteAttribute::Oif(link.index));
+    let object = format!("default via {gateway} dev {}", link.name);
+    let message = RouteNetlinkMessage::NewRoute(message);
+    request(
+        &message,
+        "RTM_NEWROUTE",
+        NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+        "add route",
+        object,
+    )
+}
+
+/// The interface of this name, if there is one.
+pub(crate) fn find_link(
+    host: &mut Connection,
+    why: &'static str,
+    name: &str,
+) -> Result<Option<Link>> {
+    let requests = [get_link(name)];
+    let reply = host.exchange(why, &requests)?.remove(0);
+    match reply.outcome {
+        Ok(()) => read_reply(&reply.messages, &requests[0]).map(Some),
+        Err(refusal) if refusal.is(libc::ENODEV) => Ok(None),
+        Err(refusal) => Err(refusal.of(&requests[0])),
+    }
+}
+
+/// The link in the answer to [`get_link`].
+pub(crate) fn read_reply(messages: &[Vec<u8>], request: &Request) -> Result<Link> {
+    messages
+        .iter()
+        .find_map(|message| read_link(message))
+        .ok_or_else(|| Error::Answer {
+            operation: request.operation,
+            object: request.object.clone(),
+            missing: "the interface",
+        })
+}
+
+/// All interfaces of the namespace.
+pub(crate) fn links(host: &mut Connection, why: &'static str) -> Result<Vec<Link>> {
+    Ok(host
+        .dump(why, get_links())?
+        .iter()
+        .filter_map(|message| read_link(message))
+        .collect())
+}
+
+/// All IPv4 routes of the namespace, of all tables.
+pub(crate) fn routes(host: &mut Connection, why: &'static str) -> Result<Vec<Route>> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    let message = RouteNetlinkMessage::GetRoute(message);
+    let request = request(
+        &message,
+        "RTM_GETROUTE",
+        NLM_F_DUMP,
+        "list",
+        "IPv4 routes".to_owned(),
+    );
+    Ok(host
+        .dump(why, request)?
+        .iter()
+        .filter_map(|message| read_route(message))
+        .collect())
+}
+
+/// All IPv4 addresses of the namespace, each with its subnet and the index of its interface.
+pub(crate) fn addresses(host: &mut Connection, why: &'static str) -> Result<Vec<(Subnet, u32)>> {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    let message = RouteNetlinkMessage::GetAddress(message);
+    let request = request(
+        &message,
+        "RTM_GETADDR",
+        NLM_F_DUMP,
+        "list",
+        "IPv4 addresses".to_owned(),
+    );
+    Ok(host
+        .dump(why, request)?
+        .iter()
+        .filter_map(|message| read_address(message))
+        .collect())
+}
+
+fn read_link(message: &[u8]) -> Option<Link> {
+    let (header, attributes) = message.split_at_checked(LINK_HEADER)?;
+    let mut link = Link {
+        index: nla::read_u32(&header[4..8])?,
+        up: nla::read_u32(&header[8..12])? & IFF_UP != 0,
+        ..Link::default()
+    };
+    for (kind, value) in nla::attributes(attributes) {
+        match kind {
+            IFLA_ADDRESS => link.mac = value.to_vec(),
+            IFLA_IFNAME => link.name = nla::read_str(value),
+            IFLA_MTU => link.mtu = nla::read_u32(value)?,
+            IFLA_LINK => link.peer = nla::read_u32(value),
+            IFLA_LINKINFO => {
+                link.kind = nla::find(value, IFLA_INFO_KIND)
+                    .map(nla::read_str)
+                    .unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn read_route(message: &[u8]) -> Option<Route> {
+    let (header, attributes) = message.split_at_checked(ROUTE_HEADER)?;
+    let network = match nla::find(attributes, RTA_DST) {
+        Some(value) => read_ip(value)?,
+        None => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let mut interfaces: Vec<u32> = nla::find(attributes, RTA_OIF)
+        .and_then(nla::read_u32)
+        .into_iter()
+        .collect();
+    if let Some(mut hops) = nla::find(attributes, RTA_MULTIPATH) {
+        // struct rtnexthop: length, flags, hops, interface; attributes follow.
+        while let Some((hop, _)) = hops.split_first_chunk::<8>() {
+            interfaces.push(u32::from_ne_bytes([hop[4], hop[5], hop[6], hop[7]]));
+            let len = usize::from(u16::from_ne_bytes([hop[0], hop[1]])).max(8);
+            hops = hops.get(nla::align(len)..).unwrap_or_default();
+        }
+    }
+    Some(Route {
+        destination: Subnet::new(network, header[1]).ok()?,
+        interfaces,
+    })
+}
+
+fn read_address(message: &[u8]) -> Option<(Subnet, u32)> {
+    let (header, attributes) = message.split_at_checked(ADDRESS_HEADER)?;
+    let address = read_ip(nla::find(attributes, IFA_ADDRESS)?)?;
+    Some((
+        Subnet::new(address, header[1]).ok()?,
+        nla::read_u32(&header[4..8])?,
+    ))
+}
+
+fn read_ip(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => value
+            .first_chunk()
+            .copied()
+            .map(|bytes: [u8; 4]| Ipv4Addr::from(bytes).into()),
+        16 => value
+            .first_chunk()
+            .copied()
+            .map(|bytes: [u8; 16]| Ipv6Addr::from(bytes).into()),
+        _ => None,
+    }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
+}
