@@ -52,9 +52,9 @@ fn tar() -> Vec<u8> {
         let mut put =
             |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, &format!("usr/share/d{}/file{index}", index / 20));
-        put(100, "0000644\00000000\00000000\0");
-        put(124, "00000010000\000000000000\0        0");
-        put(257, "ustar\000");
+        put(100, "0000644 0000000 0000000 ");
+        put(124, "00000010000 00000000000         0");
+        put(257, "ustar\x0000");
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         tar.extend_from_slice(&header);

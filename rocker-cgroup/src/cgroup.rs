@@ -9,7 +9,8 @@ use crate::name::Name;
 use crate::remove;
 use crate::{Applied, Compat, Controller, Error, Hierarchy, Limits, Result, Write};
 
-/// A cgroup, in every tree of the host that has one.
+/// A cgroup, in every tree of the host that has one: see
+/// [cgroups(7)](https://man7.org/linux/man-pages/man7/cgroups.7.html).
 ///
 /// [`Cgroup::create`] makes a guard: dropping it kills what is left inside and removes it, unless it was
 /// [kept](Cgroup::keep). [`Cgroup::open`] makes a mere reference. Parent and name are all that another process needs.
@@ -75,7 +76,8 @@ impl Cgroup {
     ///
     /// # Errors
     ///
-    /// [`Error::Add`], with ESRCH when the process is gone; [`Error::PermissionDenied`]. On v1 it may then be in some
+    /// [`Error::Add`], with ESRCH when the process is gone, and on v2 with EBUSY when those inside have made cgroups with
+    /// controllers of their own; [`Error::PermissionDenied`]. On v1 it may then be in some
     /// trees only: kill it.
     #[doc(alias = "cgroup.procs")]
     pub fn add(&self, pid: u32) -> Result<()> {
@@ -120,11 +122,7 @@ impl Cgroup {
     ///
     /// [`Error::Read`].
     pub fn procs(&self) -> Result<Vec<u32>> {
-        let mut pids = std::collections::BTreeSet::new();
-        for dir in &self.directories {
-            pids.extend(dir.procs()?);
-        }
-        Ok(pids.into_iter().collect())
+        Ok(directory::procs(&self.directories)?.into_iter().collect())
     }
 
     /// Puts limits in force, also while processes run: each value is written and read back. What `limits` does not set

@@ -46,7 +46,7 @@ impl Cgroup {
     ///
     /// # Errors
     ///
-    /// Nothing is left behind after an error. [`Error::Exists`]: there is one of this name.
+    /// No cgroup is left behind after an error. [`Error::Exists`]: there is one of this name.
     /// [`Error::InternalProcesses`]: v2, and processes live in a parent. [`Error::PermissionDenied`],
     /// [`Error::ReadOnly`], [`Error::InvalidName`], [`Error::Create`], and those of [`Cgroup::apply`].
     pub fn create(
@@ -168,14 +168,10 @@ fn fill_cpuset(tree: &Tree, path: &Path) -> Result<()> {
         let inherited = directory::read(&above.join(file))?;
         let why = "since a new cpuset of v1 has no CPUs and no memory, and takes no process until it does";
         directory::write(&own, inherited.trim_end(), why).map_err(|source| {
-            let what = if file == "cpuset.cpus" {
-                "the parent's CPUs"
-            } else {
-                "the parent's memory nodes"
-            };
+            let value = inherited.trim_end().to_owned();
             Error::at("write", &own, source, |path, source| Error::Write {
                 path,
-                value: what,
+                value,
                 source,
             })
         })?;
@@ -223,7 +219,7 @@ fn prepare(tree: &Tree, path: &Path, needed: &[Controller]) -> Result<()> {
             }
             Err(source) if needs(&one) => {
                 let file = path.join("cgroup.subtree_control");
-                let value = one.name();
+                let value = format!("+{one}");
                 return Err(Error::at("write", &file, source, |path, source| {
                     Error::Write {
                         path,

@@ -38,12 +38,12 @@ impl Directory {
     }
 
     /// Writes one of its files that is no limit.
-    pub(crate) fn write(&self, file: &str, value: &'static str, why: &'static str) -> Result<()> {
+    pub(crate) fn write(&self, file: &str, value: &str, why: &'static str) -> Result<()> {
         let path = self.path.join(file);
         write(&path, value, why).map_err(|source| {
             Error::at("write", &path, source, |path, source| Error::Write {
                 path,
-                value,
+                value: value.to_owned(),
                 source,
             })
         })
@@ -76,6 +76,15 @@ impl Directory {
         }
         Ok(pids)
     }
+}
+
+/// The processes in all of these cgroups and below them.
+pub(crate) fn procs(directories: &[Directory]) -> Result<BTreeSet<u32>> {
+    let mut pids = BTreeSet::new();
+    for dir in directories {
+        pids.extend(dir.procs()?);
+    }
+    Ok(pids)
 }
 
 /// The cgroups directly below `path`; none when it does not exist.

@@ -123,7 +123,8 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// There is a cgroup of this name already.
+    /// There is a cgroup of this name already; [`Cgroup::remove_by_name`](crate::Cgroup::remove_by_name) removes what a
+    /// crash has left.
     #[error("create cgroup {}: it exists", path.display())]
     Exists {
         /// Its directory.
@@ -181,7 +182,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What was written.
-        value: &'static str,
+        value: String,
         /// The kernel's answer.
         source: io::Error,
     },

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::directory::Directory;
+use crate::directory::{Directory, procs};
 use crate::freeze;
 use crate::trace::traced;
 use crate::{Cgroup, Controller, Error, Result, sys};
@@ -154,13 +154,4 @@ pub(crate) fn refuse_caller(
         return Err(Error::CallerInside { operation, path });
     }
     Ok(())
-}
-
-/// The processes of all of them.
-fn procs(directories: &[Directory]) -> Result<BTreeSet<u32>> {
-    let mut pids = BTreeSet::new();
-    for dir in directories {
-        pids.extend(dir.procs()?);
-    }
-    Ok(pids)
 }

@@ -21,6 +21,9 @@ impl From<u64> for Max {
 
 /// What a cgroup may use. What is not set stays as it is: without limit in a new cgroup, unchanged in a live update.
 ///
+/// The kernel's own words on each file: [v2](https://docs.kernel.org/admin-guide/cgroup-v2.html),
+/// [v1](https://docs.kernel.org/admin-guide/cgroup-v1/index.html).
+///
 /// ```
 /// use rocker_cgroup::{CpuQuota, Limits};
 ///

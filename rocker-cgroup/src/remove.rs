@@ -22,7 +22,8 @@ impl Cgroup {
     /// # Errors
     ///
     /// [`Error::Remove`] with EBUSY when processes are still inside after 10 s, [`Error::CallerInside`],
-    /// [`Error::PermissionDenied`]. Every tree is tried before the first error is returned; [`Cgroup::remove_by_name`] tries again.
+    /// [`Error::PermissionDenied`]. Every tree is tried before the first error is returned;
+    /// [`Cgroup::remove_by_name`] tries again.
     pub fn remove(mut self) -> Result<()> {
         self.guarded_by = None;
         remove(&self.directories, &self.name)

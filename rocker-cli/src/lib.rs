@@ -1,1 +1,13 @@
 #![doc = include_str!("../README.md")]
+
+mod commands;
+mod engine;
+mod error;
+mod explain;
+mod table;
+
+pub use commands::main;
+pub use engine::{
+    ContainerSummary, Engine, ExecOptions, Io, Network, PullPolicy, Roots, RunOptions, Status, Volume,
+};
+pub use error::{Error, Result};

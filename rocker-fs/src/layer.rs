@@ -154,6 +154,18 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
                 limit: options.max_entries,
             });
         }
+        let has_content = matches!(
+            member.kind,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
+        );
+        if !has_content && member.size > options.max_headers {
+            let what = "size of what belongs to no file";
+            return Err(Error::TooLarge {
+                entry: last,
+                what,
+                limit: options.max_headers,
+            });
+        }
         if member.kind != EntryType::XGlobalHeader {
             apply(&mut tree, &member, &mut entry, options, &mut done)?;
         }

@@ -2,20 +2,24 @@
 
 mod attached;
 mod device;
+mod device_nodes;
 mod encode;
 mod error;
 mod layer;
 mod layers;
+mod mask;
 mod member;
 mod metadata;
 mod meter;
 mod mount;
+mod mount_point;
 mod overlay;
 mod pax;
 mod plan;
 mod remove;
 mod resolve;
 mod rootfs;
+mod source;
 mod sparse;
 mod stack;
 mod standard;

@@ -136,7 +136,7 @@ impl Member {
                     "a global header between an entry and its own headers",
                 ));
             }
-            return Ok(Self::nothing(shown));
+            return Ok(Self::nothing(shown, entry.size()));
         }
         agree(entry, &pax).map_err(malformed)?;
         let sparse = pax.sparse(options.max_headers).map_err(malformed)?;
@@ -209,7 +209,7 @@ impl Member {
     }
 
     /// An entry that describes no file.
-    fn nothing(name: PathBuf) -> Self {
+    fn nothing(name: PathBuf, size: u64) -> Self {
         Self {
             name,
             path: TarPath(Vec::new()),
@@ -221,7 +221,7 @@ impl Member {
             mode: 0,
             mtime: TimeSpec::new(0, 0),
             xattrs: Vec::new(),
-            size: 0,
+            size,
             sparse: None,
         }
     }

@@ -16,7 +16,8 @@ pub(crate) const MAY_BE_ABSENT: &[i32] = &[libc::ENOENT, libc::ENOTDIR, libc::EB
 /// The errno of a call on what an earlier attempt did not find.
 pub(crate) const MAY_BE_UNOPENED: &[i32] = &[libc::EBADF];
 const MAY_EXIST: &[i32] = &[libc::EEXIST];
-const MUST: &[i32] = &[];
+/// No errno: the call must do what it is there for.
+pub(crate) const MUST: &[i32] = &[];
 
 /// How a path inside of the root file system is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -341,6 +342,11 @@ pub(crate) fn constant(value: u64, names: impl Into<Cow<'static, str>>) -> Arg {
 
 pub(crate) fn mode(bits: u32) -> Arg {
     constant(u64::from(bits), format!("0{bits:o}"))
+}
+
+/// A path for a sentence; no control character of it reaches a terminal.
+pub(crate) fn shown(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
 }
 
 pub(crate) fn text(path: &Path) -> Result<Arg> {

@@ -1,7 +1,15 @@
 //! What a layer says survives unpacking, and nothing else does.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure of what a test prepares is a failure of the test"
+)]
 
 #[path = "../../tests/fake_host/mod.rs"]
-#[allow(unreachable_pub, reason = "the module is shared by all crates")]
+#[allow(
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "the module is shared by all crates"
+)]
 mod fake_host;
 mod support;
 

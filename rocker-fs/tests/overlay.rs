@@ -1,7 +1,15 @@
 //! Overlays on the real kernel, by both ways of mounting them.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure of what a test prepares is a failure of the test"
+)]
 
 #[path = "../../tests/fake_host/mod.rs"]
-#[allow(unreachable_pub, reason = "the module is shared by all crates")]
+#[allow(
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "the module is shared by all crates"
+)]
 mod fake_host;
 mod support;
 
@@ -11,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rocker_fs::{
-    Access, Error, Layers, Overlay, UnpackOptions, create_dir_beneath, open_beneath, read_beneath,
+    Access, Error, Layers, Overlay, UnpackOptions, XattrNamespace, create_dir_beneath,
+    open_beneath, read_beneath,
 };
 use support::Layer;
 
@@ -98,6 +107,55 @@ fn layers_hide_each_other_in_the_order_of_the_image_and_nothing_is_left() {
             );
             assert_eq!(host.state(), before, "{way}");
         }
+    });
+}
+
+#[test]
+fn marks_of_a_user_namespace_are_heeded() {
+    fake_host::run(|host| {
+        for (way, by) in WAYS {
+            let base = host.dir(way);
+            let options = UnpackOptions::default().xattr_namespace(XattrNamespace::User);
+            let lower = [base.join("l1"), base.join("l2")];
+            Layer::default()
+                .file("dir/below", "1")
+                .unpack_with(&lower[0], &options)
+                .unwrap();
+            Layer::default()
+                .file("dir/.wh..wh..opq", "")
+                .unpack_with(&lower[1], &options)
+                .unwrap();
+            let mount = by(Overlay::new(&lower).xattr_namespace(XattrNamespace::User))
+                .mount()
+                .unwrap();
+            assert!(!inside(&mount).join("dir/below").exists(), "{way}");
+            // The same marks mean nothing to an overlay that looks for trusted ones.
+            let mount = by(Overlay::new(&lower)).mount().unwrap();
+            assert!(inside(&mount).join("dir/below").exists(), "{way}");
+        }
+    });
+}
+
+#[test]
+fn a_layer_cannot_steer_overlayfs_by_attributes() {
+    fake_host::run(|host| {
+        let base = host.dir("base");
+        let lower = [base.join("l1"), base.join("l2")];
+        Layer::default()
+            .file("secret/file", "1")
+            .unpack(&lower[0])
+            .unwrap();
+        let redirect: (&str, &[u8]) = ("SCHILY.xattr.trusted.overlay.redirect", b"/secret");
+        Layer::default()
+            .pax(&[redirect])
+            .dir("public/", 0o755)
+            .unpack(&lower[1])
+            .unwrap();
+        let names = host.sh(&format!(
+            "python3 -c \"import os; print(os.listxattr('{}'))\"",
+            lower[1].join("public").display()
+        ));
+        assert_eq!(names.trim(), "[]");
     });
 }
 

@@ -1,15 +1,24 @@
 //! The steps into a root file system, as text and as executed by a child.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure of what a test prepares is a failure of the test"
+)]
 
 #[expect(unsafe_code, reason = "the steps are raw system calls")]
 mod executor;
 #[path = "../../tests/fake_host/mod.rs"]
-#[allow(unreachable_pub, reason = "the module is shared by all crates")]
+#[allow(
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "the module is shared by all crates"
+)]
 mod fake_host;
 
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocker_fs::{
     Device, DeviceKind, Error, MASKED_PATHS, Mount, MountAttributes, Overlay, Propagation,
@@ -214,9 +223,12 @@ fn the_child_finds_itself_in_its_root_file_system_and_the_host_is_gone() {
                 "file bind",
                 fs::read_to_string("/etc/hosts").unwrap() == "of the host",
             );
+            let null =
+                |path| fs::metadata(path).is_ok_and(|found| found.rdev() == libc::makedev(1, 3));
+            check("keys masked", null("/proc/keys"));
             check(
                 "kcore masked",
-                fs::metadata("/proc/kcore").is_ok_and(|found| found.rdev() == libc::makedev(1, 3)),
+                null("/proc/kcore") || !Path::new("/proc/kcore").exists(),
             );
             check(
                 "firmware masked",
@@ -291,5 +303,51 @@ fn links_of_a_hostile_image_lead_nowhere() {
                 fs::remove_dir_all(&image).unwrap();
             }
         }
+    });
+}
+
+#[test]
+fn a_racer_on_a_shared_volume_redirects_no_mount() {
+    fake_host::run(|host| {
+        let (image, shared, outside) = (host.dir("image"), host.dir("shared"), host.dir("outside"));
+        fs::create_dir(shared.join("sub")).unwrap();
+        symlink("/run/outside", shared.join("other")).unwrap();
+        fs::create_dir_all("/run/t").unwrap();
+        let stop = AtomicBool::new(false);
+        let entered = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+                let dir = fs::File::open(&shared).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    nix::fcntl::renameat2(&dir, "sub", &dir, "other", flags).unwrap();
+                }
+            });
+            let mut entered = 0;
+            for _ in 0..150 {
+                let root = Overlay::new([image.as_path(), outside.as_path()])
+                    .mount()
+                    .unwrap();
+                fs::create_dir_all(image.join("volume")).unwrap();
+                let steps = Rootfs::new(root, "/run/t")
+                    .mount(Mount::bind(&shared, "/volume"))
+                    .mount(Mount::filesystem("tmpfs", "/volume/sub/deep"))
+                    .steps()
+                    .unwrap();
+                let report = executor::in_child(&steps, || {
+                    fs::read_to_string("/volume/sub/deep/x")
+                        .map_or("entered".into(), |_| "host".into())
+                });
+                assert_ne!(report, "host");
+                entered += usize::from(report == "entered");
+            }
+            stop.store(true, Ordering::Relaxed);
+            entered
+        });
+        assert_eq!(
+            fs::read_dir(&outside).unwrap().count(),
+            0,
+            "something was made outside"
+        );
+        assert!(entered > 0, "the racer always won, so nothing was tried");
     });
 }

@@ -26,6 +26,10 @@ pub fn resolve(client: &Client, reference: &Reference, platform: &Platform) -> R
 /// # Errors
 ///
 /// As there.
+///
+/// # Panics
+///
+/// If the sink panics.
 pub fn pull(
     client: &Client,
     store: &Store,

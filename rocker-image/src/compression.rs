@@ -4,8 +4,6 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::{Error, Result};
-
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
@@ -15,12 +13,12 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// Reads it from a layer's media type.
+    /// Reads it from a layer's media type; `None` if that is unknown.
     ///
     /// The "foreign" and "nondistributable" types only say who may pass the layer on. It is asked for at the registry
     /// like any other; the URLs that such a descriptor may have are never used.
-    pub(crate) fn of(media_type: &str) -> Result<Self> {
-        Ok(match media_type {
+    pub(crate) fn of(media_type: &str) -> Option<Self> {
+        Some(match media_type {
             "application/vnd.oci.image.layer.v1.tar"
             | "application/vnd.oci.image.layer.nondistributable.v1.tar"
             | "application/vnd.docker.image.rootfs.diff.tar"
@@ -32,12 +30,7 @@ impl Compression {
             "application/vnd.oci.image.layer.v1.tar+zstd"
             | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
             | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Self::Zstd,
-            other => {
-                return Err(Error::UnsupportedMediaType {
-                    object: "a layer".to_owned(),
-                    media_type: other.into(),
-                });
-            }
+            _ => return None,
         })
     }
 }

@@ -17,7 +17,7 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 /// Text that a registry wrote is [`Untrusted`], and shown escaped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[allow(
+#[expect(
     missing_docs,
     reason = "the fields are named by the messages that show them"
 )]
@@ -165,15 +165,15 @@ pub enum Error {
     #[error("{reference} has no image for {wanted}; it has {}", list(available))]
     NoMatchingPlatform {
         reference: String,
-        wanted: Platform,
+        wanted: Box<Platform>,
         available: Vec<Platform>,
     },
     /// There is one image only, and it is for another platform.
     #[error("{reference} is made for {found}, not for {wanted}")]
     ArchitectureMismatch {
         reference: String,
-        wanted: Platform,
-        found: Platform,
+        wanted: Box<Platform>,
+        found: Box<Platform>,
     },
 
     /// A layer is not what its media type says it is compressed with.
@@ -257,7 +257,7 @@ mod tests {
     fn a_list_of_platforms_is_bounded_by_who_made_it_and_escaped() {
         let error = Error::NoMatchingPlatform {
             reference: "r".into(),
-            wanted: "linux/amd64".parse().unwrap(),
+            wanted: Box::new("linux/amd64".parse().unwrap()),
             available: vec![Platform {
                 os: "li\x1bnux".into(),
                 architecture: "arm64".into(),

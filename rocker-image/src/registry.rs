@@ -89,15 +89,11 @@ impl<'a> Registry<'a> {
                 self.reference.repository()
             )
         };
-        let response = self
-            .get(&format!("manifests/{name}"), Some(document::ACCEPT), 0)
+        let path = format!("manifests/{name}");
+        let (headers, bytes) = self
+            .get_whole(&path, Some(document::ACCEPT), MAX_SIZE, object)
             .await?;
-        let header = |name: &str| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let media_type = header("content-type").unwrap_or_default();
         let media_type = media_type
             .split(';')
@@ -107,7 +103,6 @@ impl<'a> Registry<'a> {
             .to_owned();
         let announced: Option<Digest> =
             header("docker-content-digest").and_then(|text| text.parse().ok());
-        let bytes = read_limited(response, MAX_SIZE, object).await?;
         for digest in expected.into_iter().chain(&announced) {
             document::check_digest(&object(), digest, &bytes)?;
         }
@@ -130,8 +125,8 @@ impl<'a> Registry<'a> {
                 limit: MAX_SIZE,
             });
         }
-        let response = self.blob(&descriptor.digest, 0).await?;
-        let bytes = match read_limited(response, descriptor.size, object).await {
+        let path = format!("blobs/{}", descriptor.digest);
+        let bytes = match self.get_whole(&path, None, descriptor.size, object).await {
             Err(Error::TooLarge { object, limit }) => {
                 return Err(Error::WrongSize {
                     object,
@@ -139,7 +134,7 @@ impl<'a> Registry<'a> {
                     found: limit.saturating_add(1),
                 });
             }
-            other => other?,
+            other => other?.1,
         };
         if bytes.len() as u64 != descriptor.size {
             return Err(Error::WrongSize {
@@ -189,6 +184,30 @@ impl<'a> Registry<'a> {
         let jitter = RandomState::new().hash_one(attempt) % 512;
         let backoff = backoff + backoff.mul_f64(jitter as f64 / 1024.0);
         Some(asked.map_or(backoff, |asked| asked.max(backoff)))
+    }
+
+    /// Gets what is small, also if the connection breaks in the middle.
+    async fn get_whole(
+        &self,
+        path: &str,
+        accept: Option<&str>,
+        limit: u64,
+        object: impl Fn() -> String,
+    ) -> Result<(HeaderMap, Vec<u8>)> {
+        let mut attempt = 0;
+        loop {
+            let response = self.get(path, accept, 0).await?;
+            let headers = response.headers().clone();
+            let error = match read_limited(response, limit, &object).await {
+                Ok(bytes) => return Ok((headers, bytes)),
+                Err(error) => error,
+            };
+            let Some(pause) = self.pause(&error, attempt) else {
+                return Err(error);
+            };
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
     }
 
     async fn get(&self, path: &str, accept: Option<&str>, from: u64) -> Result<Response> {

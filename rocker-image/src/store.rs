@@ -55,7 +55,8 @@ impl Store {
         let root = root.as_ref();
         let store = Self { root: root.into() };
         if store.is_layout()? {
-            return Ok(store);
+            // A layout that another tool made has no place for all of our files yet.
+            return store.make_dirs().map(|()| store);
         }
         let foreign = |name: &str| {
             !matches!(
@@ -73,14 +74,7 @@ impl Store {
                 path: root.to_owned(),
             });
         }
-        for dir in [
-            root.to_owned(),
-            store.ingest_dir(),
-            store.algorithm_dir(Algorithm::Sha256),
-            store.algorithm_dir(Algorithm::Sha512),
-        ] {
-            store.make_dir(&dir)?;
-        }
+        store.make_dirs()?;
         let _lock = Lock::exclusive(&store.index_lock())?;
         // `oci-layout` comes last: where it is, everything else is too.
         if !store.is_layout()? {
@@ -367,32 +361,31 @@ impl Store {
         };
         let layout: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
         match layout["imageLayoutVersion"].as_str() {
-            // A layout that another tool made has no place for our temporary files yet.
-            Some(version) if version.starts_with("1.") => {
-                self.make_dir(&self.ingest_dir())?;
-                Ok(true)
-            }
+            Some(version) if version.starts_with("1.") => Ok(true),
             _ => Err(Error::NotAnImageLayout {
                 path: self.root.to_path_buf(),
             }),
         }
     }
 
-    fn make_dir(&self, path: &Path) -> Result<()> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|source| Error::Store {
-            operation: "make the directory",
-            path: path.to_owned(),
-            source,
-        })
+    fn make_dirs(&self) -> Result<()> {
+        let algorithms = [Algorithm::Sha256, Algorithm::Sha512];
+        let blobs = algorithms.map(|algorithm| self.root.join("blobs").join(algorithm.name()));
+        [self.root.to_path_buf(), self.ingest_dir()]
+            .into_iter()
+            .chain(blobs)
+            .try_for_each(|path| {
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+                made.map_err(|source| Error::Store {
+                    operation: "make the directory",
+                    path,
+                    source,
+                })
+            })
     }
 
     fn ingest_dir(&self) -> PathBuf {
         self.root.join("ingest")
-    }
-
-    fn algorithm_dir(&self, algorithm: Algorithm) -> PathBuf {
-        self.root.join("blobs").join(algorithm.name())
     }
 
     fn index_path(&self) -> PathBuf {

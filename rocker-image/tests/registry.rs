@@ -1,7 +1,9 @@
 //! Pulls from a real registry, in a fake host.
 #![allow(
     unreachable_pub,
-    reason = "the shared modules are written as any module is"
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test, of which some parts are modules for several"
 )]
 
 #[path = "../../tests/fake_host/mod.rs"]
@@ -11,6 +13,7 @@ mod registry;
 mod support;
 
 use std::fs;
+use std::io::Read;
 
 use registry::Registry;
 use rocker_image::{Client, Error, LayerOutcome, Platform, PullOptions, Reference, Store};
@@ -263,6 +266,31 @@ fn two_processes_and_two_threads_pull_one_image_at_once() {
         assert_eq!(Files::new("/run/layers").names().len(), 2);
         assert_eq!(fs::read_dir("/run/store/ingest").unwrap().count(), 0);
         host.sh(&format!("skopeo inspect oci:/run/store:{name} >/dev/null"));
+    });
+}
+
+#[test]
+fn nothing_but_tls_is_spoken_to_another_machine() {
+    fake_host::run(|host| {
+        host.sh("ip addr add 192.0.2.1/32 dev lo");
+        let listener = std::net::TcpListener::bind("192.0.2.1:5000").unwrap();
+        let server = std::thread::spawn(move || {
+            let mut first = [0];
+            listener.accept().unwrap().0.read_exact(&mut first).unwrap();
+            first[0]
+        });
+        let store = Store::open(host.dir("store")).unwrap();
+        let sink = Files::new(host.dir("layers"));
+        let client = Client::new(quick().retries(0));
+        let error = pull(&client, &store, "192.0.2.1:5000/a", &sink, &()).unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+        assert_eq!(
+            server.join().unwrap(),
+            0x16,
+            "the type of a TLS handshake record"
+        );
+        let error = pull(&client, &store, "no-such-host.invalid/a", &sink, &()).unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     });
 }
 

@@ -1,7 +1,8 @@
 //! The store by itself.
 #![allow(
     unreachable_pub,
-    reason = "the shared modules are written as any module is"
+    clippy::unwrap_used,
+    reason = "a test, of which some parts are modules for several"
 )]
 
 mod support;

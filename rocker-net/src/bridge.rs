@@ -126,6 +126,11 @@ impl Bridge {
         self.link.index
     }
 
+    /// What is known of its interface.
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Removes the bridge. What was plugged in stays, unplugged.
     ///
     /// # Errors

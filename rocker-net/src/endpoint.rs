@@ -216,7 +216,7 @@ fn create_pair(
         netns,
         mac: *mac,
         mtu: *mtu,
-        bridge: bridge.index(),
+        bridge: bridge.link(),
     };
     let requests = [rtnl::create_veth(&pair), rtnl::get_link(host_name)];
     let why = "so that a cable leads from the bridge into the container, its far end made directly in there";

@@ -1,5 +1,6 @@
 //! What can go wrong, each with what was done, to what, and why it failed.
 
+use std::error::Error as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -149,8 +150,9 @@ pub enum Error {
         /// What is expected.
         rule: &'static str,
     },
-    /// Undoing went on after an error, and this is everything that failed.
-    #[error("{operation} {object}: {} of its steps failed", .errors.len())]
+    /// Undoing went on after an error, and this is everything that failed. It has no source, as it has several: its
+    /// text tells them all.
+    #[error("{operation} {object}: {}", every_chain(.errors))]
     Incomplete {
         /// What was undone, as a verb.
         operation: &'static str,
@@ -197,4 +199,37 @@ fn kernel_says(detail: Option<&str>) -> String {
     detail
         .map(|text| format!(" (the kernel says: {text})"))
         .unwrap_or_default()
+}
+
+fn every_chain(errors: &[Error]) -> String {
+    let chain = |error: &Error| {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            text.push_str(&format!(": {error}"));
+            source = error.source();
+        }
+        text
+    };
+    errors.iter().map(chain).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_errors_are_all_told_with_their_causes() {
+        let one = || Error::file("read", "/a", io::Error::from_raw_os_error(libc::EIO));
+        assert!(Error::gather("detach", "c", Vec::new()).is_ok());
+        let single = Error::gather("detach", "c", vec![one()]).unwrap_err();
+        assert_eq!(single.to_string(), "read /a");
+        let all = Error::gather("detach", "c", vec![one(), Error::NoFreeSubnet]).unwrap_err();
+        let text = all.to_string();
+        assert!(
+            text.starts_with("detach c: read /a: Input/output error"),
+            "{text}"
+        );
+        assert!(text.contains("; every subnet of the pool"), "{text}");
+    }
 }

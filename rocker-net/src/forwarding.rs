@@ -42,12 +42,27 @@ impl Forwarding {
         }
     }
 
+    /// Switches forwarding on for an interface that will be removed and needs no restoring.
+    pub(crate) fn enable_own(&self, interface: &str) -> Result<()> {
+        if self.get(interface)?.unwrap_or(true) {
+            return Ok(());
+        }
+        self.set(
+            interface,
+            true,
+            "so that the kernel passes on what containers send",
+        )
+    }
+
     /// Switches forwarding on for `interfaces` on behalf of `network`.
     ///
     /// <https://docs.kernel.org/networking/ip-sysctl.html>, `conf/interface/forwarding`. By the sysctl file rather
     /// than by netlink, because only the former also switches large receive offload off, whose packets cannot be
     /// forwarded.
     pub(crate) fn enable(&self, network: &str, interfaces: &BTreeSet<String>) -> Result<()> {
+        if interfaces.is_empty() {
+            return Ok(());
+        }
         let _lock = self.lock()?;
         let mut record = self.read()?;
         let mut switch_on = Vec::new();
@@ -70,23 +85,29 @@ impl Forwarding {
             self.set(
                 interface,
                 true,
-                "so that the kernel passes packets on that come in by this interface",
+                "so that the kernel passes on the answers that come in here from the world",
             )
         })
     }
 
     /// Switches forwarding off wherever only `network` needed it. That it needed none is fine.
+    ///
+    /// Where somebody else has made a router of the whole host meanwhile, as Docker does when it starts, it stays on.
     pub(crate) fn release(&self, network: &str) -> Result<()> {
         if !self.file().exists() {
             return Ok(());
         }
         let _lock = self.lock()?;
         let mut record = self.read()?;
+        let router = self.get("all")?.unwrap_or(false);
         let mut errors = Vec::new();
         record.interfaces.retain(|interface, networks| {
             networks.remove(network);
             if !networks.is_empty() {
                 return true;
+            }
+            if router {
+                return false;
             }
             let restored = self.set(
                 interface,
@@ -243,5 +264,15 @@ mod tests {
         fake.enable("a", &["eth0"]);
         fake.forwarding.release("a").unwrap();
         assert_eq!(fake.values(), ["eth0=1"]);
+    }
+
+    #[test]
+    fn a_host_that_has_become_a_router_meanwhile_stays_one() {
+        let fake = Fake::new(&[("all", "0"), ("eth0", "0")]);
+        fake.enable("a", &["eth0"]);
+        fs::write(fake.forwarding.sysctl("all"), "1").unwrap();
+        fake.forwarding.release("a").unwrap();
+        assert_eq!(fake.values(), ["all=1", "eth0=1"]);
+        assert!(!fake.forwarding.file().exists());
     }
 }

@@ -57,10 +57,10 @@ impl Nat {
     pub fn ensure(options: &NatOptions) -> Result<Self> {
         let table = table(options);
         let mut netfilter = Connection::open(Protocol::Netfilter)?;
-        let rules = netfilter.dump(
-            "to see whether the network's rules are in the packet filter",
-            Table::get_rules(&table.name),
-        )?;
+        let why = "to see whether the network's rules are in the packet filter";
+        let rules = netfilter
+            .dump(why, Table::get_rules(&table.name))
+            .map_err(missing_nf_tables)?;
         if !table.is_there(&rules) {
             let requests = table.replace();
             let why = "so that packets from containers leave under the host's address, in one transaction";
@@ -106,6 +106,24 @@ impl Nat {
             }
         }
         Ok(())
+    }
+}
+
+/// A single message to a subsystem that does not exist is answered with EINVAL (a transaction with EOPNOTSUPP).
+fn missing_nf_tables(error: Error) -> Error {
+    match error {
+        Error::Netlink {
+            operation,
+            object,
+            source,
+            ..
+        } if source.raw_os_error() == Some(libc::EINVAL) => Error::Unsupported {
+            operation,
+            object,
+            module: "nf_tables",
+            source,
+        },
+        error => error,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic;
 use std::thread;
 
@@ -105,7 +105,7 @@ fn run_in<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Re
         traced(
             "setns",
             "so that a throw-away thread works inside of the container's network",
-            || format!("{netns:?}, CLONE_NEWNET"),
+            || format!("{}, CLONE_NEWNET", netns.as_raw_fd()),
             || Ok(setns(netns, CloneFlags::CLONE_NEWNET)?),
         )
         .map_err(|source| Error::Namespace {
@@ -121,9 +121,7 @@ fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let dispatch = tracing::dispatcher::get_default(Clone::clone);
     let work = move || tracing::dispatcher::with_default(&dispatch, work);
     thread::scope(|scope| {
-        let thread = thread::Builder::new()
-            .name("rocker-netns".to_owned())
-            .stack_size(256 * 1024);
+        let thread = thread::Builder::new().name("rocker-netns".to_owned());
         let thread = thread
             .spawn_scoped(scope, work)
             .map_err(|source: io::Error| Error::Namespace {

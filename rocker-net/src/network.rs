@@ -250,9 +250,9 @@ impl Network {
         options.mtu = *mtu;
         let made = Bridge::ensure_by(host, &options)?;
         Nat::ensure(&NatOptions::new(self.table(), bridge, subnet))?;
-        let mut interfaces = ways_out(host)?;
-        interfaces.insert(bridge.clone());
-        self.forwarding.enable(&self.options.name, &interfaces)?;
+        self.forwarding.enable_own(bridge)?;
+        self.forwarding
+            .enable(&self.options.name, &ways_out(host)?)?;
         Ok((subnet, address, made))
     }
 

@@ -4,7 +4,6 @@
 //! that a newer kernel with attributes of another size cannot make the rest unreadable.
 //! <https://man7.org/linux/man-pages/man7/rtnetlink.7.html>
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -128,8 +127,7 @@ pub(crate) struct VethPair<'a> {
     pub(crate) netns: BorrowedFd<'a>,
     pub(crate) mac: Option<[u8; 6]>,
     pub(crate) mtu: Option<u32>,
-    /// The index of the bridge.
-    pub(crate) bridge: u32,
+    pub(crate) bridge: &'a Link,
 }
 
 /// Asks for a veth pair: one end here, up and on the bridge, the other in the namespace from the beginning.
@@ -144,19 +142,24 @@ pub(crate) fn create_veth(pair: &VethPair<'_>) -> Request {
     set_up(&mut message);
     message
         .attributes
-        .push(LinkAttribute::Controller(pair.bridge));
+        .push(LinkAttribute::Controller(pair.bridge.index));
     message.attributes.extend(pair.mtu.map(LinkAttribute::Mtu));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
-    let mut object = format!(
-        "veth {} peer {} netns {}",
-        pair.host_name,
-        pair.container_name,
-        pair.netns.as_raw_fd()
+    let VethPair {
+        host_name,
+        container_name,
+        netns,
+        bridge,
+        ..
+    } = pair;
+    let object = format!(
+        "veth {host_name} peer {container_name} netns {} master {}",
+        netns.as_raw_fd(),
+        bridge.name
     );
-    let _ = write!(object, " master {}", pair.bridge);
     let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     let message = RouteNetlinkMessage::NewLink(message);
     let mut request = request(&message, "RTM_NEWLINK", flags, "create", object);

@@ -60,8 +60,10 @@ fn named_netns(host: &Host, name: &str) -> Netns {
 /// "The internet": a namespace at the host's default route that has no route back to any container.
 fn internet(host: &Host) -> Netns {
     let netns = named_netns(host, "internet");
+    // Without IPv6, since its addresses change for seconds after an interface is up, and `state` would see it.
     host.sh(
-        "ip link add uplink0 type veth peer eth0 netns internet
+        "for conf in /proc/sys/net/ipv6/conf/default/disable_ipv6; do [ ! -e $conf ] || echo 1 >$conf; done
+         ip link add uplink0 type veth peer eth0 netns internet
          ip addr add 198.51.100.2/24 dev uplink0; ip link set uplink0 up
          ip -n internet addr add 198.51.100.1/24 dev eth0; ip -n internet link set eth0 up; ip -n internet link set lo up
          ip route add default via 198.51.100.1",
@@ -104,6 +106,43 @@ fn two_containers_reach_each_other_and_the_host_is_as_before_after_the_last() {
         assert_eq!(greet(&two, &own, b.address).0, "hello");
         network.detach("two").unwrap();
         assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn the_calling_thread_never_changes_its_namespace() {
+    fake_host::run(|host| {
+        let own = || fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let before = own();
+        let netns = Netns::new().unwrap();
+        let inside = netns.run(own).unwrap();
+        assert_ne!(inside, before);
+        assert_eq!(
+            netns
+                .run(|| Netns::current().unwrap().run(own).unwrap())
+                .unwrap(),
+            inside
+        );
+        network(host).attach("c", netns.as_fd()).unwrap();
+        network(host).detach("c").unwrap();
+        let panic = thread::spawn(move || netns.run(|| panic!("as told")))
+            .join()
+            .unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"as told"));
+        assert_eq!(own(), before);
+    });
+}
+
+#[test]
+fn a_container_without_network_has_its_loopback() {
+    fake_host::run(|_| {
+        let netns = Netns::new().unwrap();
+        let localhost = "127.0.0.1".parse().unwrap();
+        rocker_net::loopback_up(netns.as_fd()).unwrap();
+        assert_eq!(
+            greet(&netns, &netns, localhost),
+            ("hello".to_owned(), localhost)
+        );
     });
 }
 

@@ -1,5 +1,7 @@
 //! A child that executes steps, as rocker-ns does it in earnest.
 
+#![allow(clippy::unwrap_used, reason = "a failure here is one of the test")]
+
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 

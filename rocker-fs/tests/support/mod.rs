@@ -2,7 +2,8 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each test binary uses its part of this module"
+    clippy::unwrap_used,
+    reason = "each test binary uses its part of this module, and a failure here is one of the test"
 )]
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -74,7 +74,11 @@ impl<'a> Fetcher<'a> {
         &'a self,
         layer: &'a Layer,
     ) -> Result<impl Future<Output = Result<LayerOutcome>> + Send + 'a> {
-        let compression = Compression::of(&layer.media_type)?;
+        let compression =
+            Compression::of(&layer.media_type).ok_or_else(|| Error::UnsupportedMediaType {
+                object: format!("layer {}", layer.blob),
+                media_type: layer.media_type.as_str().into(),
+            })?;
         Ok(async move {
             self.progress.layer_started(&layer.blob, layer.size);
             let outcome = self.get(layer, compression).await?;
@@ -193,12 +197,12 @@ impl<'a> Fetcher<'a> {
             }
         };
         loop {
-            let Some(mut chunk) = response
-                .chunk()
-                .await
-                .map_err(|error| unreachable(&url, error))?
-            else {
-                break;
+            let mut chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // It broke behind the last byte that is wanted.
+                Err(_) if *passed == layer.size => break,
+                Err(error) => return Err(unreachable(&url, error)),
             };
             let skipped = skip.min(chunk.len() as u64);
             skip -= skipped;

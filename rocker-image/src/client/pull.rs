@@ -66,8 +66,8 @@ impl Client {
         if !fits(&image, options) {
             return Err(Error::ArchitectureMismatch {
                 reference: reference.to_string(),
-                wanted: options.platform.clone(),
-                found: image.platform(),
+                wanted: Box::new(options.platform.clone()),
+                found: Box::new(image.platform()),
             });
         }
         progress.resolved(&image);
@@ -95,8 +95,8 @@ impl Client {
             })
             .await?;
 
-        let same = before.is_some_and(|before| *before.manifest_digest() == descriptor.digest);
-        if same && !new {
+        let same = before.filter(|before| *before.manifest_digest() == descriptor.digest);
+        if let Some(image) = same.filter(|_| !new) {
             return Ok(Pulled {
                 image,
                 changed: false,

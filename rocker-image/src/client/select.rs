@@ -99,14 +99,11 @@ fn choose(
             None => Some(((0, 0), at)),
         })
         .max_by_key(|(fitness, at)| (*fitness, std::cmp::Reverse(*at)));
-    match best {
-        Some((_, at)) => Ok(manifests
-            .into_iter()
-            .nth(at)
-            .unwrap_or_else(|| unreachable!("it was just found there"))),
+    match best.and_then(|(_, at)| manifests.get(at).cloned()) {
+        Some(entry) => Ok(entry),
         None => Err(Error::NoMatchingPlatform {
             reference: reference.to_string(),
-            wanted: wanted.clone(),
+            wanted: Box::new(wanted.clone()),
             // Attestations are listed in an index as images for "unknown/unknown".
             available: manifests
                 .into_iter()

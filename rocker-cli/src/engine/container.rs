@@ -1,0 +1,307 @@
+//! Containers on disk: who they are, who looks after them, and what became of them.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::record::{self, Record, STATE, State};
+use super::{Engine, name};
+use crate::{Error, Result};
+
+/// A container that this process looks after. The lock says so to all others, and the kernel lets go of it when this
+/// process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) record: Record,
+    data: PathBuf,
+    run: PathBuf,
+    _lock: File,
+}
+
+/// What there is to know about a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ContainerSummary {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The image as it was asked for.
+    pub image: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// Where in its life it is.
+    pub status: Status,
+}
+
+/// Where in its life a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// It is being put together.
+    Starting,
+    /// It runs.
+    Running {
+        /// Its first process, as the host numbers it.
+        pid: u32,
+        /// Since when, in seconds since 1970.
+        since: u64,
+    },
+    /// It has ended.
+    Exited {
+        /// Its exit status, 0 to 255.
+        code: u8,
+        /// When, in seconds since 1970.
+        at: u64,
+        /// Whether the kernel killed one of its processes for lack of memory.
+        oom_killed: bool,
+    },
+    /// Its record cannot be read; it can only be removed.
+    Damaged,
+}
+
+impl Container {
+    /// Makes a container of `record`, with the lock held before anybody else can see it.
+    pub(crate) fn create(engine: &Engine, mut record: Record, wanted_name: Option<&str>) -> Result<Self> {
+        let roots = engine.roots();
+        let (data, run) = (roots.containers().join(&record.id), roots.running().join(&record.id));
+        // Held while the name is looked up and taken.
+        let names = lock(&roots.containers().join(".names"))?;
+        record.name = choose_name(engine, wanted_name)?;
+        make_dir(&run)?;
+        let lock = lock(&run.join("lock"))?;
+        let container = Self { record, data, run, _lock: lock };
+        let made = [container.upper(), container.work(), container.root()];
+        let made = [container.data.clone()].iter().chain(&made).try_for_each(|dir| make_dir(dir));
+        // The upper directory is the container's `/`, which everybody in it may enter; those above it keep outsiders out.
+        let made = made.and_then(|()| open_to_all(&container.upper()));
+        if let Err(error) = made.and_then(|()| container.save()) {
+            let _ = container.forget();
+            return Err(error);
+        }
+        drop(names);
+        Ok(container)
+    }
+
+    /// Takes over a container that nobody looks after; none if somebody does.
+    pub(crate) fn adopt(engine: &Engine, record: Record) -> Result<Option<Self>> {
+        let roots = engine.roots();
+        let (data, run) = (roots.containers().join(&record.id), roots.running().join(&record.id));
+        make_dir(&run)?;
+        let Some(lock) = try_lock(&run.join("lock"))? else { return Ok(None) };
+        Ok(Some(Self { record, data, run, _lock: lock }))
+    }
+
+    /// Writes down what is known now.
+    pub(crate) fn save(&self) -> Result<()> {
+        record::write(&self.data.join(STATE), &self.record)
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    /// The OCI runtime specification.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.data.join("config.json")
+    }
+
+    /// What the container changes.
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.data.join("upper")
+    }
+
+    /// The overlay's own directory.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.data.join("work")
+    }
+
+    /// The empty directory at which the container's process attaches its root.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.run.join("root")
+    }
+
+    /// A file that is made for the container, such as `hosts`.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.run.join(name)
+    }
+
+    /// Removes what exists only while the container runs.
+    pub(crate) fn remove_run_dir(&self) -> Result<()> {
+        remove_dir(&self.run)
+    }
+
+    /// Removes all that is known of it.
+    pub(crate) fn forget(&self) -> Result<()> {
+        let run = remove_dir(&self.run);
+        remove_dir(&self.data).and(run)
+    }
+}
+
+impl Engine {
+    /// The containers, the newest first. Those whose supervisor died are taken down before.
+    ///
+    /// # Errors
+    /// [`Error::State`] when the containers' directory cannot be read.
+    pub fn containers(&self) -> Result<Vec<ContainerSummary>> {
+        self.reconcile()?;
+        let mut all = Vec::new();
+        for id in ids(&self.roots().containers())? {
+            match self.record(&id) {
+                Ok(Some(record)) => all.push(record.summary()),
+                Ok(None) | Err(Error::Damaged { .. }) => all.push(ContainerSummary {
+                    name: id.chars().take(12).collect(),
+                    id,
+                    image: "?".to_owned(),
+                    command: Vec::new(),
+                    created: 0,
+                    status: Status::Damaged,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        all.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
+        Ok(all)
+    }
+
+    /// The one container that has this name, this ID, or an ID that begins so.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::Ambiguous`].
+    pub fn container(&self, name: &str) -> Result<ContainerSummary> {
+        let all = self.containers()?;
+        if let Some(found) = all.iter().find(|container| container.name == name || container.id == name) {
+            return Ok(found.clone());
+        }
+        let found: Vec<_> = all.iter().filter(|container| !name.is_empty() && container.id.starts_with(name)).collect();
+        match found[..] {
+            [] => Err(Error::NoContainer { name: name.to_owned() }),
+            [one] => Ok(one.clone()),
+            _ => {
+                let ids: Vec<_> = found.iter().map(|container| &container.id[..12]).collect();
+                Err(Error::Ambiguous { prefix: name.to_owned(), ids: ids.join(", ") })
+            }
+        }
+    }
+
+    pub(crate) fn record(&self, id: &str) -> Result<Option<Record>> {
+        record::read(&self.roots().containers().join(id).join(STATE))
+    }
+}
+
+impl Record {
+    pub(crate) fn summary(self) -> ContainerSummary {
+        let status = match self.state {
+            State::Starting => Status::Starting,
+            State::Running { pid, started, .. } => Status::Running { pid, since: started },
+            State::Exited { code, finished, oom_killed } => Status::Exited { code, at: finished, oom_killed },
+        };
+        ContainerSummary {
+            id: self.id,
+            name: self.name,
+            image: self.image,
+            command: self.command,
+            created: self.created,
+            status,
+        }
+    }
+}
+
+/// The ids of which there is a directory in `dir`.
+pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
+    let failed = |source| Error::State { operation: "read", path: dir.to_owned(), source };
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().into_string().unwrap_or_default();
+        if name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            ids.push(name);
+        }
+    }
+    Ok(ids)
+}
+
+/// Whether somebody looks after the container with this run directory.
+pub(crate) fn is_held(run: &Path) -> Result<bool> {
+    let path = run.join("lock");
+    match OpenOptions::new().read(true).open(&path) {
+        Ok(file) => match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
+            Err(fs::TryLockError::Error(source)) => Err(Error::State { operation: "lock", path, source }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::State { operation: "open", path, source }),
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn choose_name(engine: &Engine, wanted: Option<&str>) -> Result<String> {
+    let mut taken = Vec::new();
+    for id in ids(&engine.roots().containers())? {
+        if let Ok(Some(record)) = engine.record(&id) {
+            taken.push((record.name, id));
+        }
+    }
+    let owner = |name: &str| taken.iter().find(|(taken, _)| taken == name).map(|(_, id)| id[..12].to_owned());
+    if let Some(name) = wanted {
+        name::check(name)?;
+        return match owner(name) {
+            Some(id) => Err(Error::NameTaken { name: name.to_owned(), id }),
+            None => Ok(name.to_owned()),
+        };
+    }
+    let mut name = name::new_name(false)?;
+    while owner(&name).is_some() {
+        name = name::new_name(true)?;
+    }
+    Ok(name)
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| Error::State { operation: "make the directory", path: dir.to_owned(), source })
+}
+
+fn open_to_all(dir: &Path) -> Result<()> {
+    let set = fs::set_permissions(dir, fs::Permissions::from_mode(0o755));
+    set.map_err(|source| Error::State { operation: "change the mode of", path: dir.to_owned(), source })
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::State { operation: "remove", path: dir.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    opened.map_err(|source| Error::State { operation: "open", path: path.to_owned(), source })
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = open_lock(path)?;
+    file.lock().map_err(|source| Error::State { operation: "lock", path: path.to_owned(), source })?;
+    Ok(file)
+}
+
+fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = open_lock(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(source)) => {
+            Err(Error::State { operation: "lock", path: path.to_owned(), source })
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Images: from the registry into the store, and unpacked layers beside it.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use rocker_fs::{Layers, UnpackOptions};
+use rocker_image::{Client, ClientOptions, Digest, Image, LayerSink, Progress, PullOptions, Pulled, Reference, blocking};
+
+use super::options::PullPolicy;
+use super::{Engine, RunOptions, hello};
+use crate::{Error, Result};
+
+/// Unpacks layers with rocker-fs for rocker-image.
+#[derive(Debug)]
+pub(crate) struct Sink<'a>(pub(crate) &'a Layers);
+
+impl LayerSink for Sink<'_> {
+    fn contains(&self, diff_id: &Digest) -> bool {
+        self.0.contains(&diff_id.to_string())
+    }
+
+    fn unpack(&self, diff_id: &Digest, tar: &mut dyn Read) -> io::Result<()> {
+        self.0.unpack(&diff_id.to_string(), tar, &UnpackOptions::default()).map(drop).map_err(io::Error::other)
+    }
+}
+
+impl Engine {
+    /// Pulls an image from its registry.
+    ///
+    /// # Errors
+    /// [`Error::Image`]: what went wrong between here and the registry, or with what it sent.
+    pub fn pull(&self, image: &str, options: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
+        let reference: Reference = image.parse()?;
+        let layers = self.layers()?;
+        layers.sweep()?;
+        let client = Client::new(ClientOptions::default());
+        Ok(blocking::pull(&client, &self.store()?, &reference, options, &Sink(&layers), progress)?)
+    }
+
+    /// The images of the store.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when the store cannot be read.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        Ok(self.store()?.images()?)
+    }
+
+    /// Takes names from images, or images away: a name loses that name, an ID all of them. What no image needs any more
+    /// goes too. Returns what was done, line by line, as Docker says it.
+    ///
+    /// # Errors
+    /// [`Error::NoImage`], [`Error::ImageInUse`], [`Error::Image`].
+    pub fn remove_image(&self, name: &str) -> Result<Vec<String>> {
+        let store = self.store()?;
+        let found = store.find(name)?;
+        let image = match &found[..] {
+            [] => return Err(Error::NoImage { name: name.to_owned() }),
+            [image] => image,
+            several => {
+                let ids: Vec<_> = several.iter().map(|image| short_id(image.config_digest())).collect();
+                return Err(Error::Ambiguous { prefix: name.to_owned(), ids: ids.join(", ") });
+            }
+        };
+        let reference = name.parse::<Reference>().ok().filter(|reference| image.references().contains(reference));
+        let last = reference.is_none() || image.references().len() == 1;
+        if last {
+            self.refuse_if_used(image)?;
+        }
+        let mut done = Vec::new();
+        match reference {
+            Some(reference) => {
+                store.untag(&reference)?;
+                done.push(format!("Untagged: {}", reference.familiar()));
+            }
+            None => {
+                done.extend(image.references().iter().map(|name| format!("Untagged: {}", name.familiar())));
+                store.remove(image.manifest_digest())?;
+            }
+        }
+        if last {
+            done.push(format!("Deleted: {}", image.config_digest()));
+            let removed = store.remove_unreferenced()?;
+            let layers = self.layers()?;
+            for diff_id in &removed.diff_ids {
+                layers.remove(&diff_id.to_string())?;
+                done.push(format!("Deleted: {diff_id}"));
+            }
+        }
+        Ok(done)
+    }
+
+    fn refuse_if_used(&self, image: &Image) -> Result<()> {
+        let manifest = image.manifest_digest().to_string();
+        for container in self.containers()? {
+            if self.record(&container.id).is_ok_and(|record| record.is_some_and(|record| record.manifest == manifest)) {
+                return Err(Error::ImageInUse {
+                    image: short_id(image.config_digest()).to_owned(),
+                    container: container.id[..12].to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The image to run: from the store, or from its registry where the options say so.
+    pub(crate) fn image(&self, options: &RunOptions<'_>) -> Result<Image> {
+        let store = self.store()?;
+        if options.image == hello::NAME && options.pull != PullPolicy::Always {
+            return hello::image(&store, &self.layers()?);
+        }
+        if options.pull != PullPolicy::Always
+            && let Some(image) = self.find_image(&options.image)?
+        {
+            let wanted = options.platform.as_ref();
+            if wanted.is_none_or(|platform| image.platform() == *platform) && self.is_unpacked(&image)? {
+                return Ok(image);
+            }
+        }
+        if options.pull == PullPolicy::Never {
+            return Err(Error::NoImage { name: options.image.clone() });
+        }
+        let mut pull = PullOptions::default();
+        if let Some(platform) = &options.platform {
+            pull = pull.platform(platform.clone());
+        }
+        Ok(self.pull(&options.image, &pull, options.progress)?.image)
+    }
+
+    /// The image of this name, or the only one whose ID begins so.
+    fn find_image(&self, name: &str) -> Result<Option<Image>> {
+        let store = self.store()?;
+        if let Ok(reference) = name.parse::<Reference>()
+            && let Some(image) = store.image(&reference)?
+        {
+            return Ok(Some(image));
+        }
+        let mut found = store.find(name)?;
+        Ok(if found.len() == 1 { found.pop() } else { None })
+    }
+
+    fn is_unpacked(&self, image: &Image) -> Result<bool> {
+        let layers = self.layers()?;
+        Ok(image.diff_ids().all(|diff_id| layers.contains(&diff_id.to_string())))
+    }
+
+    /// The directories of an image's layers, the bottom one first.
+    pub(crate) fn lower_dirs(&self, image: &Image) -> Result<Vec<PathBuf>> {
+        let layers = self.layers()?;
+        Ok(image.diff_ids().map(|diff_id| layers.path(&diff_id.to_string())).collect())
+    }
+}
+
+/// The first twelve digits of an image's ID.
+pub(crate) fn short_id(digest: &Digest) -> &str {
+    digest.hex().get(..12).unwrap_or_default()
+}

@@ -1,0 +1,88 @@
+//! The composition: what Docker's daemon does, as functions.
+
+mod container;
+mod exec;
+mod files;
+mod hello;
+mod image;
+mod name;
+mod options;
+mod record;
+mod roots;
+mod run;
+mod spec;
+mod steps;
+mod teardown;
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+
+use rocker_cgroup::Hierarchy;
+use rocker_fs::Layers;
+use rocker_image::Store;
+
+use crate::{Error, Result};
+
+pub use container::{ContainerSummary, Status};
+pub use exec::ExecOptions;
+pub use options::{Io, Network, PullPolicy, RunOptions, Volume};
+pub use roots::Roots;
+
+/// The cgroup below which all containers have theirs.
+const CGROUP_PARENT: &str = "rocker";
+
+/// A container engine over its directories. It holds nothing open: any number of them, in any number of processes, work
+/// on the same directories.
+///
+/// ```no_run
+/// use rocker_cli::{Engine, Roots, RunOptions};
+///
+/// let engine = Engine::open(Roots::from_env())?;
+/// let status = engine.run(&RunOptions::new("hello"))?;
+/// assert_eq!(status, 0);
+/// # Ok::<(), rocker_cli::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    roots: Roots,
+}
+
+impl Engine {
+    /// An engine over `roots`, whose directories are made if they are absent.
+    ///
+    /// # Errors
+    /// [`Error::NotRoot`], and [`Error::State`] when a directory cannot be made.
+    pub fn open(roots: Roots) -> Result<Self> {
+        if fs::metadata("/proc/self").map_or(0, |own| own.uid()) != 0 {
+            return Err(Error::NotRoot);
+        }
+        for dir in [roots.containers(), roots.running()] {
+            // Nobody else may look into them: images hold setuid programs.
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.map_err(|source| Error::State { operation: "make the directory", path: dir, source })?;
+        }
+        Ok(Self { roots })
+    }
+
+    /// The directories that the engine works in.
+    #[must_use]
+    pub fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    fn store(&self) -> Result<Store> {
+        Ok(Store::open(self.roots.images())?)
+    }
+
+    fn layers(&self) -> Result<Layers> {
+        Ok(Layers::open(self.roots.layers())?)
+    }
+
+    fn hierarchy(&self) -> Result<Hierarchy> {
+        Ok(Hierarchy::detect()?)
+    }
+
+    fn network(&self) -> Result<rocker_net::Network> {
+        Ok(rocker_net::Network::open(self.roots.data(), &rocker_net::NetworkOptions::new("bridge", "rocker0"))?)
+    }
+}

@@ -1,0 +1,172 @@
+//! What can go wrong when the crates are put together.
+
+use std::io;
+use std::path::PathBuf;
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not the root user.
+    #[error("rocker needs root: mounts, networks and cgroups belong to it (try `sudo rocker …`)")]
+    NotRoot,
+    /// A state file or directory.
+    #[error("{operation} {path}")]
+    State {
+        /// What was tried, such as `write`.
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// A state file that is not what rocker wrote.
+    #[error("{path} is damaged; `rocker rm -f` removes the container")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// Another container has the name.
+    #[error("the name {name:?} is taken by container {id}; remove it with `rocker rm {name}`, or choose another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The container that has it.
+        id: String,
+    },
+    /// Not a name for a container.
+    #[error("{name:?} is not a name for a container: a letter or digit, then letters, digits, `_`, `.` or `-`")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// No such container.
+    #[error("no container {name:?}; `rocker ps -a` lists all")]
+    NoContainer {
+        /// What was looked for.
+        name: String,
+    },
+    /// Several containers.
+    #[error("{prefix:?} is the beginning of several containers' ids: {ids}")]
+    Ambiguous {
+        /// What was looked for.
+        prefix: String,
+        /// Whose ids begin with it.
+        ids: String,
+    },
+    /// The container does not run.
+    #[error("container {name} is not running")]
+    NotRunning {
+        /// Its name.
+        name: String,
+    },
+    /// The container runs.
+    #[error("container {name} is running; stop it first, or use `rocker rm -f`")]
+    StillRunning {
+        /// Its name.
+        name: String,
+    },
+    /// No such image.
+    #[error("no image {name:?}; `rocker images` lists all")]
+    NoImage {
+        /// What was looked for.
+        name: String,
+    },
+    /// The image is in use.
+    #[error("image {image} is in use by container {container}; remove that first (`rocker rm {container}`)")]
+    ImageInUse {
+        /// The image.
+        image: String,
+        /// A container made of it.
+        container: String,
+    },
+    /// Neither image nor command line says what to run.
+    #[error("the image names no command to run; give one behind the image")]
+    NoCommand,
+    /// A value of a flag.
+    #[error("{flag} {value:?}: {expected}")]
+    BadValue {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        expected: String,
+    },
+    /// The source of a bind mount.
+    #[error("the source of the volume {path} does not exist on the host; make it first")]
+    NoSource {
+        /// The path.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// `-t` without a terminal.
+    #[error("the input device is not a TTY: leave out -t, or run rocker in a terminal")]
+    NotATerminal,
+    /// Several things went wrong while a container was taken down.
+    #[error("not all of container {id} could be taken down: {}", .errors.join("; "))]
+    Teardown {
+        /// The container.
+        id: String,
+        /// Each of them.
+        errors: Vec<String>,
+    },
+    /// An OCI runtime specification could not be put together.
+    #[error("the container's OCI specification")]
+    Spec {
+        /// What is wrong with it.
+        source: oci_spec::OciSpecError,
+    },
+    /// Of images.
+    #[error(transparent)]
+    Image(#[from] rocker_image::Error),
+    /// Of the root file system.
+    #[error(transparent)]
+    Fs(#[from] rocker_fs::Error),
+    /// Of the network.
+    #[error(transparent)]
+    Net(#[from] rocker_net::Error),
+    /// Of the cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] rocker_cgroup::Error),
+    /// Of the process.
+    #[error(transparent)]
+    Ns(#[from] rocker_ns::Error),
+}
+
+impl Error {
+    /// The exit status for this error, as Docker has it: 127 where the command was not found, 126 where it cannot be
+    /// executed, 125 for everything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Ns(error) => error.exit_code(),
+            _ => 125,
+        }
+    }
+
+    /// The error and what led to it, on one line, with nothing in it that a terminal would obey.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    }
+}
+
+impl From<oci_spec::OciSpecError> for Error {
+    fn from(source: oci_spec::OciSpecError) -> Self {
+        Error::Spec { source }
+    }
+}

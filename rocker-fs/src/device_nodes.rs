@@ -1,0 +1,89 @@
+//! The steps that fill a container's own /dev.
+
+use std::path::{Path, PathBuf};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::plan::{MUST, Plan, Resolution, constant, shown, text};
+use crate::resolve::components;
+use crate::step::Arg;
+
+/// Symbolic links in /dev that programs expect, and their targets.
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Makes devices and symbolic links in the new /dev.
+pub(crate) fn add_devices(plan: &mut Plan, root: &Arg, devices: &[Device]) -> Result<()> {
+    let why = "so that devices are made in the new /dev, whatever the image has there";
+    let dev = plan.open(
+        root,
+        Path::new("dev"),
+        true,
+        Resolution::NoSymlinks,
+        MUST,
+        why,
+    )?;
+    for device in devices {
+        let names = components(&device.path)?;
+        let ([first, above @ .., name], true) = (names.as_slice(), names.len() > 1) else {
+            return Err(Error::Destination {
+                path: device.path.clone(),
+                why: "a device must be beneath /dev",
+            });
+        };
+        if *first != Path::new("dev") {
+            return Err(Error::Destination {
+                path: device.path.clone(),
+                why: "a device must be beneath /dev",
+            });
+        }
+        let shown = shown(&device.path);
+        let mut dir = dev.clone();
+        let mut so_far = PathBuf::new();
+        for part in above {
+            plan.make_dir(&dir, part, format!("so that {shown} has a directory"))?;
+            so_far.push(part);
+            dir = plan.open(
+                &dev,
+                &so_far,
+                true,
+                Resolution::NoSymlinks,
+                MUST,
+                format!("so that {shown} can be made"),
+            )?;
+        }
+        let numbers = (device.major, device.minor);
+        let why = format!("so that {shown} exists");
+        plan.make_node(
+            &dir,
+            name,
+            device.kind.encode(),
+            device.mode & 0o7777,
+            numbers,
+            why,
+        )?;
+        if (device.uid, device.gid) != (0, 0) {
+            let ids = [device.uid, device.gid].map(|id| Arg::Int(i64::from(id)));
+            let [uid, gid] = ids;
+            let nofollow = constant(libc::AT_SYMLINK_NOFOLLOW as u64, "AT_SYMLINK_NOFOLLOW");
+            let why = format!("so that {shown} has its owner");
+            plan.add(
+                "fchownat",
+                vec![dir.clone(), text(name)?, uid, gid, nofollow],
+                MUST,
+                why,
+            );
+        }
+    }
+    for (name, target) in LINKS {
+        plan.make_symlink(&dev, Path::new(name), Path::new(target))?;
+    }
+    plan.close(&dev, MUST);
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The steps that hide files and directories, or make them read-only.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::mount::MountAttributes;
+use crate::plan::{MAY_BE_ABSENT, MAY_BE_UNOPENED, MUST, Plan, Resolution, shown};
+use crate::resolve::components;
+use crate::step::Arg;
+
+/// Where the mask of a file finds no file: nothing there, or a directory's mask already.
+const MAY_BE_MASKED: &[i32] = &[libc::ENOENT, libc::ENOTDIR, libc::EBADF, libc::EXDEV];
+
+/// Makes the directory that masks directories. Before Linux 6.15 only what is attached can be
+/// copied, so it lies beneath the root file system's root, and goes with the host's root.
+pub(crate) fn add_empty_directory(plan: &mut Plan, target: &Path) -> Result<Arg> {
+    let source = ("source".to_owned(), Some("tmpfs".to_owned()));
+    let attributes = MountAttributes::RDONLY
+        | MountAttributes::NOSUID
+        | MountAttributes::NODEV
+        | MountAttributes::NOEXEC;
+    let why = "so that there is an empty directory to hide others with";
+    let empty = plan.new_mount("tmpfs", &[source], attributes, why)?;
+    plan.attach_at(
+        &empty,
+        target,
+        "so that copies of the empty directory can be made",
+    )?;
+    Ok(empty)
+}
+
+/// Masks each path twice, as a directory and as a file: only the child sees which it is.
+pub(crate) fn add_masks(
+    plan: &mut Plan,
+    root: &Arg,
+    empty: &Arg,
+    masked: &[PathBuf],
+) -> Result<()> {
+    let why = "so that files can be hidden by this very null device, whatever its path becomes";
+    let null = plan.open(
+        root,
+        Path::new("dev/null"),
+        false,
+        Resolution::NoSymlinks,
+        MUST,
+        why,
+    )?;
+    let mut parents: HashMap<PathBuf, Arg> = HashMap::new();
+    for path in masked {
+        let names = components(path)?;
+        let Some((name, above)) = names.split_last() else {
+            return Err(Error::Destination {
+                path: path.clone(),
+                why: "the root cannot be masked",
+            });
+        };
+        let shown = shown(path);
+        let above: PathBuf = above.iter().collect();
+        let parent = match parents.get(&above) {
+            Some(known) => known.clone(),
+            None => {
+                let resolution = Resolution::of(path);
+                let at = if above.as_os_str().is_empty() {
+                    Path::new("/")
+                } else {
+                    &above
+                };
+                let why = format!("so that {shown} can be hidden");
+                let parent = plan.open(root, at, true, resolution, MAY_BE_ABSENT, why)?;
+                parents.insert(above, parent.clone());
+                parent
+            }
+        };
+        let why = format!("so that {shown} is hidden, if it is a directory");
+        let place = plan.open(
+            &parent,
+            name,
+            true,
+            Resolution::NoSymlinks,
+            MAY_BE_ABSENT,
+            why,
+        )?;
+        let copy = plan.clone_mount(
+            empty,
+            false,
+            MUST,
+            "so that the empty directory can be mounted once more",
+        );
+        plan.attach(
+            &copy,
+            &place,
+            MAY_BE_UNOPENED,
+            format!("so that the directory {shown} is empty"),
+        );
+        plan.close(&place, MAY_BE_UNOPENED);
+        plan.close(&copy, MUST);
+        // What the directory's mask lies on is another mount now, and so is not taken for a file.
+        let why = format!("so that {shown} is hidden, if it is a file");
+        let place = plan.open(
+            &parent,
+            name,
+            false,
+            Resolution::NoSymlinksNorMounts,
+            MAY_BE_MASKED,
+            why,
+        )?;
+        let copy = plan.clone_mount(
+            &null,
+            false,
+            MUST,
+            "so that the null device can be mounted once more",
+        );
+        plan.attach(
+            &copy,
+            &place,
+            MAY_BE_UNOPENED,
+            format!("so that the file {shown} is empty"),
+        );
+        plan.close(&place, MAY_BE_UNOPENED);
+        plan.close(&copy, MUST);
+    }
+    let mut opened: Vec<_> = parents.into_values().collect();
+    opened.sort_by_key(|arg| {
+        if let Arg::Result(index) = arg {
+            *index
+        } else {
+            0
+        }
+    });
+    for parent in opened {
+        plan.close(&parent, MAY_BE_UNOPENED);
+    }
+    plan.close(&null, MUST);
+    Ok(())
+}
+
+/// Lays a read-only copy of a mount over itself.
+pub(crate) fn add_read_only_path(plan: &mut Plan, root: &Arg, path: &Path) -> Result<()> {
+    let shown = shown(path);
+    let inside: PathBuf = components(path)?.iter().collect();
+    if inside.as_os_str().is_empty() {
+        return Err(Error::Destination {
+            path: path.into(),
+            why: "the root has a switch of its own",
+        });
+    }
+    let why = format!("so that {shown} can be made read-only");
+    let place = plan.open(
+        root,
+        &inside,
+        false,
+        Resolution::of(path),
+        MAY_BE_ABSENT,
+        why,
+    )?;
+    let why = format!("so that {shown} is a mount of its own");
+    let copy = plan.clone_mount(&place, true, MAY_BE_UNOPENED, why);
+    let why = format!("so that {shown} cannot be written");
+    plan.set_attributes(
+        &copy,
+        true,
+        MountAttributes::RDONLY,
+        None,
+        MAY_BE_UNOPENED,
+        why,
+    );
+    plan.attach(
+        &copy,
+        &place,
+        MAY_BE_UNOPENED,
+        format!("so that the read-only copy lies over {shown}"),
+    );
+    plan.close(&copy, MAY_BE_UNOPENED);
+    plan.close(&place, MAY_BE_UNOPENED);
+    Ok(())
+}

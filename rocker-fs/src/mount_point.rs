@@ -1,0 +1,133 @@
+//! The steps that mount one thing, at a place that is opened beneath the root and made where it is missing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::mount::{Mount, MountAttributes, MountKind, Propagation};
+use crate::plan::{MUST, Plan, Resolution, shown};
+use crate::resolve::components;
+use crate::source::{Source, add_bind_by_path};
+use crate::step::Arg;
+
+/// Mounts one file system or bind mount.
+pub(crate) fn add_mount(plan: &mut Plan, root: &Arg, mount: &Mount) -> Result<()> {
+    let shown = shown(&mount.destination);
+    let (made, place) = match &mount.kind {
+        MountKind::Filesystem { fstype, options } => {
+            let place = add_mount_point(plan, root, &mount.destination, true)?;
+            let why = format!("so that {shown} can be a {fstype} file system");
+            let made = plan.new_mount(fstype, options, mount.attributes, &why)?;
+            if mount.propagation != Propagation::Private {
+                let why = format!("so that mounts beneath {shown} spread as asked");
+                plan.set_attributes(
+                    &made,
+                    false,
+                    MountAttributes::empty(),
+                    Some(mount.propagation),
+                    MUST,
+                    why,
+                );
+            }
+            (made, place)
+        }
+        MountKind::Bind { source, recursive } => {
+            let source = Source::open(source, *recursive)?;
+            let place = add_mount_point(plan, root, &mount.destination, source.directory)?;
+            let copy = match source.mount {
+                Some(copy) => Arg::Fd(Arc::new(copy)),
+                None => add_bind_by_path(plan, &source.path, *recursive)?,
+            };
+            let why = format!("so that {shown} has its properties before anybody sees it");
+            plan.set_attributes(
+                &copy,
+                *recursive,
+                mount.attributes,
+                Some(mount.propagation),
+                MUST,
+                why,
+            );
+            (copy, place)
+        }
+    };
+    plan.attach(
+        &made,
+        &place,
+        MUST,
+        format!("so that {shown} is mounted at the place just opened"),
+    );
+    if let Arg::Result(_) = made {
+        plan.close(&made, MUST);
+    }
+    plan.close(&place, MUST);
+    Ok(())
+}
+
+/// Opens the place to mount at, and makes it where it is missing.
+fn add_mount_point(
+    plan: &mut Plan,
+    root: &Arg,
+    destination: &Path,
+    directory: bool,
+) -> Result<Arg> {
+    let names = components(destination)?;
+    let Some((last, above)) = names.split_last() else {
+        return Err(Error::Destination {
+            path: destination.into(),
+            why: "the root is mounted already",
+        });
+    };
+    let resolution = Resolution::of(destination);
+    let shown = shown(destination);
+    let mut dir = root.clone();
+    let mut so_far = PathBuf::new();
+    for name in above {
+        plan.make_dir(&dir, name, format!("so that there is a way to {shown}"))?;
+        so_far.push(name);
+        dir = enter(plan, root, dir, &so_far, resolution, destination)?;
+    }
+    so_far.push(last);
+    if directory {
+        plan.make_dir(
+            &dir,
+            last,
+            format!("so that there is a directory to mount {shown} on"),
+        )?;
+    } else {
+        let why = format!("so that there is a file to mount {shown} on");
+        plan.make_node(&dir, last, (libc::S_IFREG, "S_IFREG"), 0o644, (0, 0), why)?;
+    }
+    let why = match resolution {
+        Resolution::InRoot => {
+            format!("so that {shown} is mounted inside, wherever the image's links point")
+        }
+        _ => format!(
+            "so that {shown} is mounted there and nowhere else: a symbolic link in its way is refused"
+        ),
+    };
+    let place = plan.open(root, &so_far, directory, resolution, MUST, why)?;
+    if let Arg::Result(_) = dir {
+        plan.close(&dir, MUST);
+    }
+    Ok(place)
+}
+
+/// Opens the directory `path` in exchange for `dir`.
+fn enter(
+    plan: &mut Plan,
+    root: &Arg,
+    dir: Arg,
+    path: &Path,
+    resolution: Resolution,
+    goal: &Path,
+) -> Result<Arg> {
+    let why = format!(
+        "so that the way to {} stays inside of the root file system",
+        shown(goal)
+    );
+    let below = plan.open(root, path, true, resolution, MUST, why)?;
+    if let Arg::Result(_) = dir {
+        plan.close(&dir, MUST);
+    }
+    Ok(below)
+}

@@ -1,0 +1,92 @@
+//! Where a bind mount comes from, looked at in the parent.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use crate::error::{Error, Result};
+use crate::mount::BindSource;
+use crate::plan::{MUST, Plan, constant, shown, text};
+use crate::step::Arg;
+use crate::sys::{self, uapi};
+use crate::trace::traced;
+
+/// A bind mount's source, looked at in the parent.
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) directory: bool,
+    /// A detached copy, unless this process may not make one.
+    pub(crate) mount: Option<OwnedFd>,
+}
+
+impl Source {
+    pub(crate) fn open(source: &BindSource, recursive: bool) -> Result<Self> {
+        let (path, opened) = match source {
+            BindSource::Path(path) => {
+                let path = std::path::absolute(path).map_err(|source| Error::BindSource {
+                    path: path.clone(),
+                    source,
+                })?;
+                let opened = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+                (path, opened.map(Arc::new))
+            }
+            BindSource::Fd(fd) => (
+                PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
+                Ok(Arc::clone(fd)),
+            ),
+        };
+        let failed = |source: io::Error| Error::BindSource {
+            path: path.clone(),
+            source,
+        };
+        let opened = opened.map_err(|errno| failed(errno.into()))?;
+        let status = fstat(&opened).map_err(|errno| failed(errno.into()))?;
+        let directory = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
+        let recurse = if recursive { uapi::AT_RECURSIVE } else { 0 };
+        let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | uapi::AT_EMPTY_PATH | recurse;
+        let copied = traced(
+            "open_tree",
+            "so that this very file or directory is mounted, whatever happens to its path",
+            || {
+                let recurse = if recursive { "|AT_RECURSIVE" } else { "" };
+                format!(
+                    "<{}>, \"\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH{recurse}",
+                    path.display()
+                )
+            },
+            || sys::open_tree(Some(opened.as_fd()), c"", flags),
+        );
+        let mount = match copied {
+            Ok(mount) => Some(mount),
+            // An ordinary user's child has the privilege only in its user namespace.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => None,
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(Self {
+            path,
+            directory,
+            mount,
+        })
+    }
+}
+
+/// Copies a bind mount's source by its path in the host's tree.
+pub(crate) fn add_bind_by_path(plan: &mut Plan, source: &Path, recursive: bool) -> Result<Arg> {
+    let mut flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC;
+    let mut names = "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC".to_owned();
+    if recursive {
+        flags |= uapi::AT_RECURSIVE;
+        names.push_str("|AT_RECURSIVE");
+    }
+    let args = vec![Arg::Cwd, text(source)?, constant(u64::from(flags), names)];
+    Ok(plan.add(
+        "open_tree",
+        args,
+        MUST,
+        format!("so that {} can be mounted elsewhere", shown(source)),
+    ))
+}
