@@ -1,6 +1,8 @@
 //! An overlay that has a place in the mount table.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
@@ -14,7 +16,7 @@ use crate::trace::traced;
 pub struct AttachedOverlay {
     target: PathBuf,
     /// The process that made this guard. A forked child has a copy of it, which must not undo anything.
-    maker: u32,
+    maker: (u32, Option<u64>),
     armed: bool,
 }
 
@@ -22,7 +24,7 @@ impl AttachedOverlay {
     pub(crate) fn new(target: PathBuf) -> Self {
         Self {
             target,
-            maker: std::process::id(),
+            maker: this_process(),
             armed: true,
         }
     }
@@ -63,7 +65,7 @@ impl AttachedOverlay {
 
 impl Drop for AttachedOverlay {
     fn drop(&mut self) {
-        if !self.armed || self.maker != std::process::id() {
+        if !self.armed || self.maker != this_process() {
             return;
         }
         let flags = MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH;
@@ -71,6 +73,13 @@ impl Drop for AttachedOverlay {
             tracing::warn!(target = %self.target.display(), error = &error as &dyn std::error::Error, "overlay left mounted");
         }
     }
+}
+
+/// What tells this process from a forked one: its number, and the PID namespace that the number is of. In a container a
+/// process and its child in a new PID namespace may both be number 1.
+fn this_process() -> (u32, Option<u64>) {
+    let namespace = fs::metadata("/proc/self/ns/pid").ok();
+    (std::process::id(), namespace.map(|found| found.ino()))
 }
 
 fn unmount(target: &Path, flags: MntFlags, names: &str) -> Result<()> {

@@ -18,30 +18,19 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Makes devices and symbolic links in the new /dev.
-pub(crate) fn add_devices(plan: &mut Plan, root: &Arg, devices: &[Device]) -> Result<()> {
-    let why = "so that devices are made in the new /dev, whatever the image has there";
-    let dev = plan.open(
-        root,
-        Path::new("dev"),
-        true,
-        Resolution::NoSymlinks,
-        MUST,
-        why,
-    )?;
+/// Makes devices and symbolic links in the new file system `dev`, whatever the image has at /dev.
+pub(crate) fn add_devices(plan: &mut Plan, dev: &Arg, devices: &[Device]) -> Result<()> {
     for device in devices {
         let names = components(&device.path)?;
-        let ([first, above @ .., name], true) = (names.as_slice(), names.len() > 1) else {
-            return Err(Error::Destination {
-                path: device.path.clone(),
-                why: "a device must be beneath /dev",
-            });
+        let misplaced = || Error::Destination {
+            path: device.path.clone(),
+            why: "a device must be beneath /dev",
+        };
+        let [first, above @ .., name] = names.as_slice() else {
+            return Err(misplaced());
         };
         if *first != Path::new("dev") {
-            return Err(Error::Destination {
-                path: device.path.clone(),
-                why: "a device must be beneath /dev",
-            });
+            return Err(misplaced());
         }
         let shown = shown(&device.path);
         let mut dir = dev.clone();
@@ -49,14 +38,13 @@ pub(crate) fn add_devices(plan: &mut Plan, root: &Arg, devices: &[Device]) -> Re
         for part in above {
             plan.make_dir(&dir, part, format!("so that {shown} has a directory"))?;
             so_far.push(part);
-            dir = plan.open(
-                &dev,
-                &so_far,
-                true,
-                Resolution::NoSymlinks,
-                MUST,
-                format!("so that {shown} can be made"),
-            )?;
+            let why = format!("so that {shown} can be made");
+            let below = plan.open(dev, &so_far, true, Resolution::NoSymlinks, MUST, why)?;
+            // Only `dev` itself is needed for the next device.
+            if so_far.components().count() > 1 {
+                plan.close(&dir, MUST);
+            }
+            dir = below;
         }
         let numbers = (device.major, device.minor);
         let why = format!("so that {shown} exists");
@@ -80,10 +68,12 @@ pub(crate) fn add_devices(plan: &mut Plan, root: &Arg, devices: &[Device]) -> Re
                 why,
             );
         }
+        if !above.is_empty() {
+            plan.close(&dir, MUST);
+        }
     }
     for (name, target) in LINKS {
-        plan.make_symlink(&dev, Path::new(name), Path::new(target))?;
+        plan.make_symlink(dev, Path::new(name), Path::new(target))?;
     }
-    plan.close(&dev, MUST);
     Ok(())
 }

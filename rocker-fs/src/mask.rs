@@ -34,18 +34,16 @@ pub(crate) fn add_empty_directory(plan: &mut Plan, target: &Path) -> Result<Arg>
 pub(crate) fn add_masks(
     plan: &mut Plan,
     root: &Arg,
+    dev: Option<&Arg>,
     empty: &Arg,
     masked: &[PathBuf],
 ) -> Result<()> {
     let why = "so that files can be hidden by this very null device, whatever its path becomes";
-    let null = plan.open(
-        root,
-        Path::new("dev/null"),
-        false,
-        Resolution::NoSymlinks,
-        MUST,
-        why,
-    )?;
+    let (dir, path) = match dev {
+        Some(dev) => (dev, Path::new("null")),
+        None => (root, Path::new("dev/null")),
+    };
+    let null = plan.open(dir, path, false, Resolution::NoSymlinks, MUST, why)?;
     let mut parents: HashMap<PathBuf, Arg> = HashMap::new();
     for path in masked {
         let names = components(path)?;

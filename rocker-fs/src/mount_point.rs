@@ -10,8 +10,8 @@ use crate::resolve::components;
 use crate::source::{Source, add_bind_by_path};
 use crate::step::Arg;
 
-/// Mounts one file system or bind mount.
-pub(crate) fn add_mount(plan: &mut Plan, root: &Arg, mount: &Mount) -> Result<()> {
+/// Mounts one file system or bind mount, and returns the mount's root, still open.
+pub(crate) fn add_mount(plan: &mut Plan, root: &Arg, mount: &Mount) -> Result<Arg> {
     let shown = shown(&mount.destination);
     let (made, place) = match &mount.kind {
         MountKind::Filesystem { fstype, options } => {
@@ -56,11 +56,8 @@ pub(crate) fn add_mount(plan: &mut Plan, root: &Arg, mount: &Mount) -> Result<()
         MUST,
         format!("so that {shown} is mounted at the place just opened"),
     );
-    if let Arg::Result(_) = made {
-        plan.close(&made, MUST);
-    }
     plan.close(&place, MUST);
-    Ok(())
+    Ok(made)
 }
 
 /// Opens the place to mount at, and makes it where it is missing.

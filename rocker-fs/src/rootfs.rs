@@ -120,15 +120,18 @@ impl Rootfs {
             &self.target,
             "so that the root file system is in this mount namespace",
         )?;
+        let mut dev = None;
         for mount in &self.mounts {
-            add_mount(&mut plan, &root, mount)?;
+            let mounted = add_mount(&mut plan, &root, mount)?;
+            if is_own_dev(mount) {
+                // By this descriptor it is found again, even if another mount comes to lie over it through a link.
+                dev = Some(mounted);
+            } else if let Arg::Result(_) = mounted {
+                plan.close(&mounted, MUST);
+            }
         }
-        let own_dev = |mount: &Mount| {
-            matches!(mount.kind, MountKind::Filesystem { .. })
-                && components(&mount.destination).is_ok_and(|names| names == [Path::new("dev")])
-        };
-        if self.mounts.iter().any(own_dev) {
-            add_devices(&mut plan, &root, &self.devices)?;
+        if let Some(dev) = &dev {
+            add_devices(&mut plan, dev, &self.devices)?;
         } else if let Some(device) = self.devices.first() {
             return Err(Error::Destination {
                 path: device.path.clone(),
@@ -136,7 +139,11 @@ impl Rootfs {
             });
         }
         if let Some(empty) = empty {
-            add_masks(&mut plan, &root, &empty, &self.masked)?;
+            add_masks(&mut plan, &root, dev.as_ref(), &empty, &self.masked)?;
+            plan.close(&empty, MUST);
+        }
+        if let Some(dev) = dev {
+            plan.close(&dev, MUST);
         }
         for path in &self.read_only_paths {
             add_read_only_path(&mut plan, &root, path)?;
@@ -188,4 +195,10 @@ impl Rootfs {
         }
         Ok(())
     }
+}
+
+/// Whether this is a new file system at /dev.
+fn is_own_dev(mount: &Mount) -> bool {
+    matches!(mount.kind, MountKind::Filesystem { .. })
+        && components(&mount.destination).is_ok_and(|names| names == [Path::new("dev")])
 }

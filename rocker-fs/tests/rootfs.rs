@@ -69,8 +69,8 @@ fn a_mount_is_these_steps() {
         "fsmount(<7>, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID)",
         "close(<7>)",
         r#"move_mount(<11>, "", <5>, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)"#,
-        "close(<11>)",
         "close(<5>)",
+        "close(<11>)",
         "fchdir(@)",
         r#"pivot_root(".", ".")"#,
         r#"umount2(".", MNT_DETACH)"#,
@@ -307,6 +307,24 @@ fn links_of_a_hostile_image_lead_nowhere() {
 }
 
 #[test]
+fn devices_are_made_in_the_new_dev_even_when_a_link_puts_a_volume_over_it() {
+    fake_host::run(|host| {
+        let (image, volume) = (host.dir("image"), host.dir("volume"));
+        symlink("/dev", image.join("data")).unwrap();
+        let steps = standard(&image)
+            .mount(Mount::bind(&volume, "/data"))
+            .steps()
+            .unwrap();
+        assert_eq!(executor::in_child(&steps, String::new), "");
+        assert_eq!(
+            fs::read_dir(&volume).unwrap().count(),
+            0,
+            "devices were made in the host's directory"
+        );
+    });
+}
+
+#[test]
 fn a_racer_on_a_shared_volume_redirects_no_mount() {
     fake_host::run(|host| {
         let (image, shared, outside) = (host.dir("image"), host.dir("shared"), host.dir("outside"));
@@ -349,5 +367,28 @@ fn a_racer_on_a_shared_volume_redirects_no_mount() {
             "something was made outside"
         );
         assert!(entered > 0, "the racer always won, so nothing was tried");
+    });
+}
+
+#[test]
+fn a_guard_does_nothing_in_another_process() {
+    fake_host::run(|host| {
+        let (image, merged) = (host.dir("image"), host.dir("merged"));
+        let before = host.state();
+        let attached = Overlay::new([image])
+            .mount()
+            .unwrap()
+            .attach(&merged)
+            .unwrap();
+        let report = executor::in_child(&[], move || {
+            drop(attached);
+            fs::read_to_string("/proc/self/mountinfo").unwrap()
+        });
+        assert!(
+            report.contains(" /run/merged "),
+            "the child's copy of the guard unmounted"
+        );
+        // The parent's own was dropped with the closure.
+        assert_eq!(host.state(), before);
     });
 }

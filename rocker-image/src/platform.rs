@@ -23,6 +23,13 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// Whether something made for `self` is what is asked for by `wanted`: the same operating system and architecture,
+    /// and no later variant. Where `self` names no variant, as most images do not, any will do.
+    pub fn fits(&self, wanted: &Self) -> bool {
+        let same = self.os == wanted.os && self.architecture == wanted.architecture;
+        self.fitness(wanted).is_some() || (same && self.variant.is_none())
+    }
+
     /// How well something made for `self` runs where `wanted` is asked for: `None` if not at all, and more is better.
     ///
     /// A later variant of an architecture runs what was made for an earlier one, so the latest that is not above the
@@ -202,6 +209,15 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn an_image_without_a_variant_fits_any() {
+        assert!(platform("linux/arm64").fits(&platform("linux/arm64/v8")));
+        assert!(platform("linux/arm64/v8").fits(&platform("linux/arm64")));
+        assert!(platform("linux/arm").fits(&platform("linux/arm/v6")));
+        assert!(!platform("linux/arm/v7").fits(&platform("linux/arm/v6")));
+        assert!(!platform("linux/arm64").fits(&platform("linux/amd64")));
     }
 
     proptest! {

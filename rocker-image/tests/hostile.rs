@@ -550,3 +550,69 @@ fn nothing_is_collected_while_an_image_is_being_put_into_the_store() {
     let removed = scene.store.remove_unreferenced().unwrap();
     assert_eq!((removed.blobs, removed.deferred), (0, false));
 }
+
+#[test]
+fn a_pull_that_is_killed_leaves_a_sound_store_and_its_rest_is_collected() {
+    const CHILD: &str = "ROCKER_TEST_KILLED_PULL";
+    if let Ok(place) = std::env::var(CHILD) {
+        let (dir, name) = place.split_once('|').unwrap();
+        let dir = std::path::Path::new(dir);
+        let store = Store::open(dir.join("store")).unwrap();
+        let _ = pull(
+            &Client::new(quick()),
+            &store,
+            name,
+            &Files::new(dir.join("layers")),
+            &(),
+        );
+        panic!("the pull came to an end");
+    }
+    let scene = Scene::new();
+    let whole = Reply::new(200, scene.parts.layer.clone());
+    let digest = scene.parts.layer_digest();
+    scene
+        .server
+        .on_blob(&digest, [whole.clone().stall(200_000)]);
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "a_pull_that_is_killed_leaves_a_sound_store_and_its_rest_is_collected",
+            "--exact",
+        ])
+        .env(
+            CHILD,
+            format!("{}|{}", scene.dir.path().display(), scene.name()),
+        )
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let ingest = scene.store.root().join("ingest");
+    let begun = || {
+        let files = fs::read_dir(&ingest)
+            .unwrap()
+            .map(|file| file.unwrap().metadata());
+        files.flatten().any(|file| file.len() == 200_000)
+    };
+    let start = Instant::now();
+    while !begun() {
+        assert!(start.elapsed() < Duration::from_secs(20) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(
+        scene.store.remove_unreferenced().unwrap().deferred,
+        "the pull holds the store"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    assert!(scene.store.images().unwrap().is_empty());
+    scene.server.on_blob(&digest, [whole]);
+    scene.pull().unwrap();
+    assert_eq!(
+        fs::read_dir(&ingest).unwrap().count(),
+        1,
+        "what the killed one left"
+    );
+    let removed = scene.store.remove_unreferenced().unwrap();
+    assert_eq!((removed.blobs, removed.deferred), (0, false));
+    assert_eq!(fs::read_dir(&ingest).unwrap().count(), 0);
+}

@@ -229,7 +229,6 @@ fn a_damaged_or_incomplete_store_is_mended_by_a_pull() {
     });
 }
 
-/// Pulls once more in a process of its own: the other half of the next test.
 #[test]
 fn two_processes_and_two_threads_pull_one_image_at_once() {
     fake_host::run(|host| {

@@ -10,6 +10,11 @@ use crate::report::{Header, Record};
 use crate::step::Role;
 use crate::sys;
 
+/// A signal came first; the call is made again.
+const INTERRUPTED: isize = -(libc::EINTR as isize);
+/// Somebody renamed a directory while `openat2` passed through it; the call is made again.
+const RACED: isize = -(libc::EAGAIN as isize);
+
 /// Makes the steps one after the other. Returns to nobody: the last step is an `execve(2)`, and a failure ends the
 /// process.
 ///
@@ -30,12 +35,17 @@ pub(crate) unsafe fn walk(steps: &[RawStep], header: &Header, records: &[Record]
         let mut place = 0;
         while let (Some(word), Some(result)) = (words.get_mut(place), step.results.get(place)) {
             if let Some(source) = result {
-                *word = records.get(*source as usize).map_or(-1, Record::result) as usize;
+                // What failed and was tolerated is no file, and must not pass for AT_FDCWD either.
+                let value = records.get(*source as usize).map_or(-1, Record::result);
+                *word = if value < 0 { -1 } else { value } as usize;
             }
             place += 1;
         }
         // SAFETY: the caller promises that the words fit the call.
         let result = unsafe { sys::syscall(step.number, words) };
+        if result == INTERRUPTED || (result == RACED && step.number == libc::SYS_openat2) {
+            continue;
+        }
         if step.role == Role::Fork && result == 0 {
             // The process that goes on: its maker has noted the result, which is this process's id.
             index += 1;

@@ -112,7 +112,7 @@ impl Engine {
             && let Some(image) = self.find_image(&options.image)?
         {
             let wanted = options.platform.as_ref();
-            if wanted.is_none_or(|platform| image.platform() == *platform) && self.is_unpacked(&image)? {
+            if wanted.is_none_or(|platform| image.platform().fits(platform)) && self.is_unpacked(&image)? {
                 return Ok(image);
             }
         }

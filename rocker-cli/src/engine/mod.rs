@@ -27,6 +27,7 @@ pub use container::{ContainerSummary, Status};
 pub use exec::ExecOptions;
 pub use options::{Io, Network, PullPolicy, RunOptions, Volume};
 pub use roots::Roots;
+pub use run::Exit;
 
 /// The cgroup below which all containers have theirs.
 const CGROUP_PARENT: &str = "rocker";
@@ -38,8 +39,8 @@ const CGROUP_PARENT: &str = "rocker";
 /// use rocker_cli::{Engine, Roots, RunOptions};
 ///
 /// let engine = Engine::open(Roots::from_env())?;
-/// let status = engine.run(&RunOptions::new("hello"))?;
-/// assert_eq!(status, 0);
+/// let exit = engine.run(&RunOptions::new("hello"))?;
+/// assert_eq!(exit.code, 0);
 /// # Ok::<(), rocker_cli::Error>(())
 /// ```
 #[derive(Debug)]

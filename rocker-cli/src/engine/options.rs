@@ -130,6 +130,15 @@ impl RunOptions<'static> {
     }
 }
 
+impl<'a> RunOptions<'a> {
+    /// Has `progress` watch the pull, if there is one.
+    #[must_use]
+    pub fn watched_by(mut self, progress: &'a dyn Progress) -> Self {
+        self.progress = progress;
+        self
+    }
+}
+
 impl std::fmt::Debug for RunOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunOptions").field("image", &self.image).field("command", &self.command).finish_non_exhaustive()

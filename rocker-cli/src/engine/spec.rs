@@ -140,7 +140,8 @@ fn capabilities(options: &RunOptions<'_>) -> Result<Capabilities> {
 fn oci_capabilities(set: Capabilities, root: bool) -> Result<LinuxCapabilities> {
     let mut all = HashSet::new();
     for name in set.names() {
-        all.insert(Capability::from_str(&name)?);
+        let unknown = |_| rocker_ns::Error::UnknownCapability { name: name.clone() };
+        all.insert(Capability::from_str(&name).map_err(unknown)?);
     }
     let held = if root { all.clone() } else { HashSet::new() };
     Ok(LinuxCapabilitiesBuilder::default()
@@ -290,11 +291,11 @@ const O_PATH: i32 = 0o10_000_000;
 /// The namespaces of their own that `spec` asks for.
 pub(crate) fn own_namespaces(spec: &Spec) -> Vec<Namespace> {
     let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    list.into_iter().flatten().filter(|namespace| namespace.path().is_none()).filter_map(|one| kind(one.typ())).collect()
+    list.into_iter().flatten().filter(|namespace| namespace.path().is_none()).map(|one| kind(one.typ())).collect()
 }
 
-fn kind(typ: LinuxNamespaceType) -> Option<Namespace> {
-    Some(match typ {
+fn kind(typ: LinuxNamespaceType) -> Namespace {
+    match typ {
         LinuxNamespaceType::Cgroup => Namespace::Cgroup,
         LinuxNamespaceType::Ipc => Namespace::Ipc,
         LinuxNamespaceType::Mount => Namespace::Mount,
@@ -303,8 +304,7 @@ fn kind(typ: LinuxNamespaceType) -> Option<Namespace> {
         LinuxNamespaceType::Time => Namespace::Time,
         LinuxNamespaceType::User => Namespace::User,
         LinuxNamespaceType::Uts => Namespace::Uts,
-        _ => return None,
-    })
+    }
 }
 
 /// The limits that `spec` sets.

@@ -133,12 +133,7 @@ async fn config(
 }
 
 fn fits(image: &Image, options: &PullOptions) -> bool {
-    let (found, wanted) = (image.platform(), &options.platform);
-    // Many configurations leave the variant out, so it decides only where both have one.
-    options.any_platform
-        || found.fitness(wanted).is_some()
-        || (found.variant.is_none()
-            && (found.os == wanted.os && found.architecture == wanted.architecture))
+    options.any_platform || image.platform().fits(&options.platform)
 }
 
 fn is_whole(store: &Store, sink: &dyn LayerSink, image: &Image) -> bool {

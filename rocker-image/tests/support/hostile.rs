@@ -1,7 +1,7 @@
 //! A registry that answers whatever it is told to: HTTP/1.1 on std sockets, on a free port of 127.0.0.1.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -16,6 +16,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Close the connection when so much of the body is sent.
     pub cut: Option<usize>,
+    /// Whether to keep a connection that is cut open, and say nothing more on it.
+    pub stall: bool,
     /// Whether a `Range` is honoured.
     pub ranges: bool,
 }
@@ -37,6 +39,14 @@ impl Reply {
     pub fn cut(self, at: usize) -> Self {
         Self {
             cut: Some(at),
+            ..self
+        }
+    }
+
+    pub fn stall(self, at: usize) -> Self {
+        Self {
+            cut: Some(at),
+            stall: true,
             ..self
         }
     }
@@ -171,6 +181,10 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>) {
         .write_all(head.as_bytes())
         .and_then(|()| stream.write_all(b"\r\n"))
         .and_then(|()| stream.write_all(body));
+    // Until the client hangs up.
+    if reply.stall {
+        let _ = stream.read(&mut [0]);
+    }
 }
 
 /// An image of one layer, in pieces that a test can spoil.

@@ -1,0 +1,53 @@
+//! `rocker exec`
+
+use std::io::{IsTerminal, stdin};
+
+use clap::Args;
+
+use super::{Explain, engine};
+use crate::{Error, ExecOptions, Io, Result};
+
+/// Run a command in a running container
+#[derive(Debug, Args)]
+#[command(override_usage = "rocker exec [OPTIONS] CONTAINER COMMAND [ARG]...")]
+#[command(after_help = "Example: rocker exec -it web sh")]
+pub(crate) struct Exec {
+    /// Connect standard input
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Set a variable; NAME alone takes it from here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Work in this directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Run as this user
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    #[command(flatten)]
+    explain: Explain,
+    /// The container: its name, or the beginning of its ID
+    container: String,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+impl Exec {
+    pub(crate) fn run(self) -> Result<u8> {
+        if self.tty && self.interactive && !stdin().is_terminal() {
+            return Err(Error::NotATerminal);
+        }
+        let options = ExecOptions {
+            command: self.command,
+            io: Io { interactive: self.interactive, terminal: self.tty },
+            env: self.env,
+            workdir: self.workdir,
+            user: self.user,
+        };
+        self.explain.around(|| engine()?.exec(&self.container, &options))
+    }
+}

@@ -1,0 +1,133 @@
+//! The command line: what a person types, and what is shown for it.
+
+mod exec;
+mod hello;
+mod images;
+mod progress;
+mod ps;
+mod pull;
+mod rm;
+mod rmi;
+mod run;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::explain::Explanation;
+use crate::{Engine, Result, Roots};
+
+/// Run containers: a small, fast, daemonless Docker in Rust.
+#[derive(Debug, Parser)]
+#[command(name = "rocker", version, subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Example: rocker run --rm hello    shows what a container is, with no registry and no network")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command in a new container
+    Run(Box<run::Run>),
+    /// Run a command in a running container
+    Exec(exec::Exec),
+    /// List containers
+    #[command(visible_alias = "list")]
+    Ps(ps::Ps),
+    /// Remove containers
+    Rm(rm::Rm),
+    /// Pull an image from a registry
+    Pull(pull::Pull),
+    /// List images
+    Images(images::Images),
+    /// Remove images
+    Rmi(rmi::Rmi),
+}
+
+/// What several commands share.
+#[derive(Debug, Args)]
+struct Explain {
+    /// Print every system call on stderr, in order, with what it is for
+    #[arg(long)]
+    explain: bool,
+}
+
+impl Explain {
+    /// Does `work`, and explains it if that was asked for.
+    fn around<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let explanation = self.explain.then(Explanation::listen);
+        crate::explain::install();
+        let outcome = work();
+        if let Some(explanation) = explanation {
+            explanation.print();
+        }
+        outcome
+    }
+}
+
+/// Runs the command line `args` and returns what the process exits with.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.first().is_some_and(|program| Path::new(program).file_name() == Some("hello".as_ref())) {
+        return finish(hello::show());
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
+        }
+    };
+    finish(match cli.command {
+        Command::Run(command) => command.run(),
+        Command::Exec(command) => command.run(),
+        Command::Ps(command) => command.run(),
+        Command::Rm(command) => command.run(),
+        Command::Pull(command) => command.run(),
+        Command::Images(command) => command.run(),
+        Command::Rmi(command) => command.run(),
+    })
+}
+
+/// Says what went wrong, and returns the exit status for it.
+fn finish(outcome: Result<u8>) -> ExitCode {
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Writes an error on stderr.
+fn complain(error: &crate::Error) {
+    let _ = writeln!(io::stderr(), "rocker: {}", error.chain());
+}
+
+/// Does something for each of several names; the first error decides the exit status, and all are shown.
+fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
+    let mut status = 0;
+    for name in names {
+        if let Err(error) = work(name) {
+            complain(&error);
+            status = 1;
+        }
+    }
+    status
+}
+
+fn engine() -> Result<Engine> {
+    crate::explain::install();
+    Engine::open(Roots::from_env())
+}
+
+/// Writes to standard output; a reader that has gone is no error.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

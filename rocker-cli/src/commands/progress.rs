@@ -1,0 +1,76 @@
+//! What a person sees of a pull: one bar a layer on a terminal, one line a layer elsewhere.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rocker_image::{Digest, Image, LayerOutcome, Progress};
+
+/// The bars, on stderr.
+#[derive(Debug)]
+pub(crate) struct Bars {
+    all: MultiProgress,
+    bars: Mutex<HashMap<Digest, ProgressBar>>,
+    plain: bool,
+}
+
+impl Bars {
+    pub(crate) fn new() -> Self {
+        let plain = !io::stderr().is_terminal();
+        Self { plain, ..Self::on(if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }) }
+    }
+
+    /// Nothing is shown.
+    pub(crate) fn hidden() -> Self {
+        Self::on(ProgressDrawTarget::hidden())
+    }
+
+    fn on(target: ProgressDrawTarget) -> Self {
+        Self { all: MultiProgress::with_draw_target(target), bars: Mutex::default(), plain: false }
+    }
+
+    fn with(&self, blob: &Digest, work: impl FnOnce(&ProgressBar)) {
+        if let Ok(bars) = self.bars.lock()
+            && let Some(bar) = bars.get(blob)
+        {
+            work(bar);
+        }
+    }
+}
+
+impl Progress for Bars {
+    fn resolved(&self, image: &Image) {
+        if self.plain {
+            let _ = writeln!(io::stderr(), "Pulling {}, {} layers", image.manifest_digest(), image.layers().len());
+        }
+    }
+
+    fn layer_started(&self, blob: &Digest, size: u64) {
+        let bar = self.all.add(ProgressBar::new(size));
+        if let Ok(style) = ProgressStyle::with_template("{prefix}: {msg:<13} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(blob.hex()[..12].to_owned());
+        bar.set_message("Pulling");
+        if let Ok(mut bars) = self.bars.lock() {
+            bars.insert(blob.clone(), bar);
+        }
+    }
+
+    fn layer_advanced(&self, blob: &Digest, bytes: u64) {
+        self.with(blob, |bar| bar.set_position(bytes));
+    }
+
+    fn layer_done(&self, blob: &Digest, outcome: LayerOutcome) {
+        let what = match outcome {
+            LayerOutcome::Skipped => "Already there",
+            LayerOutcome::Unpacked => "Unpacked",
+            _ => "Pull complete",
+        };
+        if self.plain {
+            let _ = writeln!(io::stderr(), "{}: {what}", &blob.hex()[..12]);
+        }
+        self.with(blob, |bar| bar.finish_with_message(what));
+    }
+}

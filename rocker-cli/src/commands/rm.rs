@@ -1,0 +1,28 @@
+//! `rocker rm`
+
+use clap::Args;
+
+use super::{each, engine, print};
+use crate::Result;
+
+/// Remove containers
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Kill those that run
+    #[arg(short, long)]
+    force: bool,
+    /// Names, or beginnings of IDs
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+impl Rm {
+    pub(crate) fn run(self) -> Result<u8> {
+        let engine = engine()?;
+        Ok(each(&self.containers, |name| {
+            engine.remove(name, self.force)?;
+            print(&format!("{name}\n"));
+            Ok(())
+        }))
+    }
+}

@@ -1,0 +1,114 @@
+//! A second program in a running container.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use rocker_cgroup::Cgroup;
+use rocker_ns::{ExitCode, Process, Relay, Signals, Stdio};
+
+use super::options::Io;
+use super::record::{self, State};
+use super::run::user_of;
+use super::{CGROUP_PARENT, Engine, spec};
+use crate::{Error, Result};
+
+/// What to run beside a container's own program.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ExecOptions {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The standard streams.
+    pub io: Io,
+    /// Variables as `NAME=VALUE`, over the container's own; `NAME` alone takes the caller's value.
+    pub env: Vec<String>,
+    /// The working directory in place of the container's.
+    pub workdir: Option<String>,
+    /// `USER[:GROUP]` in place of the container's.
+    pub user: Option<String>,
+}
+
+impl Engine {
+    /// Runs a program in the namespaces, the cgroup and with the privileges of a running container, and returns its exit
+    /// status.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::NotRunning`], and whatever kept the program from running.
+    pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<u8> {
+        let found = self.container(name)?;
+        let not_running = || Error::NotRunning { name: found.name.clone() };
+        let Some(State::Running { pid, start_time, .. }) = self.record(&found.id)?.map(|record| record.state) else {
+            return Err(not_running());
+        };
+        let process = Process::open(pid, start_time)?.ok_or_else(not_running)?;
+        let config = self.roots().containers().join(&found.id).join("config.json");
+        let spec: Spec = record::read(&config)?.ok_or_else(not_running)?;
+        let signals = Signals::hold()?;
+        let mut command = self.beside(&spec, pid, options)?;
+        command.enter(process.to_fd()?, spec::own_namespaces(&spec));
+        let hierarchy = self.hierarchy()?;
+        let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id)?.keep();
+        if let Some(directory) = cgroup.as_fd() {
+            let directory = directory.try_clone_to_owned();
+            command.cgroup(directory.map_err(|source| Error::State {
+                operation: "duplicate the descriptor of",
+                path: "the cgroup".into(),
+                source,
+            })?);
+        }
+        let mut created = command.create()?;
+        if cgroup.as_fd().is_none() {
+            cgroup.add(created.id())?;
+        }
+        created.set_up()?;
+        let terminal = created.terminal()?;
+        if let (Some(terminal), Some(size)) = (&terminal, rocker_ns::WindowSize::of(std::io::stdin())) {
+            terminal.resize(size)?;
+        }
+        let mut child = created.start()?;
+        tracing::debug!(target: "rocker::phase", "running");
+        let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+        let mut relay = Relay::new(&mut child, &signals);
+        if let Some(terminal) = &terminal {
+            let input = options.io.interactive.then(|| stdin.as_fd());
+            relay = relay.terminal(terminal, input, stdout.as_fd());
+        }
+        Ok(relay.run()?.exit_code())
+    }
+
+    /// The container's own process with another program, and what the caller changes about it.
+    fn beside(&self, spec: &Spec, pid: u32, options: &ExecOptions) -> Result<rocker_ns::Command> {
+        let mut spec = spec.clone();
+        let process = spec.process_mut().as_mut().ok_or(Error::NoCommand)?;
+        process.set_args(Some(options.command.clone()));
+        process.set_terminal(Some(options.io.terminal));
+        if let Some(dir) = &options.workdir {
+            process.set_cwd(Path::new("/").join(dir));
+        }
+        let mut env = BTreeMap::new();
+        spec::add_variables(&mut env, process.env().as_deref().unwrap_or_default(), false);
+        if let Some(wanted) = &options.user {
+            let path = PathBuf::from(format!("/proc/{pid}/root"));
+            let root = File::open(&path).map_err(|source| Error::State { operation: "open", path, source })?;
+            let user = user_of(root.as_fd(), wanted)?;
+            env.insert("HOME".to_owned(), user.home.to_string_lossy().into_owned());
+            process.user_mut().set_uid(user.uid);
+            process.user_mut().set_gid(user.gid);
+            process.user_mut().set_additional_gids(Some(user.groups));
+        }
+        if options.io.terminal {
+            env.insert("TERM".to_owned(), "xterm".to_owned());
+        }
+        spec::add_variables(&mut env, &options.env, true);
+        process.set_env(Some(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()));
+        let mut command = spec::process(&spec)?;
+        command.die_with_parent(true).timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
+        if !options.io.interactive {
+            command.stdin(Stdio::null());
+        }
+        Ok(command)
+    }
+}

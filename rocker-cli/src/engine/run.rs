@@ -1,0 +1,218 @@
+//! A run, from image to exit.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
+
+use oci_spec::runtime::Spec;
+use rocker_cgroup::{Cgroup, Compat};
+use rocker_fs::{Overlay, create_dir_beneath, read_beneath};
+use rocker_image::Image;
+use rocker_ns::{Created, ExitCode, Namespace, Relay, Signals, Stdio, User};
+
+use super::container::{self, Container};
+use super::options::{Network, RunOptions};
+use super::record::{self, Record, State};
+use super::spec::{self, Facts};
+use super::{CGROUP_PARENT, Engine, name, steps};
+use crate::{Error, Result};
+
+/// The most that is read of an image's `/etc/passwd` or `/etc/group`.
+const ACCOUNTS_LIMIT: u64 = 8 << 20;
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exit {
+    /// The exit status of its program, 0 to 255; 128 and the number of the signal that killed it.
+    pub code: u8,
+    /// Whether the kernel killed one of its processes for lack of memory.
+    pub oom_killed: bool,
+}
+
+impl Engine {
+    /// Runs a container to its end and returns how it ended.
+    ///
+    /// Signals to this process are passed on to the program, as is, with [`Io::terminal`](super::Io::terminal), the
+    /// terminal of standard input. The calling thread should be the only one.
+    ///
+    /// # Errors
+    /// Whatever kept the program from running; nothing is left of the container then.
+    pub fn run(&self, options: &RunOptions<'_>) -> Result<Exit> {
+        self.reconcile()?;
+        let image = self.image(options)?;
+        let signals = Signals::hold()?;
+        let mut container = Container::create(self, new_record(options, &image)?, options.name.as_deref())?;
+        let outcome = self.run_to_end(&mut container, options, &image, &signals);
+        let oom_killed = self.oom_killed(container.id());
+        let undone = self.teardown(&container);
+        match outcome {
+            Ok(status) => {
+                let code = status.exit_code();
+                if container.record.remove {
+                    container.forget()?;
+                } else {
+                    container.record.state = State::Exited { code, finished: container::now(), oom_killed };
+                    container.save()?;
+                }
+                undone?;
+                Ok(Exit { code, oom_killed })
+            }
+            Err(error) => {
+                container.forget()?;
+                undone?;
+                Err(error)
+            }
+        }
+    }
+
+    fn run_to_end(
+        &self,
+        container: &mut Container,
+        options: &RunOptions<'_>,
+        image: &Image,
+        signals: &Signals,
+    ) -> Result<ExitStatus> {
+        let root = self.mount_root(container, image)?;
+        let spec = self.specify(container, options, image, &root)?;
+        let cgroup = self.make_cgroup(container, &spec)?;
+        // The command holds the root open, and is gone when the process has it.
+        let mut created = self.command(container, options, &spec, root, &cgroup)?.create()?;
+        if cgroup.as_fd().is_none() {
+            // On v1 a process is put into its cgroups; on v2 it is made in there.
+            cgroup.add(created.id())?;
+        }
+        cgroup.detach();
+        // From here on the child sets up its root, and at the same time this process its network.
+        created.set_up()?;
+        self.connect(container, options, &created, spec.hostname().as_deref().unwrap_or_default())?;
+        let terminal = created.terminal()?;
+        created.ready()?;
+        if let (Some(terminal), Some(size)) = (&terminal, rocker_ns::WindowSize::of(std::io::stdin())) {
+            terminal.resize(size)?;
+        }
+        let mut child = created.start()?;
+        container.record.state = State::Running {
+            pid: child.id(),
+            start_time: child.process().start_time().unwrap_or(0),
+            started: container::now(),
+        };
+        container.save()?;
+        tracing::debug!(target: "rocker::phase", "running");
+        let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+        let mut relay = Relay::new(&mut child, signals);
+        if let Some(terminal) = &terminal {
+            let input = options.io.interactive.then(|| stdin.as_fd());
+            relay = relay.terminal(terminal, input, stdout.as_fd());
+        }
+        Ok(relay.run()?)
+    }
+
+    /// The image under a layer of the container's own: mounted, but nowhere to be seen. Closing it undoes it.
+    fn mount_root(&self, container: &Container, image: &Image) -> Result<OwnedFd> {
+        let overlay = Overlay::new(self.lower_dirs(image)?).upper(container.upper(), container.work());
+        Ok(overlay.mount()?.into())
+    }
+
+    /// Writes the specification and the files that it mentions.
+    fn specify(
+        &self,
+        container: &mut Container,
+        options: &RunOptions<'_>,
+        image: &Image,
+        root: &OwnedFd,
+    ) -> Result<Spec> {
+        let hierarchy = self.hierarchy()?;
+        let config = image.config();
+        let wanted = options.user.clone().or_else(|| config.config().as_ref()?.user().clone()).unwrap_or_default();
+        let user = user_of(root, &wanted)?;
+        let files = container.file("");
+        let cgroups = hierarchy.mounts_for_container();
+        let facts = Facts { id: container.id(), options, image: config, user: &user, cgroups: &cgroups, files: &files };
+        let spec = spec::build(&facts)?;
+        let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
+        create_dir_beneath(root.as_fd(), process.cwd(), 0o755)?;
+        let hostname = spec.hostname().clone().unwrap_or_default();
+        super::files::write(&container.file("hostname"), &format!("{hostname}\n"))?;
+        super::files::write(&container.file("hosts"), &super::files::hosts(None, &hostname))?;
+        super::files::write(&container.file("resolv.conf"), &super::files::resolv_conf(options.network))?;
+        record::write(&container.config(), &spec)?;
+        container.record.command = process.args().clone().unwrap_or_default();
+        container.save()?;
+        Ok(spec)
+    }
+
+    fn make_cgroup(&self, container: &Container, spec: &Spec) -> Result<Cgroup> {
+        let hierarchy = self.hierarchy()?;
+        let limits = spec::limits(spec)?;
+        Ok(Cgroup::create(&hierarchy, CGROUP_PARENT, container.id(), &limits, Compat::Require)?.0)
+    }
+
+    /// The process that the specification describes.
+    fn command(
+        &self,
+        container: &Container,
+        options: &RunOptions<'_>,
+        spec: &Spec,
+        root: OwnedFd,
+        cgroup: &Cgroup,
+    ) -> Result<rocker_ns::Command> {
+        let rootfs = spec::rootfs(spec, root, container.root())?;
+        let mut command = spec::process(spec)?;
+        command
+            .unshare(spec::own_namespaces(spec))
+            .setup(steps::translate(rootfs.steps()?)?)
+            .die_with_parent(true)
+            .fail_at(options.fail_at)
+            .timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
+        if let Some(hostname) = spec.hostname() {
+            command.hostname(hostname);
+        }
+        if let Some(directory) = cgroup.as_fd() {
+            let directory = directory.try_clone_to_owned();
+            command.cgroup(directory.map_err(|source| Error::State {
+                operation: "duplicate the descriptor of",
+                path: "the cgroup".into(),
+                source,
+            })?);
+        }
+        if !options.io.interactive {
+            command.stdin(Stdio::null());
+        }
+        Ok(command)
+    }
+
+    /// Connects the network namespace of a process that sets itself up meanwhile.
+    fn connect(&self, container: &Container, options: &RunOptions<'_>, created: &Created, hostname: &str) -> Result<()> {
+        match options.network {
+            Network::Host => {}
+            Network::None => rocker_net::loopback_up(created.namespace(Namespace::Net)?.as_fd())?,
+            Network::Bridge => {
+                let netns = created.namespace(Namespace::Net)?;
+                let attachment = self.network()?.attach(container.id(), netns.as_fd())?;
+                let hosts = super::files::hosts(Some(attachment.address), hostname);
+                super::files::write(&container.file("hosts"), &hosts)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who the container runs as, by its own accounts.
+pub(crate) fn user_of(root: impl AsFd, spec: &str) -> Result<User> {
+    let file = |name| Ok::<_, Error>(read_beneath(root.as_fd(), name, ACCOUNTS_LIMIT)?.unwrap_or_default());
+    Ok(User::resolve(spec, &file("/etc/passwd")?, &file("/etc/group")?)?)
+}
+
+fn new_record(options: &RunOptions<'_>, image: &Image) -> Result<Record> {
+    Ok(Record {
+        id: name::new_id()?,
+        name: String::new(),
+        image: options.image.clone(),
+        manifest: image.manifest_digest().to_string(),
+        command: options.command.clone(),
+        created: container::now(),
+        remove: options.remove,
+        bridged: options.network == Network::Bridge,
+        state: State::Starting,
+    })
+}

@@ -1,0 +1,134 @@
+//! Tables for people: columns as wide as they need to be, times and sizes as one says them.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Rows of cells under a header.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(header: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { rows: vec![header.into_iter().map(str::to_owned).collect()] }
+    }
+
+    /// Adds a row. Control characters, which a terminal would obey, are written out.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let clean = |cell: String| -> String {
+            cell.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+        };
+        self.rows.push(cells.into_iter().map(clean).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows[0].len();
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:<width$}   "));
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// How long ago something was, in one unit: `3 minutes`.
+pub(crate) fn ago(now: u64, then: u64) -> String {
+    let seconds = now.saturating_sub(then);
+    let (count, unit) = match seconds {
+        0 => return "Less than a second".to_owned(),
+        1..120 => (seconds, "second"),
+        120..7_200 => (seconds / 60, "minute"),
+        7_200..172_800 => (seconds / 3_600, "hour"),
+        172_800..1_209_600 => (seconds / 86_400, "day"),
+        1_209_600..5_184_000 => (seconds / 604_800, "week"),
+        5_184_000..63_072_000 => (seconds / 2_592_000, "month"),
+        _ => (seconds / 31_536_000, "year"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A size in powers of 1000, with three digits at most before the point: `4.27MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB", "PB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    while value >= 1000.0
+        && let Some(next) = units.next()
+    {
+        value /= 1000.0;
+        unit = next;
+    }
+    match (unit, value) {
+        ("B", _) => format!("{bytes}B"),
+        (_, 0.0..10.0) => format!("{value:.2}{unit}"),
+        (_, 0.0..100.0) => format!("{value:.1}{unit}"),
+        _ => format!("{value:.0}{unit}"),
+    }
+}
+
+/// The seconds since 1970 of a time such as `2026-11-23T12:00:00Z`, as RFC 3339 has it.
+pub(crate) fn seconds(text: &str) -> Option<u64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let time = number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?;
+    let zone = text.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let offset = match zone.as_bytes() {
+        [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), ..] => {
+            let offset = zone.get(1..3)?.parse::<i64>().ok()? * 3_600 + zone.get(4..6)?.parse::<i64>().ok()? * 60;
+            if *sign == b'-' { -offset } else { offset }
+        }
+        _ => return None,
+    };
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days since 1970 in the Gregorian calendar, counted from March so that the leap day comes last.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 153 + 2) / 5 + day - 1 - 719_468;
+    u64::try_from(days * 86_400 + time - offset).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(["ID", "NAME"]);
+        table.row(["123456".to_owned(), "a\x1b[2J".to_owned()]);
+        assert_eq!(table.to_string(), "ID       NAME\n123456   a\\u{1b}[2J\n");
+    }
+
+    #[test]
+    fn sizes_and_times_are_said_in_one_unit() {
+        assert_eq!([size(7), size(1_500), size(42_300_000), size(999_000_000)], ["7B", "1.50kB", "42.3MB", "999MB"]);
+        assert_eq!([ago(10, 10), ago(10, 9), ago(310, 10), ago(90_000, 0)], ["Less than a second", "1 second", "5 minutes", "25 hours"]);
+        assert_eq!(ago(5, 10), "Less than a second");
+    }
+
+    #[test]
+    fn times_of_images_are_read() {
+        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(seconds("2000-03-01T00:00:00Z"), Some(951_868_800));
+        assert_eq!(seconds("2026-11-23T12:34:56.789+02:00"), Some(1_795_430_096));
+        for text in ["", "yesterday", "2026-13-01T00:00:00Z", "2026-11-23"] {
+            assert_eq!(seconds(text), None, "{text:?}");
+        }
+    }
+}
