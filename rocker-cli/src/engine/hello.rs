@@ -72,6 +72,8 @@ fn layer() -> Result<impl Read> {
     header.set_path(Path::new(NAME)).map_err(failed)?;
     header.set_size(size);
     header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_mtime(0);
     header.set_entry_type(tar::EntryType::Regular);
     header.set_cksum();

@@ -141,7 +141,7 @@ fn oci_capabilities(set: Capabilities, root: bool) -> Result<LinuxCapabilities> 
     let mut all = HashSet::new();
     for name in set.names() {
         let unknown = |_| rocker_ns::Error::UnknownCapability { name: name.clone() };
-        all.insert(Capability::from_str(&name).map_err(unknown)?);
+        all.insert(Capability::from_str(name.trim_start_matches("CAP_")).map_err(unknown)?);
     }
     let held = if root { all.clone() } else { HashSet::new() };
     Ok(LinuxCapabilitiesBuilder::default()
