@@ -7,7 +7,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const PRIMITIVES: [&str; 5] = ["rocker-image", "rocker-fs", "rocker-net", "rocker-cgroup", "rocker-ns"];
+const PRIMITIVES: [&str; 5] = [
+    "rocker-image",
+    "rocker-fs",
+    "rocker-net",
+    "rocker-cgroup",
+    "rocker-ns",
+];
 
 fn metadata(args: &[&str]) -> Value {
     let output = Command::new(env!("CARGO"))
@@ -15,7 +21,11 @@ fn metadata(args: &[&str]) -> Value {
         .args(args)
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
@@ -31,11 +41,22 @@ fn no_primitive_crate_depends_on_another_in_any_dependency_table() {
         seen += 1;
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let on = dependency["name"].as_str().expect("a name");
-            assert!(!on.starts_with("rocker"), "{name} depends on {on} ({})", dependency["kind"]);
-            assert!(dependency["path"].is_null(), "{name} has a path dependency on {on}");
+            assert!(
+                !on.starts_with("rocker"),
+                "{name} depends on {on} ({})",
+                dependency["kind"]
+            );
+            assert!(
+                dependency["path"].is_null(),
+                "{name} has a path dependency on {on}"
+            );
         }
     }
-    assert_eq!(seen, PRIMITIVES.len(), "every primitive crate was looked at");
+    assert_eq!(
+        seen,
+        PRIMITIVES.len(),
+        "every primitive crate was looked at"
+    );
 }
 
 #[test]
@@ -51,7 +72,12 @@ fn the_kernel_crates_carry_neither_an_http_stack_nor_image_formats() {
         .as_array()
         .expect("packages")
         .iter()
-        .map(|package| (package["id"].as_str().expect("an id"), package["name"].as_str().expect("a name")))
+        .map(|package| {
+            (
+                package["id"].as_str().expect("an id"),
+                package["name"].as_str().expect("a name"),
+            )
+        })
         .collect();
     for (krate, banned) in [
         ("rocker-fs", &["tokio", "reqwest", "oci-spec"][..]),
@@ -59,16 +85,28 @@ fn the_kernel_crates_carry_neither_an_http_stack_nor_image_formats() {
         ("rocker-ns", &["tokio", "reqwest", "oci-spec"]),
         ("rocker-net", &["reqwest", "oci-spec"]),
     ] {
-        let root = names.iter().find(|(_, name)| **name == krate).expect("the crate is in the workspace").0;
+        let root = names
+            .iter()
+            .find(|(_, name)| **name == krate)
+            .expect("the crate is in the workspace")
+            .0;
         let mut todo = vec![*root];
         let mut done = std::collections::BTreeSet::new();
         while let Some(id) = todo.pop() {
             if !done.insert(id) {
                 continue;
             }
-            assert!(!banned.contains(&names[id]), "{krate} reaches {}", names[id]);
+            assert!(
+                !banned.contains(&names[id]),
+                "{krate} reaches {}",
+                names[id]
+            );
             for dependency in nodes[id]["deps"].as_array().expect("deps") {
-                let normal = dependency["dep_kinds"].as_array().expect("kinds").iter().any(|kind| kind["kind"].is_null());
+                let normal = dependency["dep_kinds"]
+                    .as_array()
+                    .expect("kinds")
+                    .iter()
+                    .any(|kind| kind["kind"].is_null());
                 if normal {
                     todo.push(dependency["pkg"].as_str().expect("an id"));
                 }

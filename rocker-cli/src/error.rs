@@ -32,7 +32,9 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// Another container has the name.
-    #[error("the name {name:?} is taken by container {id}; remove it with `rocker rm {name}`, or choose another name")]
+    #[error(
+        "the name {name:?} is taken by container {id}; remove it with `rocker rm {name}`, or choose another name"
+    )]
     NameTaken {
         /// The name.
         name: String,
@@ -40,7 +42,9 @@ pub enum Error {
         id: String,
     },
     /// Not a name for a container.
-    #[error("{name:?} is not a name for a container: a letter or digit, then letters, digits, `_`, `.` or `-`")]
+    #[error(
+        "{name:?} is not a name for a container: a letter or digit, then letters, digits, `_`, `.` or `-`"
+    )]
     BadName {
         /// The name.
         name: String,
@@ -78,7 +82,9 @@ pub enum Error {
         name: String,
     },
     /// The image is in use.
-    #[error("image {image} is in use by container {container}; remove that first (`rocker rm {container}`)")]
+    #[error(
+        "image {image} is in use by container {container}; remove that first (`rocker rm {container}`)"
+    )]
     ImageInUse {
         /// The image.
         image: String,
@@ -161,7 +167,15 @@ impl Error {
             text.push_str(&error.to_string());
             source = error.source();
         }
-        text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+        text.chars()
+            .flat_map(|c| {
+                if c.is_control() {
+                    c.escape_default().collect()
+                } else {
+                    vec![c]
+                }
+            })
+            .collect()
     }
 }
 

@@ -45,7 +45,11 @@ impl Explanation {
 /// Installs the listener for the whole process: warnings go to stderr, and system calls where an [`Explanation`] asks for
 /// them. To be called once an [`Explanation`] exists, or will not.
 pub(crate) fn install() {
-    let max = if CALLS.get().is_some() { LevelFilter::TRACE } else { LevelFilter::WARN };
+    let max = if CALLS.get().is_some() {
+        LevelFilter::TRACE
+    } else {
+        LevelFilter::WARN
+    };
     let _ = tracing::subscriber::set_global_default(Listener { max });
 }
 
@@ -62,19 +66,35 @@ fn print(calls: &Calls) {
 
 impl Call {
     fn render(&self, text: &mut String) {
-        let Fields { primitive, call, args, why, result, us, pid, .. } = &self.fields;
-        let place = if pid.is_some() { format!("{primitive} child") } else { primitive.clone() };
+        let Fields {
+            primitive,
+            call,
+            args,
+            why,
+            result,
+            us,
+            pid,
+            ..
+        } = &self.fields;
+        let place = if pid.is_some() {
+            format!("{primitive} child")
+        } else {
+            primitive.clone()
+        };
         let result = match result {
             error if *error < 0 => {
                 let error = i32::try_from(-error).unwrap_or(0);
                 let message = io::Error::from_raw_os_error(error).to_string();
-                format!("-1 {}", message.split(" (os error").next().unwrap_or_default())
+                format!(
+                    "-1 {}",
+                    message.split(" (os error").next().unwrap_or_default()
+                )
             }
             value => value.to_string(),
         };
         // A string takes all that is written to it.
         let _ = writeln!(text, "{place:<9} {call}({args}) = {result}  [{us} µs]");
-        let _ = writeln!(text, "          so that {why}");
+        let _ = writeln!(text, "          {why}");
     }
 }
 
@@ -138,7 +158,8 @@ struct Listener {
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let ours = metadata.target().starts_with("rocker");
-        ours && *metadata.level() <= self.max && (*metadata.level() <= Level::WARN || metadata.target().starts_with("rocker::"))
+        ours && *metadata.level() <= self.max
+            && (*metadata.level() <= Level::WARN || metadata.target().starts_with("rocker::"))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -150,7 +171,9 @@ impl Subscriber for Listener {
         event.record(&mut fields);
         match (event.metadata().target(), CALLS.get()) {
             ("rocker::syscall", Some(calls)) => {
-                let ago = fields.ago.map_or(Duration::from_micros(fields.us), Duration::from_nanos);
+                let ago = fields
+                    .ago
+                    .map_or(Duration::from_micros(fields.us), Duration::from_nanos);
                 let began = Instant::now().checked_sub(ago).unwrap_or_else(Instant::now);
                 if let Ok(mut calls) = calls.lock() {
                     calls.push(Call { began, fields });

@@ -8,6 +8,7 @@ mod table;
 
 pub use commands::main;
 pub use engine::{
-    ContainerSummary, Engine, ExecOptions, Exit, Io, Network, PullPolicy, Roots, RunOptions, Status, Volume,
+    ContainerSummary, Engine, ExecOptions, Exit, Io, Network, PullPolicy, Roots, RunOptions,
+    Status, Volume,
 };
 pub use error::{Error, Result};

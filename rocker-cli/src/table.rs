@@ -11,13 +11,23 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(header: impl IntoIterator<Item = &'static str>) -> Self {
-        Self { rows: vec![header.into_iter().map(str::to_owned).collect()] }
+        Self {
+            rows: vec![header.into_iter().map(str::to_owned).collect()],
+        }
     }
 
     /// Adds a row. Control characters, which a terminal would obey, are written out.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let clean = |cell: String| -> String {
-            cell.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+            cell.chars()
+                .flat_map(|c| {
+                    if c.is_control() {
+                        c.escape_default().collect()
+                    } else {
+                        vec![c]
+                    }
+                })
+                .collect()
         };
         self.rows.push(cells.into_iter().map(clean).collect());
     }
@@ -27,7 +37,12 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows[0].len();
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in &self.rows {
@@ -43,7 +58,9 @@ impl fmt::Display for Table {
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// How long ago something was, in one unit: `3 minutes`.
@@ -86,11 +103,14 @@ pub(crate) fn seconds(text: &str) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let time = number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?;
-    let zone = text.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let zone = text
+        .get(19..)?
+        .trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
     let offset = match zone.as_bytes() {
         [b'Z' | b'z'] => 0,
         [sign @ (b'+' | b'-'), ..] => {
-            let offset = zone.get(1..3)?.parse::<i64>().ok()? * 3_600 + zone.get(4..6)?.parse::<i64>().ok()? * 60;
+            let offset = zone.get(1..3)?.parse::<i64>().ok()? * 3_600
+                + zone.get(4..6)?.parse::<i64>().ok()? * 60;
             if *sign == b'-' { -offset } else { offset }
         }
         _ => return None,
@@ -99,8 +119,15 @@ pub(crate) fn seconds(text: &str) -> Option<u64> {
         return None;
     }
     // Days since 1970 in the Gregorian calendar, counted from March so that the leap day comes last.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 153 + 2) / 5 + day - 1 - 719_468;
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days =
+        y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 153 + 2) / 5 + day
+            - 1
+            - 719_468;
     u64::try_from(days * 86_400 + time - offset).ok()
 }
 
@@ -117,8 +144,14 @@ mod tests {
 
     #[test]
     fn sizes_and_times_are_said_in_one_unit() {
-        assert_eq!([size(7), size(1_500), size(42_300_000), size(999_000_000)], ["7B", "1.50kB", "42.3MB", "999MB"]);
-        assert_eq!([ago(10, 10), ago(10, 9), ago(310, 10), ago(90_000, 0)], ["Less than a second", "1 second", "5 minutes", "25 hours"]);
+        assert_eq!(
+            [size(7), size(1_500), size(42_300_000), size(999_000_000)],
+            ["7B", "1.50kB", "42.3MB", "999MB"]
+        );
+        assert_eq!(
+            [ago(10, 10), ago(10, 9), ago(310, 10), ago(90_000, 0)],
+            ["Less than a second", "1 second", "5 minutes", "25 hours"]
+        );
         assert_eq!(ago(5, 10), "Less than a second");
     }
 
@@ -126,7 +159,10 @@ mod tests {
     fn times_of_images_are_read() {
         assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(seconds("2000-03-01T00:00:00Z"), Some(951_868_800));
-        assert_eq!(seconds("2026-11-23T12:34:56.789+02:00"), Some(1_795_430_096));
+        assert_eq!(
+            seconds("2026-11-23T12:34:56.789+02:00"),
+            Some(1_795_430_096)
+        );
         for text in ["", "yesterday", "2026-13-01T00:00:00Z", "2026-11-23"] {
             assert_eq!(seconds(text), None, "{text:?}");
         }

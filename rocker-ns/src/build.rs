@@ -32,9 +32,16 @@ impl Streams {
         let standard = if command.terminal {
             Default::default()
         } else {
-            [command.stdin.ready(true)?, command.stdout.ready(false)?, command.stderr.ready(false)?]
+            [
+                command.stdin.ready(true)?,
+                command.stdout.ready(false)?,
+                command.stderr.ready(false)?,
+            ]
         };
-        Ok(Self { standard, line: None })
+        Ok(Self {
+            standard,
+            line: None,
+        })
     }
 
     fn line(&self) -> Arg {
@@ -48,24 +55,36 @@ impl Streams {
 /// Makes the plan of a command: the only place that knows the order of things.
 pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     let mut plan = Plan::default();
-    wait(&mut plan, streams, "the parent can put this process into its cgroup and map its ids first");
+    wait(
+        &mut plan,
+        streams,
+        "so that the parent can put this process into its cgroup and map its ids first",
+    );
     plan.push(prctl("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, 0).because(
-        "no process of the container can trace this one or open its files before it is one of them",
+        "so that no process of the container can trace this one or open its files before it is one of them",
     ));
     let fork = join(&mut plan, command);
-    plan.push(Step::internal("setsid", vec![]).because("the program cannot reach the terminal of whoever started it"));
+    plan.push(
+        Step::internal("setsid", vec![])
+            .because("so that the program cannot reach the terminal of whoever started it"),
+    );
     if command.unshare.contains(&Namespace::Cgroup) {
         let (flag, name) = Namespace::Cgroup.flag();
         plan.push(
-            Step::internal("unshare", vec![Arg::flags(flag, name)])
-                .because("the cgroup that this process was put into looks like the root of all"),
+            Step::internal("unshare", vec![Arg::flags(flag, name)]).because(
+                "so that the cgroup that this process was put into looks like the root of all",
+            ),
         );
     }
     names(&mut plan, command)?;
-    plan.push(umask(0).because("files get exactly the modes that the next steps name"));
+    plan.push(umask(0).because("so that files get exactly the modes that the next steps name"));
     plan.append(&command.setup);
-    plan.push(umask(0o022).because("the program starts with the customary umask"));
-    let terminal = if command.terminal { Some(terminal(&mut plan, command)?) } else { None };
+    plan.push(umask(0o022).because("so that the program starts with the customary umask"));
+    let terminal = if command.terminal {
+        Some(terminal(&mut plan, command)?)
+    } else {
+        None
+    };
     standard_streams(&mut plan, streams);
     signals(&mut plan);
     directory(&mut plan, command)?;
@@ -79,20 +98,45 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
                 Arg::flags(u64::from(libc::CLOSE_RANGE_CLOEXEC), "CLOSE_RANGE_CLOEXEC"),
             ],
         )
-        .because("no file but the standard streams stays open in the program"),
+        .because("so that no file but the standard streams stays open in the program"),
     );
     plan.push(
-        Step::internal("write", vec![streams.line(), Arg::Bytes { bytes: b"R".to_vec(), shown: "\"R\"".into() }, Arg::Int(1)])
-            .because("the parent knows that all is set up"),
+        Step::internal(
+            "write",
+            vec![
+                streams.line(),
+                Arg::Bytes {
+                    bytes: b"R".to_vec(),
+                    shown: "\"R\"".into(),
+                },
+                Arg::Int(1),
+            ],
+        )
+        .because("so that the parent knows that all is set up"),
     );
-    wait(&mut plan, streams, "the parent can finish what concerns the outside, such as the network");
+    wait(
+        &mut plan,
+        streams,
+        "so that the parent can finish what concerns the outside, such as the network",
+    );
     execute(&mut plan, command)?;
-    Ok(Built { plan, terminal, fork })
+    Ok(Built {
+        plan,
+        terminal,
+        fork,
+    })
 }
 
 fn wait(plan: &mut Plan, streams: &Streams, why: &'static str) {
-    let buffer = Arg::Bytes { bytes: vec![0], shown: "…".into() };
-    plan.push(Step::internal("read", vec![streams.line(), buffer, Arg::Int(1)]).role(Role::Wait).because(why));
+    let buffer = Arg::Bytes {
+        bytes: vec![0],
+        shown: "…".into(),
+    };
+    plan.push(
+        Step::internal("read", vec![streams.line(), buffer, Arg::Int(1)])
+            .role(Role::Wait)
+            .because(why),
+    );
 }
 
 /// Enters existing namespaces; returns the index of the fork that makes a process inside of a joined PID namespace.
@@ -100,29 +144,48 @@ fn join(plan: &mut Plan, command: &Command) -> Option<usize> {
     for (namespace, fd) in &command.join {
         let (flag, name) = namespace.flag();
         plan.push(
-            Step::internal("setns", vec![Arg::Fd(Arc::clone(fd)), Arg::flags(flag, name)])
-                .because(format!("the program shares that {namespace} namespace")),
+            Step::internal(
+                "setns",
+                vec![Arg::Fd(Arc::clone(fd)), Arg::flags(flag, name)],
+            )
+            .because(format!(
+                "so that the program shares that {namespace} namespace"
+            )),
         );
     }
     let (pidfd, namespaces) = command.enter.as_ref()?;
     let (value, names) = namespace::flags(namespaces);
     plan.push(
-        Step::internal("setns", vec![Arg::Fd(Arc::clone(pidfd)), Arg::flags(value, names)])
-            .because("the program sees what the container's own process sees"),
+        Step::internal(
+            "setns",
+            vec![Arg::Fd(Arc::clone(pidfd)), Arg::flags(value, names)],
+        )
+        .because("so that the program sees what the container's own process sees"),
     );
     // struct clone_args: eleven 64-bit words, flags first. With CLONE_PARENT the exit signal is that of the caller.
     let mut bytes = (libc::CLONE_PARENT as u64).to_ne_bytes().to_vec();
     bytes.resize(88, 0);
-    let args = Arg::Bytes { bytes, shown: "{flags=CLONE_PARENT}".into() };
+    let args = Arg::Bytes {
+        bytes,
+        shown: "{flags=CLONE_PARENT}".into(),
+    };
     Some(plan.push(Step::internal("clone3", vec![args, Arg::Int(88)]).role(Role::Fork).because(
-        "there is a process inside of the PID namespace: joining it moves only the children of the one that joins",
+        "so that there is a process inside of the PID namespace: joining it moves only the children of the one that joins",
     )))
 }
 
 fn names(plan: &mut Plan, command: &Command) -> Result<()> {
     for (call, name, why) in [
-        ("sethostname", &command.hostname, "the container has a host name of its own"),
-        ("setdomainname", &command.domainname, "the container has a domain name of its own"),
+        (
+            "sethostname",
+            &command.hostname,
+            "so that the container has a host name of its own",
+        ),
+        (
+            "setdomainname",
+            &command.domainname,
+            "so that the container has a domain name of its own",
+        ),
     ] {
         if let Some(name) = name {
             let name = c_string(name.as_encoded_bytes())?;
@@ -138,35 +201,80 @@ fn terminal(plan: &mut Plan, command: &Command) -> Result<usize> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     let flags = Arg::flags(flags as u64, "O_RDWR|O_NOCTTY|O_CLOEXEC");
     let master = plan.push(
-        Step::internal("openat", vec![Arg::Cwd, Arg::string("/dev/pts/ptmx")?, flags.clone(), Arg::Int(0)])
-            .because("the container gets a terminal out of its own devpts; this end is for the parent"),
+        Step::internal(
+            "openat",
+            vec![
+                Arg::Cwd,
+                Arg::string("/dev/pts/ptmx")?,
+                flags.clone(),
+                Arg::Int(0),
+            ],
+        )
+        .because("so that the container gets a terminal out of its own devpts; this end is for the parent"),
     );
-    let unlock = Arg::Bytes { bytes: vec![0; 4], shown: "[0]".into() };
+    let unlock = Arg::Bytes {
+        bytes: vec![0; 4],
+        shown: "[0]".into(),
+    };
     plan.push(
-        Step::internal("ioctl", vec![Arg::Result(master), Arg::flags(libc::TIOCSPTLCK, "TIOCSPTLCK"), unlock])
-            .because("the other end may be opened"),
+        Step::internal(
+            "ioctl",
+            vec![
+                Arg::Result(master),
+                Arg::flags(libc::TIOCSPTLCK, "TIOCSPTLCK"),
+                unlock,
+            ],
+        )
+        .because("so that the other end may be opened"),
     );
     let slave = plan.push(
-        Step::internal("ioctl", vec![Arg::Result(master), Arg::flags(libc::TIOCGPTPEER, "TIOCGPTPEER"), flags])
-            .because("the other end is opened without a path that somebody could exchange"),
+        Step::internal(
+            "ioctl",
+            vec![
+                Arg::Result(master),
+                Arg::flags(libc::TIOCGPTPEER, "TIOCGPTPEER"),
+                flags,
+            ],
+        )
+        .because("so that the other end is opened without a path that somebody could exchange"),
     );
     if let Some(user) = command.user.as_ref().filter(|user| user.uid != 0) {
         plan.push(
-            Step::internal("fchown", vec![Arg::Result(slave), Arg::Int(i64::from(user.uid)), Arg::Int(-1)])
-                .because("the terminal belongs to the program's user"),
+            Step::internal(
+                "fchown",
+                vec![
+                    Arg::Result(slave),
+                    Arg::Int(i64::from(user.uid)),
+                    Arg::Int(-1),
+                ],
+            )
+            .because("so that the terminal belongs to the program's user"),
         );
     }
     plan.push(
-        Step::internal("ioctl", vec![Arg::Result(slave), Arg::flags(libc::TIOCSCTTY, "TIOCSCTTY"), Arg::Int(0)])
-            .because("Ctrl-C and job control work: it is the session's controlling terminal"),
+        Step::internal(
+            "ioctl",
+            vec![
+                Arg::Result(slave),
+                Arg::flags(libc::TIOCSCTTY, "TIOCSCTTY"),
+                Arg::Int(0),
+            ],
+        )
+        .because("so that Ctrl-C and job control work: it is the session's controlling terminal"),
     );
     if !command.setup.is_empty() {
         console(plan, slave)?;
     }
-    for (fd, stream) in ["standard input", "standard output", "standard error"].into_iter().enumerate() {
+    for (fd, stream) in ["standard input", "standard output", "standard error"]
+        .into_iter()
+        .enumerate()
+    {
         plan.push(
-            Step::internal("dup3", vec![Arg::Result(slave), Arg::Int(fd as i64), Arg::Int(0)])
-                .because(format!("the terminal is the program's {stream}")),
+            Step::internal(
+                "dup3",
+                vec![Arg::Result(slave), Arg::Int(fd as i64), Arg::Int(0)],
+            )
+            .because(format!("so that the terminal is the program's {stream}")),
         );
     }
     Ok(master)
@@ -176,9 +284,12 @@ fn terminal(plan: &mut Plan, command: &Command) -> Result<usize> {
 fn console(plan: &mut Plan, slave: usize) -> Result<()> {
     let mode = Arg::flags(u64::from(libc::S_IFREG | 0o600), "S_IFREG|0600");
     plan.push(
-        Step::internal("mknodat", vec![Arg::Cwd, Arg::string("/dev/console")?, mode, Arg::Int(0)])
-            .tolerating(&[libc::EEXIST])
-            .because("there is a file to bind the console to"),
+        Step::internal(
+            "mknodat",
+            vec![Arg::Cwd, Arg::string("/dev/console")?, mode, Arg::Int(0)],
+        )
+        .tolerating(&[libc::EEXIST])
+        .because("so that there is a file to bind the console to"),
     );
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
     let tree = plan.push(
@@ -187,10 +298,13 @@ fn console(plan: &mut Plan, slave: usize) -> Result<()> {
             vec![
                 Arg::Result(slave),
                 Arg::string("")?,
-                Arg::flags(u64::from(flags), "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH"),
+                Arg::flags(
+                    u64::from(flags),
+                    "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH",
+                ),
             ],
         )
-        .because("the terminal can be mounted"),
+        .because("so that the terminal can be mounted"),
     );
     plan.push(
         Step::internal(
@@ -200,23 +314,36 @@ fn console(plan: &mut Plan, slave: usize) -> Result<()> {
                 Arg::string("")?,
                 Arg::Cwd,
                 Arg::string("/dev/console")?,
-                Arg::flags(u64::from(libc::MOVE_MOUNT_F_EMPTY_PATH), "MOVE_MOUNT_F_EMPTY_PATH"),
+                Arg::flags(
+                    u64::from(libc::MOVE_MOUNT_F_EMPTY_PATH),
+                    "MOVE_MOUNT_F_EMPTY_PATH",
+                ),
             ],
         )
-        .because("programs that write to the console reach the terminal"),
+        .because("so that programs that write to the console reach the terminal"),
     );
     Ok(())
 }
 
 fn standard_streams(plan: &mut Plan, streams: &Streams) {
-    for (fd, (ready, stream)) in
-        streams.standard.iter().zip(["standard input", "standard output", "standard error"]).enumerate()
+    for (fd, (ready, stream)) in streams
+        .standard
+        .iter()
+        .zip(["standard input", "standard output", "standard error"])
+        .enumerate()
     {
         if let Some(source) = &ready.child {
             debug_assert!(source.as_raw_fd() > 2, "duplicates start at 3");
             plan.push(
-                Step::internal("dup3", vec![Arg::Fd(Arc::clone(source)), Arg::Int(fd as i64), Arg::Int(0)])
-                    .because(format!("the program has its {stream}")),
+                Step::internal(
+                    "dup3",
+                    vec![
+                        Arg::Fd(Arc::clone(source)),
+                        Arg::Int(fd as i64),
+                        Arg::Int(0),
+                    ],
+                )
+                .because(format!("so that the program has its {stream}")),
             );
         }
     }
@@ -228,42 +355,56 @@ fn signals(plan: &mut Plan) {
             "rt_sigaction",
             vec![
                 Arg::flags(libc::SIGPIPE as u64, "SIGPIPE"),
-                Arg::Bytes { bytes: vec![0; 32], shown: "{sa_handler=SIG_DFL}".into() },
+                Arg::Bytes {
+                    bytes: vec![0; 32],
+                    shown: "{sa_handler=SIG_DFL}".into(),
+                },
                 Arg::Null,
                 Arg::Int(8),
             ],
         )
-        .because("the program does not inherit that Rust programs ignore broken pipes"),
+        .because("so that the program does not inherit that Rust programs ignore broken pipes"),
     );
     plan.push(
         Step::internal(
             "rt_sigprocmask",
             vec![
                 Arg::flags(libc::SIG_SETMASK as u64, "SIG_SETMASK"),
-                Arg::Bytes { bytes: vec![0; 8], shown: "[]".into() },
+                Arg::Bytes {
+                    bytes: vec![0; 8],
+                    shown: "[]".into(),
+                },
                 Arg::Null,
                 Arg::Int(8),
             ],
         )
-        .because("the program starts with no signal blocked"),
+        .because("so that the program starts with no signal blocked"),
     );
 }
 
 fn directory(plan: &mut Plan, command: &Command) -> Result<()> {
-    let Some(dir) = &command.current_dir else { return Ok(()) };
+    let Some(dir) = &command.current_dir else {
+        return Ok(());
+    };
     // struct open_how: flags, mode, resolve.
     let flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
-    let bytes = [flags, 0, libc::RESOLVE_NO_MAGICLINKS].map(u64::to_ne_bytes).concat();
+    let bytes = [flags, 0, libc::RESOLVE_NO_MAGICLINKS]
+        .map(u64::to_ne_bytes)
+        .concat();
     let how = Arg::Bytes {
         bytes,
         shown: "{flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS}".into(),
     };
     let path = Arg::Str(c_string(dir.as_os_str().as_encoded_bytes())?);
     let opened = plan.push(
-        Step::internal("openat2", vec![Arg::Cwd, path, how, Arg::Int(24)])
-            .because("the working directory is one of the container's own, not one behind a leaked file"),
+        Step::internal("openat2", vec![Arg::Cwd, path, how, Arg::Int(24)]).because(
+            "so that the working directory is one of the container's own, not one behind a leaked file",
+        ),
     );
-    plan.push(Step::internal("fchdir", vec![Arg::Result(opened)]).because("the program starts in its working directory"));
+    plan.push(
+        Step::internal("fchdir", vec![Arg::Result(opened)])
+            .because("so that the program starts in its working directory"),
+    );
     Ok(())
 }
 
@@ -276,21 +417,32 @@ fn credentials(plan: &mut Plan, command: &Command) {
             plan.push(
                 Step::internal("prctl", args)
                     .tolerating(&[libc::EINVAL]) // a capability that this kernel does not know
-                    .because("no program of the container can ever gain this capability"),
+                    .because("so that no program of the container can ever gain this capability"),
             );
         }
     }
     if let Some(user) = &command.user {
-        let bytes = user.groups.iter().flat_map(|group| group.to_ne_bytes()).collect();
-        let list = Arg::Bytes { bytes, shown: format!("{:?}", user.groups).into() };
+        let bytes = user
+            .groups
+            .iter()
+            .flat_map(|group| group.to_ne_bytes())
+            .collect();
+        let list = Arg::Bytes {
+            bytes,
+            shown: format!("{:?}", user.groups).into(),
+        };
         plan.push(
             Step::internal("setgroups", vec![Arg::Int(user.groups.len() as i64), list])
-                .because("the program has its user's groups and none of the caller's"),
+                .because("so that the program has its user's groups and none of the caller's"),
         );
-        for (call, id, what) in [("setresgid", user.gid, "group"), ("setresuid", user.uid, "user")] {
+        for (call, id, what) in [
+            ("setresgid", user.gid, "group"),
+            ("setresuid", user.uid, "user"),
+        ] {
             plan.push(
-                Step::internal(call, vec![Arg::Int(i64::from(id)); 3])
-                    .because(format!("the program runs as its {what}, with no way back")),
+                Step::internal(call, vec![Arg::Int(i64::from(id)); 3]).because(format!(
+                    "so that the program runs as its {what}, with no way back"
+                )),
             );
         }
     }
@@ -306,48 +458,71 @@ fn credentials(plan: &mut Plan, command: &Command) {
             Step::internal(
                 "capset",
                 vec![
-                    Arg::Bytes { bytes: header, shown: "{version=_LINUX_CAPABILITY_VERSION_3, pid=0}".into() },
-                    Arg::Bytes { bytes: data, shown: shown.into() },
+                    Arg::Bytes {
+                        bytes: header,
+                        shown: "{version=_LINUX_CAPABILITY_VERSION_3, pid=0}".into(),
+                    },
+                    Arg::Bytes {
+                        bytes: data,
+                        shown: shown.into(),
+                    },
                 ],
             )
-            .because("the program holds the container's capabilities and no others"),
+            .because("so that the program holds the container's capabilities and no others"),
         );
     }
     if command.no_new_privileges {
         plan.push(
             prctl("PR_SET_NO_NEW_PRIVS", libc::PR_SET_NO_NEW_PRIVS, 1)
-                .because("setuid programs give nobody new privileges"),
+                .because("so that setuid programs give nobody new privileges"),
         );
     }
     if command.die_with_parent {
         // After the change of user, which would reset it.
         let mut args = prctl_args("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, 0);
         args[1] = Arg::flags(libc::SIGKILL as u64, "SIGKILL");
-        plan.push(Step::internal("prctl", args).because("the container does not outlive the one who looks after it"));
+        plan.push(
+            Step::internal("prctl", args)
+                .because("so that the container does not outlive the one who looks after it"),
+        );
     }
 }
 
 fn execute(plan: &mut Plan, command: &Command) -> Result<()> {
     let argv = std::iter::once(&command.program).chain(&command.args);
-    let argv = argv.map(|arg| c_string(arg.as_encoded_bytes())).collect::<Result<Vec<_>>>()?;
+    let argv = argv
+        .map(|arg| c_string(arg.as_encoded_bytes()))
+        .collect::<Result<Vec<_>>>()?;
     let mut environment = Vec::new();
     for (name, value) in &command.env {
-        environment.push(c_string(&[name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat())?);
+        environment.push(c_string(
+            &[name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat(),
+        )?);
     }
     for path in command.candidates()? {
-        let args = vec![Arg::Str(path), Arg::Strings(argv.clone()), Arg::Strings(environment.clone())];
+        let args = vec![
+            Arg::Str(path),
+            Arg::Strings(argv.clone()),
+            Arg::Strings(environment.clone()),
+        ];
         plan.push(
             Step::internal("execve", args)
                 .role(Role::Exec)
                 .tolerating(&[libc::ENOENT, libc::ENOTDIR, libc::EACCES])
-                .because("this process becomes the program; where the file is missing, the next directory is tried"),
+                .because("so that this process becomes the program; where the file is missing, the next directory is tried"),
         );
     }
     Ok(())
 }
 
 fn umask(mask: u32) -> Step {
-    Step::internal("umask", vec![Arg::flags(u64::from(mask), format!("{mask:#05o}").replace("0o", "0"))])
+    Step::internal(
+        "umask",
+        vec![Arg::flags(
+            u64::from(mask),
+            format!("{mask:#05o}").replace("0o", "0"),
+        )],
+    )
 }
 
 fn prctl(name: &'static str, option: i32, value: i64) -> Step {

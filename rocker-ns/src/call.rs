@@ -117,7 +117,10 @@ impl Call {
                 _ => false,
             };
             if !fits {
-                return Err(Error::BadArgument { call: self.name, place });
+                return Err(Error::BadArgument {
+                    call: self.name,
+                    place,
+                });
             }
         }
         Ok(())
@@ -127,7 +130,10 @@ impl Call {
 impl Kind {
     fn fits(self, arg: &Arg, args: &[Arg]) -> bool {
         match self {
-            Number => matches!(arg, Arg::Int(_) | Arg::Flags { .. } | Arg::Fd(_) | Arg::Result(_) | Arg::Cwd),
+            Number => matches!(
+                arg,
+                Arg::Int(_) | Arg::Flags { .. } | Arg::Fd(_) | Arg::Result(_) | Arg::Cwd
+            ),
             Text => matches!(arg, Arg::Str(_) | Arg::Null),
             Struct => matches!(arg, Arg::Bytes { .. }),
             Strings => matches!(arg, Arg::Strings(_)),

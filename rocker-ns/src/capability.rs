@@ -44,7 +44,11 @@ impl Capabilities {
     /// The fourteen that Docker leaves to the root user of a container.
     #[must_use]
     pub fn container_default() -> Self {
-        Self(CONTAINER_DEFAULT.iter().fold(0, |mask, capability| mask | capability.bitmask()))
+        Self(
+            CONTAINER_DEFAULT
+                .iter()
+                .fold(0, |mask, capability| mask | capability.bitmask()),
+        )
     }
 
     /// All that the calling thread could hand on: its permitted set.
@@ -57,7 +61,10 @@ impl Capabilities {
             path: "the capabilities of this thread".to_owned(),
             source: std::io::Error::other(error),
         })?;
-        Ok(Self(set.iter().fold(0, |mask, capability| mask | capability.bitmask())))
+        Ok(Self(
+            set.iter()
+                .fold(0, |mask, capability| mask | capability.bitmask()),
+        ))
     }
 
     /// The set with one more. `ALL` stands for every capability of the calling thread.
@@ -90,7 +97,9 @@ impl Capabilities {
 
     /// The names of the set's capabilities, such as `CAP_CHOWN`, in the order of their numbers.
     pub fn names(self) -> impl Iterator<Item = String> {
-        all().filter(move |capability| self.0 & capability.bitmask() != 0).map(|capability| capability.to_string())
+        all()
+            .filter(move |capability| self.0 & capability.bitmask() != 0)
+            .map(|capability| capability.to_string())
     }
 
     /// Every capability that is not in the set: its number and its name.
@@ -123,7 +132,9 @@ fn parse(name: &str) -> Result<Capability> {
     if !upper.starts_with("CAP_") {
         upper.insert_str(0, "CAP_");
     }
-    Capability::from_str(&upper).map_err(|_| Error::UnknownCapability { name: name.to_owned() })
+    Capability::from_str(&upper).map_err(|_| Error::UnknownCapability {
+        name: name.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -142,6 +153,9 @@ mod tests {
         assert_eq!(set, Capabilities::NONE.with("CAP_SYS_ADMIN").unwrap());
         assert_eq!(set.names().collect::<Vec<_>>(), ["CAP_SYS_ADMIN"]);
         assert_eq!(set.without("ALL").unwrap(), Capabilities::NONE);
-        assert!(matches!(set.with("root"), Err(Error::UnknownCapability { .. })));
+        assert!(matches!(
+            set.with("root"),
+            Err(Error::UnknownCapability { .. })
+        ));
     }
 }

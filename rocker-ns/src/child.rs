@@ -21,7 +21,12 @@ const RACED: isize = -(libc::EAGAIN as isize);
 /// # Safety
 /// To be called in a new process that shares no memory with its parent but `header` and `records`. The words of `steps`
 /// must be valid for their calls, as [`Plan::encode`](crate::plan::Plan::encode) makes them.
-pub(crate) unsafe fn walk(steps: &[RawStep], header: &Header, records: &[Record], fail_at: usize) -> ! {
+pub(crate) unsafe fn walk(
+    steps: &[RawStep],
+    header: &Header,
+    records: &[Record],
+    fail_at: usize,
+) -> ! {
     let mut denied = None;
     let mut last = (0, libc::ENOEXEC);
     let mut index = 0;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::created::Created;
 use crate::plan::Plan;
-use crate::{Capabilities, Child, Namespace, Result, Step, Stdio, User, build};
+use crate::{Capabilities, Child, Namespace, Result, Stdio, Step, User, build};
 
 /// A program to start in namespaces, in the manner of [`std::process::Command`].
 ///
@@ -94,18 +94,23 @@ impl Command {
 
     /// Adds arguments.
     pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets a variable of the program's environment, which starts out empty.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
-        self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.env
+            .insert(name.as_ref().to_owned(), value.as_ref().to_owned());
         self
     }
 
     /// Sets variables of the program's environment.
-    pub fn envs(&mut self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> &mut Self {
+    pub fn envs(
+        &mut self,
+        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> &mut Self {
         for (name, value) in variables {
             self.env(name, value);
         }
@@ -161,7 +166,11 @@ impl Command {
 
     /// Puts the program beside a running process, by its pidfd: into those of its namespaces that are named, and so
     /// into its root directory if `Mount` is among them (Linux 5.8).
-    pub fn enter(&mut self, pidfd: impl Into<OwnedFd>, namespaces: impl IntoIterator<Item = Namespace>) -> &mut Self {
+    pub fn enter(
+        &mut self,
+        pidfd: impl Into<OwnedFd>,
+        namespaces: impl IntoIterator<Item = Namespace>,
+    ) -> &mut Self {
         self.enter = Some((Arc::new(pidfd.into()), namespaces.into_iter().collect()));
         self
     }
@@ -282,7 +291,10 @@ impl Command {
         if program.contains(&b'/') || program.is_empty() {
             return Ok(vec![c_string(program)?]);
         }
-        let path = self.env.get(OsStr::new("PATH")).map_or(DEFAULT_PATH.as_bytes(), |path| path.as_bytes());
+        let path = self
+            .env
+            .get(OsStr::new("PATH"))
+            .map_or(DEFAULT_PATH.as_bytes(), |path| path.as_bytes());
         path.split(|byte| *byte == b':')
             .map(|dir| {
                 let dir = if dir.is_empty() { b"." } else { dir };

@@ -54,13 +54,13 @@ impl Created {
     pub(crate) fn new(command: &Command) -> Result<Self> {
         let (line, theirs) = traced(
             "socketpair",
-            "parent and child can wait for each other",
+            "so that parent and child can wait for each other",
             || "AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0".to_owned(),
             UnixStream::pair,
         )
         .map_err(|source| Error::Call {
             call: "socketpair(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0)".to_owned(),
-            why: "parent and child can wait for each other",
+            why: "so that parent and child can wait for each other",
             source,
         })?;
         let mut streams = Streams::ready(command)?;
@@ -68,17 +68,28 @@ impl Created {
         let mut built = build::build(command, &streams)?;
         let report = Report::new(built.plan.steps().len(), command.timed)?;
         // A cgroup namespace made now would show the parent's cgroup; the child unshares it when it is in its own.
-        let unshare: Vec<_> = command.unshare.iter().copied().filter(|kind| *kind != Namespace::Cgroup).collect();
+        let unshare: Vec<_> = command
+            .unshare
+            .iter()
+            .copied()
+            .filter(|kind| *kind != Namespace::Cgroup)
+            .collect();
         let (flags, names) = namespace::flags(&unshare);
         let encoded = built.plan.encode(report.scratch());
         let (header, records) = (report.header(), report.records());
         let fail_at = command.fail_at.unwrap_or(usize::MAX);
         let cgroup = command.cgroup.as_ref();
         let args = || {
-            let into = if cgroup.is_some() { "|CLONE_INTO_CGROUP" } else { "" };
-            format!("{{flags={names}|CLONE_PIDFD|CLONE_CLEAR_SIGHAND{into}, exit_signal=SIGCHLD}}, 88")
+            let into = if cgroup.is_some() {
+                "|CLONE_INTO_CGROUP"
+            } else {
+                ""
+            };
+            format!(
+                "{{flags={names}|CLONE_PIDFD|CLONE_CLEAR_SIGHAND{into}, exit_signal=SIGCHLD}}, 88"
+            )
         };
-        const WHY: &str = "there is a process in namespaces of its own";
+        const WHY: &str = "so that there is a process in namespaces of its own";
         let made = traced("clone3", WHY, args, || {
             // SAFETY: the child only walks the list, which makes raw system calls.
             match unsafe { sys::clone(flags, cgroup.map(AsFd::as_fd)) } {
@@ -89,7 +100,11 @@ impl Created {
             }
         });
         let call = || format!("clone3({})", args());
-        let (pid, pidfd) = made.map_err(|source| Error::Call { call: call(), why: WHY, source })?;
+        let (pid, pidfd) = made.map_err(|source| Error::Call {
+            call: call(),
+            why: WHY,
+            source,
+        })?;
         drop(encoded);
         built.plan.release_files();
         streams.line = None;
@@ -146,13 +161,20 @@ impl Created {
             // This process ends when it has made the one that goes on, or when it has failed.
             let ended = sys::wait(self.pidfd.as_fd(), true, false);
             ended.map_err(|source| self.call_failed("waitid(P_PIDFD)", source))?;
-            let made = self.report.done(fork).map(|done| done.result).and_then(|pid| u32::try_from(pid).ok());
-            let Some(pid) = made.filter(|_| self.report.failure().is_none_or(|(index, _)| index > fork)) else {
+            let made = self
+                .report
+                .done(fork)
+                .map(|done| done.result)
+                .and_then(|pid| u32::try_from(pid).ok());
+            let Some(pid) =
+                made.filter(|_| self.report.failure().is_none_or(|(index, _)| index > fork))
+            else {
                 self.state = State::Over;
                 return Err(self.why_not());
             };
             // The id cannot have been used again: the process is our child (CLONE_PARENT) and was not waited for.
-            self.pidfd = sys::pidfd_open(pid).map_err(|source| self.call_failed("pidfd_open", source))?;
+            self.pidfd =
+                sys::pidfd_open(pid).map_err(|source| self.call_failed("pidfd_open", source))?;
             self.pid = pid;
         }
         Ok(())
@@ -180,12 +202,14 @@ impl Created {
     /// As [`ready`](Self::ready), and [`Error::Call`] when the descriptor cannot be taken over (Linux 5.6, and ptrace
     /// access to the process).
     pub fn terminal(&mut self) -> Result<Option<Terminal>> {
-        let Some(step) = self.terminal else { return Ok(None) };
+        let Some(step) = self.terminal else {
+            return Ok(None);
+        };
         self.ready()?;
         let fd = self.report.done(step).map_or(-1, |done| done.result as i32);
         let master = traced(
             "pidfd_getfd",
-            "the parent has the other end of the program's terminal",
+            "so that the parent has the other end of the program's terminal",
             || format!("{}, {fd}, 0", self.pid),
             || sys::pidfd_getfd(self.pidfd.as_fd(), fd),
         );
@@ -204,13 +228,20 @@ impl Created {
         // The line closes when the program runs, since it is close-on-exec, or when the process ends.
         let mut rest = [0];
         let _ = self.line.read(&mut rest);
-        let began = self.report.begun().checked_sub(1).and_then(|last| self.plan.steps().get(last));
+        let began = self
+            .report
+            .begun()
+            .checked_sub(1)
+            .and_then(|last| self.plan.steps().get(last));
         if self.report.failure().is_some() || began.is_none_or(|step| step.role != Role::Exec) {
             return Err(self.why_not());
         }
         self.trace();
         self.state = State::Over;
-        let pidfd = self.pidfd.try_clone().map_err(|source| self.call_failed("fcntl(F_DUPFD_CLOEXEC)", source))?;
+        let pidfd = self
+            .pidfd
+            .try_clone()
+            .map_err(|source| self.call_failed("fcntl(F_DUPFD_CLOEXEC)", source))?;
         let [stdin, stdout, stderr] = std::mem::take(&mut self.pipes);
         Ok(Child::new(self.pid, pidfd, stdin, stdout, stderr))
     }
@@ -226,14 +257,20 @@ impl Created {
             let path = format!("/proc/{}/{file}", self.pid);
             traced(
                 "write",
-                "the ids of the user namespace mean something outside",
+                "so that the ids of the user namespace mean something outside",
                 || format!("{path}, {text:?}"),
                 || fs::write(&path, text),
             )
-            .map_err(|source| Error::Proc { operation: "write", path: path.clone(), source })
+            .map_err(|source| Error::Proc {
+                operation: "write",
+                path: path.clone(),
+                source,
+            })
         };
         let lines = |maps: &[IdMap]| -> String {
-            maps.iter().map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count)).collect()
+            maps.iter()
+                .map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count))
+                .collect()
         };
         if !uids.is_empty() {
             write("uid_map", &lines(uids))?;
@@ -241,7 +278,9 @@ impl Created {
         if !gids.is_empty() {
             // Without CAP_SETGID outside, setgroups(2) must be given up first, see user_namespaces(7).
             match write("gid_map", &lines(gids)) {
-                Err(Error::Proc { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Err(Error::Proc { source, .. })
+                    if source.kind() == io::ErrorKind::PermissionDenied =>
+                {
                     write("setgroups", "deny")?;
                     write("gid_map", &lines(gids))?;
                 }
@@ -257,7 +296,11 @@ impl Created {
         self.reap();
         let Some((index, errno)) = self.report.failure() else {
             let index = self.report.begun();
-            let call = self.plan.steps().get(index).map_or_else(String::new, ToString::to_string);
+            let call = self
+                .plan
+                .steps()
+                .get(index)
+                .map_or_else(String::new, ToString::to_string);
             return Error::Killed { index, call };
         };
         let source = io::Error::from_raw_os_error(errno);
@@ -270,11 +313,20 @@ impl Created {
             };
         }
         let args = step.render_args(|index| self.report.done(index).map(|done| done.result));
-        Error::Step { index, call: format!("{}({args})", step.call()), why: step.why().to_owned(), source }
+        Error::Step {
+            index,
+            call: format!("{}({args})", step.call()),
+            why: step.why().to_owned(),
+            source,
+        }
     }
 
     fn call_failed(&self, call: &str, source: io::Error) -> Error {
-        Error::Call { call: call.to_owned(), why: "the parent can look after the new process", source }
+        Error::Call {
+            call: call.to_owned(),
+            why: "so that the parent can look after the new process",
+            source,
+        }
     }
 
     /// Reports the steps that the child made, with results and times.
@@ -283,12 +335,26 @@ impl Created {
             return;
         }
         let result = |index| self.report.done(index).map(|done| done.result);
-        for (index, step) in self.plan.steps().iter().enumerate().take(self.report.begun()) {
-            let Some(mut done) = self.report.done(index) else { continue };
+        for (index, step) in self
+            .plan
+            .steps()
+            .iter()
+            .enumerate()
+            .take(self.report.begun())
+        {
+            let Some(mut done) = self.report.done(index) else {
+                continue;
+            };
             if let Some((_, errno)) = self.report.failure().filter(|(failed, _)| *failed == index) {
                 done.result = -i64::from(errno);
             }
-            trace::child_step(self.pid, step.call(), &step.render_args(result), step.why(), done);
+            trace::child_step(
+                self.pid,
+                step.call(),
+                &step.render_args(result),
+                step.why(),
+                done,
+            );
         }
     }
 

@@ -11,7 +11,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// A step of the plan failed in the child, which is gone.
-    #[error("{call} failed in the new process, at step {index} of its plan, which is made so that {why}")]
+    #[error("{call} failed in the new process, at step {index} of its plan, made {why}")]
     Step {
         /// The step's index in the plan.
         index: usize,
@@ -47,7 +47,7 @@ pub enum Error {
         call: String,
     },
     /// A system call of the parent failed.
-    #[error("{call}, made so that {why}")]
+    #[error("{call}, made {why}")]
     Call {
         /// The system call with its arguments.
         call: String,

@@ -3,7 +3,10 @@
 mod build;
 mod call;
 mod capability;
-#[expect(unsafe_code, reason = "between clone3 and execve there are only raw system calls")]
+#[expect(
+    unsafe_code,
+    reason = "between clone3 and execve there are only raw system calls"
+)]
 mod child;
 mod command;
 #[expect(unsafe_code, reason = "the one place that makes processes")]

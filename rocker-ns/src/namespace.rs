@@ -37,8 +37,16 @@ pub enum Namespace {
 
 impl Namespace {
     /// Every kind, in alphabetical order.
-    pub const ALL: [Self; 8] =
-        [Self::Cgroup, Self::Ipc, Self::Mount, Self::Net, Self::Pid, Self::Time, Self::User, Self::Uts];
+    pub const ALL: [Self; 8] = [
+        Self::Cgroup,
+        Self::Ipc,
+        Self::Mount,
+        Self::Net,
+        Self::Pid,
+        Self::Time,
+        Self::User,
+        Self::Uts,
+    ];
 
     /// The file in `/proc/PID/ns` that stands for the namespace.
     #[must_use]
@@ -79,7 +87,11 @@ impl Namespace {
         let path = format!("/proc/{pid}/ns/{}", self.name());
         match File::open(&path) {
             Ok(file) => Ok(file.into()),
-            Err(source) => Err(Error::Proc { operation: "open", path, source }),
+            Err(source) => Err(Error::Proc {
+                operation: "open",
+                path,
+                source,
+            }),
         }
     }
 }
@@ -99,5 +111,12 @@ pub(crate) fn flags(namespaces: &[Namespace]) -> (u64, String) {
         value |= flag;
         names.push(name);
     }
-    (value, if names.is_empty() { "0".to_owned() } else { names.join("|") })
+    (
+        value,
+        if names.is_empty() {
+            "0".to_owned()
+        } else {
+            names.join("|")
+        },
+    )
 }

@@ -32,7 +32,8 @@ impl Plan {
     /// Appends a list whose [`Arg::Result`]s count from its own beginning.
     pub(crate) fn append(&mut self, steps: &[Step]) {
         let base = self.steps.len();
-        self.steps.extend(steps.iter().map(|step| step.clone().rebase(base)));
+        self.steps
+            .extend(steps.iter().map(|step| step.clone().rebase(base)));
     }
 
     /// Lets go of the files that the steps mention, which the child has its own copies of by now; their numbers stay.
@@ -47,8 +48,16 @@ impl Plan {
     /// The same list in the form that the child executes. `scratch` is where calls that read put what they read.
     pub(crate) fn encode(&self, scratch: *mut u8) -> Encoded<'_> {
         let mut arrays = Vec::new();
-        let steps = self.steps.iter().map(|step| RawStep::new(step, scratch, &mut arrays)).collect();
-        Encoded { steps, _arrays: arrays, _plan: self }
+        let steps = self
+            .steps
+            .iter()
+            .map(|step| RawStep::new(step, scratch, &mut arrays))
+            .collect();
+        Encoded {
+            steps,
+            _arrays: arrays,
+            _plan: self,
+        }
     }
 }
 
@@ -105,8 +114,11 @@ impl RawStep {
                 Arg::Fd(fd) => fd.as_raw_fd() as usize,
                 Arg::Cwd => libc::AT_FDCWD as usize,
                 Arg::Strings(strings) => {
-                    let array: Box<[*const c_char]> =
-                        strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
+                    let array: Box<[*const c_char]> = strings
+                        .iter()
+                        .map(|text| text.as_ptr())
+                        .chain([ptr::null()])
+                        .collect();
                     let pointer = array.as_ptr() as usize;
                     arrays.push(array);
                     pointer

@@ -83,11 +83,12 @@ impl Child {
 
     fn look(&mut self, block: bool) -> Result<Option<ExitStatus>> {
         if self.status.is_none() {
-            let ended = sys::wait(self.process.as_fd(), block, false).map_err(|source| Error::Call {
-                call: format!("waitid(P_PIDFD, {})", self.process.pid),
-                why: "the exit status of the program is known",
-                source,
-            })?;
+            let ended =
+                sys::wait(self.process.as_fd(), block, false).map_err(|source| Error::Call {
+                    call: format!("waitid(P_PIDFD, {})", self.process.pid),
+                    why: "so that the exit status of the program is known",
+                    source,
+                })?;
             self.status = ended.map(|ended| ExitStatus::from_raw(ended.raw));
         }
         Ok(self.status)
@@ -115,15 +116,25 @@ impl Process {
     pub fn open(pid: u32, start_time: u64) -> Result<Option<Self>> {
         let pidfd = match sys::pidfd_open(pid) {
             Ok(pidfd) => pidfd,
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => return Ok(None),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
+                return Ok(None);
+            }
             Err(source) => {
                 let call = format!("pidfd_open({pid}, 0)");
-                return Err(Error::Call { call, why: "signals reach this process and no other", source });
+                return Err(Error::Call {
+                    call,
+                    why: "so that signals reach this process and no other",
+                    source,
+                });
             }
         };
         let process = Self { pid, pidfd };
         // Read after the pidfd is open: if the time is right now, the descriptor is the right one.
-        Ok(process.start_time().ok().filter(|found| *found == start_time).map(|_| process))
+        Ok(process
+            .start_time()
+            .ok()
+            .filter(|found| *found == start_time)
+            .map(|_| process))
     }
 
     /// The process's id in the caller's PID namespace.
@@ -138,7 +149,8 @@ impl Process {
     /// # Errors
     /// [`Error::Gone`] when the process has ended and was waited for.
     pub fn start_time(&self) -> Result<u64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).map_err(|_| Error::Gone)?;
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.pid)).map_err(|_| Error::Gone)?;
         start_time(&stat).ok_or(Error::Gone)
     }
 
@@ -146,9 +158,12 @@ impl Process {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+        let state = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().next());
         // Signal 0 asks whether there is a process to send to; a zombie still counts for that.
-        sys::pidfd_send_signal(self.pidfd.as_fd(), 0).is_ok() && !matches!(state, None | Some("Z" | "X"))
+        sys::pidfd_send_signal(self.pidfd.as_fd(), 0).is_ok()
+            && !matches!(state, None | Some("Z" | "X"))
     }
 
     /// Sends a signal, see [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html). A
@@ -160,7 +175,7 @@ impl Process {
         match sys::pidfd_send_signal(self.pidfd.as_fd(), signal) {
             Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(Error::Call {
                 call: format!("pidfd_send_signal({}, {signal})", self.pid),
-                why: "the program gets the signal",
+                why: "so that the program gets the signal",
                 source: error,
             }),
             _ => Ok(()),
@@ -174,7 +189,7 @@ impl Process {
     pub fn to_fd(&self) -> Result<OwnedFd> {
         self.pidfd.try_clone().map_err(|source| Error::Call {
             call: "fcntl(F_DUPFD_CLOEXEC)".to_owned(),
-            why: "another process can be put beside this one",
+            why: "so that another process can be put beside this one",
             source,
         })
     }
@@ -188,7 +203,12 @@ impl AsFd for Process {
 
 /// Field 22 of `/proc/PID/stat`. The second field is the program's name in brackets, which may hold anything.
 fn start_time(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 /// How a shell or container engine reports an exit status: the code, or 128 and the number of the signal.
@@ -199,8 +219,11 @@ pub trait ExitCode {
 
 impl ExitCode for ExitStatus {
     fn exit_code(&self) -> u8 {
-        let code = self.code().or_else(|| self.signal().map(|signal| 128 + signal));
-        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+        let code = self
+            .code()
+            .or_else(|| self.signal().map(|signal| 128 + signal));
+        code.and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(u8::MAX)
     }
 }
 
@@ -217,9 +240,16 @@ mod tests {
 
     #[test]
     fn a_process_is_only_found_under_its_own_start_time() {
-        let me = Process { pid: std::process::id(), pidfd: sys::pidfd_open(std::process::id()).unwrap() };
+        let me = Process {
+            pid: std::process::id(),
+            pidfd: sys::pidfd_open(std::process::id()).unwrap(),
+        };
         let start = me.start_time().unwrap();
-        assert!(Process::open(me.id(), start).unwrap().is_some_and(|process| process.is_alive()));
+        assert!(
+            Process::open(me.id(), start)
+                .unwrap()
+                .is_some_and(|process| process.is_alive())
+        );
         assert!(Process::open(me.id(), start + 1).unwrap().is_none());
     }
 

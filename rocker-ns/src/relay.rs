@@ -46,14 +46,19 @@ impl Signals {
         let failed = |call: &'static str| {
             move |errno: Errno| Error::Call {
                 call: call.to_owned(),
-                why: "signals can be passed on to the program",
+                why: "so that signals can be passed on to the program",
                 source: errno.into(),
             }
         };
         let set: SigSet = FORWARDED.into_iter().collect();
-        let before = set.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).map_err(failed("rt_sigprocmask"))?;
+        let before = set
+            .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
+            .map_err(failed("rt_sigprocmask"))?;
         let incoming = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
-        Ok(Self { incoming: incoming.map_err(failed("signalfd4"))?, before })
+        Ok(Self {
+            incoming: incoming.map_err(failed("signalfd4"))?,
+            before,
+        })
     }
 
     /// The next signal that came in, by number.
@@ -101,14 +106,28 @@ struct Screen<'a> {
 impl<'a> Relay<'a> {
     /// Relays signals to `child`.
     pub fn new(child: &'a mut Child, signals: &'a Signals) -> Self {
-        Self { child, signals, screen: None }
+        Self {
+            child,
+            signals,
+            screen: None,
+        }
     }
 
     /// Relays the program's terminal as well: from `input`, if given, and to `output`. An input that is a terminal is in
     /// raw mode for as long as the program runs, and passes its size on.
     #[must_use]
-    pub fn terminal(mut self, terminal: &'a Terminal, input: Option<BorrowedFd<'a>>, output: BorrowedFd<'a>) -> Self {
-        self.screen = Some(Screen { terminal, input, output, typed: Vec::new() });
+    pub fn terminal(
+        mut self,
+        terminal: &'a Terminal,
+        input: Option<BorrowedFd<'a>>,
+        output: BorrowedFd<'a>,
+    ) -> Self {
+        self.screen = Some(Screen {
+            terminal,
+            input,
+            output,
+            typed: Vec::new(),
+        });
         self
     }
 
@@ -118,11 +137,18 @@ impl<'a> Relay<'a> {
     /// [`Error::Call`] when waiting fails.
     pub fn run(mut self) -> Result<ExitStatus> {
         let failed = |call: &'static str| {
-            move |source: io::Error| Error::Call { call: call.to_owned(), why: "the program can be heard", source }
+            move |source: io::Error| Error::Call {
+                call: call.to_owned(),
+                why: "so that the program can be heard",
+                source,
+            }
         };
         let mut raw = None;
         if let Some(screen) = &self.screen {
-            screen.terminal.set_nonblocking().map_err(failed("fcntl(F_SETFL)"))?;
+            screen
+                .terminal
+                .set_nonblocking()
+                .map_err(failed("fcntl(F_SETFL)"))?;
             screen.pass_size();
             raw = screen.input.and_then(|input| RawMode::enter(input).ok());
         }
@@ -146,7 +172,11 @@ impl<'a> Relay<'a> {
             PollFd::new(self.signals.incoming.as_fd(), PollFlags::POLLIN),
         ];
         if let Some(screen) = &self.screen {
-            let wanted = if screen.typed.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
+            let wanted = if screen.typed.is_empty() {
+                PollFlags::POLLIN
+            } else {
+                PollFlags::POLLIN | PollFlags::POLLOUT
+            };
             fds.push(PollFd::new(screen.terminal.as_fd(), wanted));
             // What the program does not take is not read either, so that nothing grows.
             if let Some(input) = screen.input.filter(|_| screen.typed.is_empty()) {
@@ -162,7 +192,11 @@ impl<'a> Relay<'a> {
         while let Some(signal) = self.signals.next() {
             match &self.screen {
                 Some(screen) if signal == libc::SIGWINCH => screen.pass_size(),
-                _ => self.child.process().signal(signal).map_err(io::Error::other)?,
+                _ => self
+                    .child
+                    .process()
+                    .signal(signal)
+                    .map_err(io::Error::other)?,
             }
         }
         if let Some(screen) = &mut self.screen {
@@ -176,7 +210,9 @@ impl<'a> Relay<'a> {
             }
         }
         // A terminal whose other end is closed polls as ready for ever: leave the processor to the others.
-        if happened.iter().skip(1).all(|ready| !ready) || self.screen.as_ref().is_none_or(|screen| !screen.hung_up()) {
+        if happened.iter().skip(1).all(|ready| !ready)
+            || self.screen.as_ref().is_none_or(|screen| !screen.hung_up())
+        {
             return Ok(());
         }
         let mut fds = [PollFd::new(self.child.as_fd(), PollFlags::POLLIN)];
@@ -187,7 +223,11 @@ impl<'a> Relay<'a> {
 
 impl Screen<'_> {
     fn pass_size(&self) {
-        if let Some(size) = self.input.and_then(WindowSize::of).or_else(|| WindowSize::of(self.output)) {
+        if let Some(size) = self
+            .input
+            .and_then(WindowSize::of)
+            .or_else(|| WindowSize::of(self.output))
+        {
             let _ = self.terminal.resize(size);
         }
     }
@@ -238,6 +278,8 @@ impl Screen<'_> {
     fn hung_up(&self) -> bool {
         let mut fds = [PollFd::new(self.terminal.as_fd(), PollFlags::empty())];
         poll(&mut fds, PollTimeout::ZERO).is_ok()
-            && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
+            && fds[0]
+                .revents()
+                .is_some_and(|events| events.contains(PollFlags::POLLHUP))
     }
 }

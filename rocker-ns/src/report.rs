@@ -58,7 +58,10 @@ impl Report {
     pub(crate) fn new(steps: usize, timed: bool) -> Result<Self> {
         let mapping = Mapping::new(size_of::<Header>() + steps * size_of::<Record>())?;
         let report = Self { mapping, steps };
-        report.header().timed.store(u32::from(timed), Ordering::Relaxed);
+        report
+            .header()
+            .timed
+            .store(u32::from(timed), Ordering::Relaxed);
         Ok(report)
     }
 
@@ -84,7 +87,11 @@ impl Report {
         let record = self.record(index).filter(|_| index < self.begun())?;
         let started = record.started.load(Ordering::Acquire);
         let took = record.ended.load(Ordering::Acquire).saturating_sub(started);
-        Some(Done { result: record.result.load(Ordering::Acquire), started, took })
+        Some(Done {
+            result: record.result.load(Ordering::Acquire),
+            started,
+            took,
+        })
     }
 
     /// How many steps were begun.
@@ -95,7 +102,10 @@ impl Report {
     /// The step that failed, and its errno.
     pub(crate) fn failure(&self) -> Option<(usize, i32)> {
         let failed = self.header().failed.load(Ordering::Acquire);
-        Some((failed.checked_sub(1)? as usize, self.header().errno.load(Ordering::Acquire)))
+        Some((
+            failed.checked_sub(1)? as usize,
+            self.header().errno.load(Ordering::Acquire),
+        ))
     }
 }
 

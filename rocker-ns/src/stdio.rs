@@ -65,20 +65,40 @@ impl Stdio {
     pub(crate) fn ready(&self, input: bool) -> Result<Ready> {
         let failed = |call: &str| {
             let call = call.to_owned();
-            move |source| Error::Call { call, why: "the new process has its standard streams", source }
+            move |source| Error::Call {
+                call,
+                why: "so that the new process has its standard streams",
+                source,
+            }
         };
         let (child, parent) = match &self.0 {
             Kind::Inherit => return Ok(Ready::default()),
             Kind::Null => {
-                let null = OpenOptions::new().read(input).write(!input).open("/dev/null");
-                (OwnedFd::from(null.map_err(failed("open(\"/dev/null\")"))?), None)
+                let null = OpenOptions::new()
+                    .read(input)
+                    .write(!input)
+                    .open("/dev/null");
+                (
+                    OwnedFd::from(null.map_err(failed("open(\"/dev/null\")"))?),
+                    None,
+                )
             }
             Kind::Piped => {
                 let (reader, writer) = io::pipe().map_err(failed("pipe2(O_CLOEXEC)"))?;
-                if input { (reader.into(), Some(writer.into())) } else { (writer.into(), Some(reader.into())) }
+                if input {
+                    (reader.into(), Some(writer.into()))
+                } else {
+                    (writer.into(), Some(reader.into()))
+                }
             }
-            Kind::Fd(fd) => (fd.try_clone().map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))?, None),
+            Kind::Fd(fd) => (
+                fd.try_clone().map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))?,
+                None,
+            ),
         };
-        Ok(Ready { child: Some(Arc::new(child)), parent })
+        Ok(Ready {
+            child: Some(Arc::new(child)),
+            parent,
+        })
     }
 }

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// use rocker_ns::{Arg, Step};
 ///
 /// let step = Step::new("mkdirat", vec![Arg::Cwd, Arg::string("data")?, Arg::flags(0o755, "0755")])?
-///     .because("the program expects its directory")
+///     .because("so that the program finds its directory")
 ///     .tolerating(&[17]); // EEXIST
 /// assert_eq!(step.to_string(), r#"mkdirat(AT_FDCWD, "data", 0755)"#);
 /// # Ok::<(), rocker_ns::Error>(())
@@ -85,12 +85,17 @@ impl Arg {
     /// # Errors
     /// [`Error::Nul`] when the string holds a NUL byte, which the kernel would take for its end.
     pub fn string(text: impl Into<Vec<u8>>) -> Result<Self> {
-        CString::new(text).map(Arg::Str).map_err(|source| Error::Nul { source })
+        CString::new(text)
+            .map(Arg::Str)
+            .map_err(|source| Error::Nul { source })
     }
 
     /// A number that is shown by name.
     pub fn flags(value: u64, names: impl Into<Cow<'static, str>>) -> Self {
-        Arg::Flags { value, names: names.into() }
+        Arg::Flags {
+            value,
+            names: names.into(),
+        }
     }
 }
 
@@ -104,7 +109,11 @@ impl Step {
     /// # Errors
     /// [`Error::UnknownCall`] for a call outside of that set, [`Error::BadArgument`] for arguments that do not fit it.
     pub fn new(call: &str, args: Vec<Arg>) -> Result<Self> {
-        let call = call::find(call).filter(|found| found.public).ok_or_else(|| Error::UnknownCall { call: call.to_owned() })?;
+        let call = call::find(call)
+            .filter(|found| found.public)
+            .ok_or_else(|| Error::UnknownCall {
+                call: call.to_owned(),
+            })?;
         call.check(&args)?;
         Ok(Self::of(call, args))
     }
@@ -117,10 +126,16 @@ impl Step {
     }
 
     fn of(call: &'static Call, args: Vec<Arg>) -> Self {
-        Self { call, args, tolerates: Cow::Borrowed(&[]), why: Cow::Borrowed(""), role: Role::Plain }
+        Self {
+            call,
+            args,
+            tolerates: Cow::Borrowed(&[]),
+            why: Cow::Borrowed(""),
+            role: Role::Plain,
+        }
     }
 
-    /// Says what the step is for; the words stand in `--explain` output and in the error when the step fails.
+    /// Says what the step is for, in a clause such as "so that the program finds its files"; it stands in `--explain` output and in the error when the step fails.
     #[must_use]
     pub fn because(mut self, why: impl Into<Cow<'static, str>>) -> Self {
         self.why = why.into();
@@ -238,7 +253,10 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(step.to_string(), r#"mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)"#);
+        assert_eq!(
+            step.to_string(),
+            r#"mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)"#
+        );
     }
 
     #[test]
@@ -257,20 +275,43 @@ mod tests {
     #[test]
     fn calls_that_could_harm_memory_are_not_for_outsiders() {
         for call in ["mmap", "ioctl", "prctl", "read", "execve", "nonsense"] {
-            assert!(matches!(Step::new(call, vec![]), Err(Error::UnknownCall { .. })), "{call}");
+            assert!(
+                matches!(Step::new(call, vec![]), Err(Error::UnknownCall { .. })),
+                "{call}"
+            );
         }
     }
 
     #[test]
     fn a_length_must_be_that_of_its_buffer() {
-        let how = || Arg::Bytes { bytes: vec![0; 24], shown: "{}".into() };
-        let call = |len| Step::new("openat2", vec![Arg::Cwd, Arg::string("x").unwrap(), how(), Arg::Int(len)]);
+        let how = || Arg::Bytes {
+            bytes: vec![0; 24],
+            shown: "{}".into(),
+        };
+        let call = |len| {
+            Step::new(
+                "openat2",
+                vec![Arg::Cwd, Arg::string("x").unwrap(), how(), Arg::Int(len)],
+            )
+        };
         assert!(call(24).is_ok());
-        assert!(matches!(call(32), Err(Error::BadArgument { call: "openat2", place: 3 })));
+        assert!(matches!(
+            call(32),
+            Err(Error::BadArgument {
+                call: "openat2",
+                place: 3
+            })
+        ));
     }
 
     #[test]
     fn a_number_cannot_stand_for_a_pointer() {
-        assert!(matches!(Step::new("chdir", vec![Arg::Int(7)]), Err(Error::BadArgument { call: "chdir", place: 0 })));
+        assert!(matches!(
+            Step::new("chdir", vec![Arg::Int(7)]),
+            Err(Error::BadArgument {
+                call: "chdir",
+                place: 0
+            })
+        ));
     }
 }

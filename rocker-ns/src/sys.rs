@@ -61,7 +61,10 @@ pub(crate) fn exit_now(status: i32) -> ! {
 
 /// CLOCK_MONOTONIC in nanoseconds; safe between clone and execve, since it is a read of the vDSO's page.
 pub(crate) fn monotonic() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `now` is a timespec to write to.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
@@ -101,18 +104,40 @@ pub(crate) unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Re
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
-    let words = [ptr::from_mut(&mut args) as usize, size_of_val(&args), 0, 0, 0, 0];
+    let words = [
+        ptr::from_mut(&mut args) as usize,
+        size_of_val(&args),
+        0,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: without CLONE_VM and a stack this is a fork: the child has its own copy of all memory.
     let mut result = unsafe { syscall(libc::SYS_clone3, words) };
     if result == -(libc::ENOSYS as isize) && cgroup.is_none() {
         let flags = flags | libc::CLONE_PIDFD as u64 | libc::SIGCHLD as u64;
         // SAFETY: as above; the pidfd is written where the parent's thread id would be.
-        result = unsafe { syscall(libc::SYS_clone, [flags as usize, 0, ptr::from_mut(&mut pidfd) as usize, 0, 0, 0]) };
+        result = unsafe {
+            syscall(
+                libc::SYS_clone,
+                [
+                    flags as usize,
+                    0,
+                    ptr::from_mut(&mut pidfd) as usize,
+                    0,
+                    0,
+                    0,
+                ],
+            )
+        };
     }
     match result {
         0 => Ok(Side::Child),
-        // SAFETY: the kernel has just made this descriptor for us.
-        pid if pid > 0 => Ok(Side::Parent { pid: pid as u32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+        pid if pid > 0 => Ok(Side::Parent {
+            pid: pid as u32,
+            // SAFETY: the kernel has made this descriptor for the parent.
+            pidfd: unsafe { made(pidfd.into()) }?,
+        }),
         error => Err(io::Error::from_raw_os_error(-error as i32)),
     }
 }
@@ -133,12 +158,23 @@ impl Mapping {
     pub(crate) fn new(length: usize) -> Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new anonymous mapping touches no existing memory.
-        let start = unsafe { libc::mmap(ptr::null_mut(), length, protection, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0) };
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
         match NonNull::new(start).filter(|_| start != libc::MAP_FAILED) {
             Some(start) => Ok(Self { start, length }),
             None => Err(Error::Call {
-                call: format!("mmap(NULL, {length}, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_ANONYMOUS, -1, 0)"),
-                why: "the new process can tell its parent how far it came",
+                call: format!(
+                    "mmap(NULL, {length}, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_ANONYMOUS, -1, 0)"
+                ),
+                why: "so that the new process can tell its parent how far it came",
                 source: io::Error::last_os_error(),
             }),
         }
@@ -155,7 +191,12 @@ impl Mapping {
     pub(crate) fn records(&self, count: usize) -> &[Record] {
         assert!(self.length >= size_of::<Header>() + count * size_of::<Record>());
         // SAFETY: as for the header, whose size is a multiple of a record's alignment.
-        unsafe { std::slice::from_raw_parts(self.start.byte_add(size_of::<Header>()).cast().as_ptr(), count) }
+        unsafe {
+            std::slice::from_raw_parts(
+                self.start.byte_add(size_of::<Header>()).cast().as_ptr(),
+                count,
+            )
+        }
     }
 }
 
@@ -166,27 +207,56 @@ impl Drop for Mapping {
     }
 }
 
+/// The descriptor that a system call through libc has made, or why it did not.
+///
+/// # Safety
+/// `result` is what such a call has just returned, so that nobody else owns the descriptor.
+unsafe fn made(result: libc::c_long) -> io::Result<OwnedFd> {
+    match i32::try_from(result) {
+        // SAFETY: the caller promises that it is new.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The outcome of a system call through libc that returns nothing of interest.
+fn done(result: libc::c_long) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// `pidfd_open(2)`: the process by file descriptor (Linux 5.3).
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: the call takes two numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    // SAFETY: a result that is not negative is a descriptor made for us.
-    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) }) }
+    // SAFETY: the call makes a descriptor for its caller.
+    unsafe { made(fd) }
 }
 
 /// `pidfd_send_signal(2)` (Linux 5.1).
 pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: the call takes numbers and a null pointer.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, ptr::null::<()>(), 0) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            ptr::null::<()>(),
+            0,
+        )
+    };
+    done(result)
 }
 
 /// `pidfd_getfd(2)`: a copy of another process's descriptor (Linux 5.6).
 pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: the call takes three numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
-    // SAFETY: a result that is not negative is a descriptor made for us.
-    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) }) }
+    // SAFETY: the call makes a descriptor for its caller.
+    unsafe { made(fd) }
 }
 
 /// `TIOCGWINSZ`: the size of a terminal, see ioctl_tty(2).
@@ -195,15 +265,24 @@ pub(crate) fn window_size(terminal: BorrowedFd<'_>) -> io::Result<WindowSize> {
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     // SAFETY: the request writes a winsize.
     let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &mut size) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(WindowSize { rows: size.ws_row, columns: size.ws_col }) }
+    done(result.into())?;
+    Ok(WindowSize {
+        rows: size.ws_row,
+        columns: size.ws_col,
+    })
 }
 
 /// `TIOCSWINSZ`: tells a terminal its size, see ioctl_tty(2).
 pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: WindowSize) -> io::Result<()> {
-    let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: the request reads a winsize.
     let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    done(result.into())
 }
 
 /// How a process ended, without looking at its exit status twice: `waitid(2)` by pidfd (Linux 5.4).
@@ -221,7 +300,14 @@ pub(crate) fn wait(pidfd: BorrowedFd<'_>, block: bool, keep: bool) -> io::Result
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: the call writes a siginfo_t.
-        let result = unsafe { libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &mut info, options) };
+        let result = unsafe {
+            libc::waitid(
+                libc::P_PIDFD,
+                pidfd.as_raw_fd() as libc::id_t,
+                &mut info,
+                options,
+            )
+        };
         if result == 0 {
             break;
         }

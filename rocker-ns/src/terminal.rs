@@ -35,8 +35,11 @@ impl Terminal {
     /// [`Error::Call`] when the terminal is gone.
     pub fn resize(&self, size: WindowSize) -> Result<()> {
         sys::set_window_size(self.as_fd(), size).map_err(|source| Error::Call {
-            call: format!("ioctl(TIOCSWINSZ, {{{} rows, {} columns}})", size.rows, size.columns),
-            why: "the program knows the size of its terminal",
+            call: format!(
+                "ioctl(TIOCSWINSZ, {{{} rows, {} columns}})",
+                size.rows, size.columns
+            ),
+            why: "so that the program knows the size of its terminal",
             source,
         })
     }
@@ -84,7 +87,7 @@ impl<T: AsFd> RawMode<T> {
         let failed = |call: &'static str| {
             move |errno: nix::Error| Error::Call {
                 call: call.to_owned(),
-                why: "every key reaches the program",
+                why: "so that every key reaches the program",
                 source: errno.into(),
             }
         };

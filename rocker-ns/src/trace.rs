@@ -85,7 +85,11 @@ pub(crate) fn listening() -> bool {
 /// so that a listener can put it into the order of things.
 pub(crate) fn child_step(pid: u32, call: &str, args: &str, why: &str, done: Done) {
     let us = done.took / 1000;
-    let ago = if done.started == 0 { 0 } else { sys::monotonic().saturating_sub(done.started) };
+    let ago = if done.started == 0 {
+        0
+    } else {
+        sys::monotonic().saturating_sub(done.started)
+    };
     let result = done.result;
     tracing::event!(target: TARGET, Level::TRACE, primitive = PRIMITIVE, call, args, result, why, us, pid, ago);
 }

@@ -37,14 +37,23 @@ impl User {
         let passwd = String::from_utf8_lossy(passwd);
         let group = String::from_utf8_lossy(group);
         let id = parse_id(user)?;
-        let entry = passwd.lines().filter_map(Entry::parse).find(|entry| match id {
-            Some(id) => entry.uid == id,
-            None => entry.name == user,
-        });
+        let entry = passwd
+            .lines()
+            .filter_map(Entry::parse)
+            .find(|entry| match id {
+                Some(id) => entry.uid == id,
+                None => entry.name == user,
+            });
         let uid = match (&entry, id) {
             (Some(entry), _) => entry.uid,
             (None, Some(id)) => id,
-            (None, None) => return Err(Error::UnknownUser { kind: "user", name: user.to_owned(), file: "passwd" }),
+            (None, None) => {
+                return Err(Error::UnknownUser {
+                    kind: "user",
+                    name: user.to_owned(),
+                    file: "passwd",
+                });
+            }
         };
         let gid = match wanted_group {
             Some(wanted) => group_id(wanted, &group)?,
@@ -58,8 +67,16 @@ impl User {
                 }
             }
         }
-        let home = entry.map(|entry| entry.home).filter(|home| home.starts_with('/')).unwrap_or("/");
-        Ok(Self { uid, gid, groups, home: PathBuf::from(home) })
+        let home = entry
+            .map(|entry| entry.home)
+            .filter(|home| home.starts_with('/'))
+            .unwrap_or("/");
+        Ok(Self {
+            uid,
+            gid,
+            groups,
+            home: PathBuf::from(home),
+        })
     }
 }
 
@@ -78,7 +95,12 @@ impl<'a> Entry<'a> {
         let uid = parse_id(fields.nth(1)?).ok()??;
         let gid = parse_id(fields.next()?).ok()??;
         let home = fields.nth(1).unwrap_or("/");
-        Some(Self { name, uid, gid, home })
+        Some(Self {
+            name,
+            uid,
+            gid,
+            home,
+        })
     }
 }
 
@@ -94,9 +116,16 @@ fn group_id(wanted: &str, group: &str) -> Result<u32> {
     if let Some(id) = parse_id(wanted)? {
         return Ok(id);
     }
-    group.lines().filter_map(parse_group).find(|(name, ..)| *name == wanted).map(|(_, id, _)| id).ok_or_else(|| {
-        Error::UnknownUser { kind: "group", name: wanted.to_owned(), file: "group" }
-    })
+    group
+        .lines()
+        .filter_map(parse_group)
+        .find(|(name, ..)| *name == wanted)
+        .map(|(_, id, _)| id)
+        .ok_or_else(|| Error::UnknownUser {
+            kind: "group",
+            name: wanted.to_owned(),
+            file: "group",
+        })
 }
 
 /// The id that `text` is, or none where it is a name. What looks like a number must be one that the kernel can hold:
@@ -108,7 +137,9 @@ fn parse_id(text: &str) -> Result<Option<u32>> {
     }
     match text.parse::<u32>() {
         Ok(id) if id != u32::MAX => Ok(Some(id)),
-        _ => Err(Error::BadId { id: text.to_owned() }),
+        _ => Err(Error::BadId {
+            id: text.to_owned(),
+        }),
     }
 }
 
@@ -150,18 +181,42 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for spec in ["4294967296", "4294967295", "-1", "18446744073709551616", "0:4294967296", "root:-5"] {
-            assert!(matches!(resolve(spec), Err(Error::BadId { .. })), "{spec:?}");
+        for spec in [
+            "4294967296",
+            "4294967295",
+            "-1",
+            "18446744073709551616",
+            "0:4294967296",
+            "root:-5",
+        ] {
+            assert!(
+                matches!(resolve(spec), Err(Error::BadId { .. })),
+                "{spec:?}"
+            );
         }
         for spec in ["nobody-here", "0x1", "alice:nogroup"] {
-            assert!(matches!(resolve(spec), Err(Error::UnknownUser { .. })), "{spec:?}");
+            assert!(
+                matches!(resolve(spec), Err(Error::UnknownUser { .. })),
+                "{spec:?}"
+            );
         }
     }
 
     #[test]
     fn home_comes_from_passwd_and_is_absolute() {
-        assert_eq!(User::resolve("alice", PASSWD, GROUP).unwrap().home, PathBuf::from("/home/alice"));
-        assert_eq!(User::resolve("7", PASSWD, GROUP).unwrap().home, PathBuf::from("/"));
-        assert_eq!(User::resolve("x", b"x:x:1:1::relative:/bin/sh", b"").unwrap().home, PathBuf::from("/"));
+        assert_eq!(
+            User::resolve("alice", PASSWD, GROUP).unwrap().home,
+            PathBuf::from("/home/alice")
+        );
+        assert_eq!(
+            User::resolve("7", PASSWD, GROUP).unwrap().home,
+            PathBuf::from("/")
+        );
+        assert_eq!(
+            User::resolve("x", b"x:x:1:1::relative:/bin/sh", b"")
+                .unwrap()
+                .home,
+            PathBuf::from("/")
+        );
     }
 }

@@ -17,7 +17,12 @@
 //!     });
 //! }
 //! ```
-#![allow(dead_code, reason = "each test binary uses its part of this module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "each test binary uses its part of this module"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

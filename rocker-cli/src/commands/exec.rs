@@ -43,11 +43,15 @@ impl Exec {
         }
         let options = ExecOptions {
             command: self.command,
-            io: Io { interactive: self.interactive, terminal: self.tty },
+            io: Io {
+                interactive: self.interactive,
+                terminal: self.tty,
+            },
             env: self.env,
             workdir: self.workdir,
             user: self.user,
         };
-        self.explain.around(|| engine()?.exec(&self.container, &options))
+        self.explain
+            .around(|| engine()?.exec(&self.container, &options))
     }
 }

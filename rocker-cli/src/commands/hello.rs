@@ -13,13 +13,41 @@ pub(super) fn show() -> Result<u8> {
     let mut text = String::from("Hello from inside of a container.\n\n");
     for (what, seen, why) in [
         ("process", process(), "it is the first in its PID namespace"),
-        ("host name", read("/proc/sys/kernel/hostname"), "its UTS namespace has a name of its own"),
-        ("namespaces", namespaces(), "each a view of its own of one kernel resource"),
-        ("root", root(), "pivot_root made this mount the whole of its file system"),
-        ("files in /", entries(), "what the image holds, and what was mounted for it"),
-        ("address", addresses(), "one end of a cable (veth) whose other end is on the host's bridge"),
-        ("limits", limits(), "kept by its cgroup; none were asked for where it says none"),
-        ("capabilities", capabilities(), "all that its root user may do"),
+        (
+            "host name",
+            read("/proc/sys/kernel/hostname"),
+            "its UTS namespace has a name of its own",
+        ),
+        (
+            "namespaces",
+            namespaces(),
+            "each a view of its own of one kernel resource",
+        ),
+        (
+            "root",
+            root(),
+            "pivot_root made this mount the whole of its file system",
+        ),
+        (
+            "files in /",
+            entries(),
+            "what the image holds, and what was mounted for it",
+        ),
+        (
+            "address",
+            addresses(),
+            "one end of a cable (veth) whose other end is on the host's bridge",
+        ),
+        (
+            "limits",
+            limits(),
+            "kept by its cgroup; none were asked for where it says none",
+        ),
+        (
+            "capabilities",
+            capabilities(),
+            "all that its root user may do",
+        ),
     ] {
         let mut lines = wrap(&seen).into_iter();
         // A string takes all that is written to it.
@@ -35,32 +63,58 @@ pub(super) fn show() -> Result<u8> {
 }
 
 fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn process() -> String {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let count = all.filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())).count();
+    let count = all
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+        })
+        .count();
     format!("PID {}, of {count} in sight", std::process::id())
 }
 
 fn namespaces() -> String {
     let link = |namespace: &Namespace| fs::read_link(format!("/proc/self/ns/{namespace}")).ok();
     let links = Namespace::ALL.iter().filter_map(link);
-    links.map(|link| link.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    links
+        .map(|link| link.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The mount at `/`, by the fields of proc_pid_mountinfo(5).
 fn root() -> String {
     let mounts = read("/proc/self/mountinfo");
-    let root = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
-    let kind = root.and_then(|line| line.split_once(" - ")).map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
-    format!("{} file system, one of {} mounts", kind.unwrap_or("unknown"), mounts.lines().count())
+    let root = mounts
+        .lines()
+        .rfind(|line| line.split(' ').nth(4) == Some("/"));
+    let kind = root
+        .and_then(|line| line.split_once(" - "))
+        .map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
+    format!(
+        "{} file system, one of {} mounts",
+        kind.unwrap_or("unknown"),
+        mounts.lines().count()
+    )
 }
 
 fn entries() -> String {
-    let mut names: Vec<_> =
-        fs::read_dir("/").into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = fs::read_dir("/")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names.join(" ")
 }
@@ -76,14 +130,25 @@ fn addresses() -> String {
         .collect();
     found.sort_unstable();
     found.dedup();
-    if found.is_empty() { "none".to_owned() } else { found.join(" ") }
+    if found.is_empty() {
+        "none".to_owned()
+    } else {
+        found.join(" ")
+    }
 }
 
 fn limits() -> String {
-    let first = |paths: &[&str]| paths.iter().map(|path| read(&format!("/sys/fs/cgroup/{path}"))).find(|text| !text.is_empty());
+    let first = |paths: &[&str]| {
+        paths
+            .iter()
+            .map(|path| read(&format!("/sys/fs/cgroup/{path}")))
+            .find(|text| !text.is_empty())
+    };
     let bound = |text: Option<String>| text.filter(|text| text != "max" && text != "-1");
     let memory = bound(first(&["memory.max", "memory/memory.limit_in_bytes"]));
-    let memory = memory.and_then(|text| text.parse::<u64>().ok()).filter(|bytes| *bytes < 1 << 60);
+    let memory = memory
+        .and_then(|text| text.parse::<u64>().ok())
+        .filter(|bytes| *bytes < 1 << 60);
     let memory = memory.map_or("none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     let pids = bound(first(&["pids.max", "pids/pids.max"])).unwrap_or_else(|| "none".to_owned());
     let cpu = first(&["cpu.max"]).or_else(|| {
@@ -96,13 +161,24 @@ fn limits() -> String {
         let (quota, period) = (quota.parse::<f64>().ok()?, period.parse::<f64>().ok()?);
         (quota > 0.0).then(|| format!("{}", quota / period))
     });
-    format!("memory {memory}, CPUs {}, processes {pids}", cpus.unwrap_or_else(|| "none".to_owned()))
+    format!(
+        "memory {memory}, CPUs {}, processes {pids}",
+        cpus.unwrap_or_else(|| "none".to_owned())
+    )
 }
 
 fn capabilities() -> String {
-    let names = |set: Capabilities| set.names().map(|name| name.trim_start_matches("CAP_").to_lowercase()).collect::<Vec<_>>();
+    let names = |set: Capabilities| {
+        set.names()
+            .map(|name| name.trim_start_matches("CAP_").to_lowercase())
+            .collect::<Vec<_>>()
+    };
     let names = Capabilities::permitted().map(names).unwrap_or_default();
-    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(" ")
+    }
 }
 
 /// Breaks a line at spaces so that the whole fits 80 columns.

@@ -32,9 +32,16 @@ impl Images {
         let mut ids = Vec::new();
         for image in engine()?.images()? {
             let digest = image.config_digest();
-            let id = if self.no_trunc { digest.to_string() } else { digest.hex()[..12].to_owned() };
+            let id = if self.no_trunc {
+                digest.to_string()
+            } else {
+                digest.hex()[..12].to_owned()
+            };
             let created = image.created().and_then(table::seconds);
-            let created = created.map_or_else(|| "N/A".to_owned(), |at| format!("{} ago", table::ago(now, at)));
+            let created = created.map_or_else(
+                || "N/A".to_owned(),
+                |at| format!("{} ago", table::ago(now, at)),
+            );
             for (repository, tag) in names(&image) {
                 let mut row = vec![repository, tag];
                 if self.digests {
@@ -47,7 +54,11 @@ impl Images {
                 ids.push(id);
             }
         }
-        print(&if self.quiet { ids.iter().map(|id| format!("{id}\n")).collect() } else { table.to_string() });
+        print(&if self.quiet {
+            ids.iter().map(|id| format!("{id}\n")).collect()
+        } else {
+            table.to_string()
+        });
         Ok(0)
     }
 }
@@ -59,9 +70,16 @@ fn names(image: &rocker_image::Image) -> Vec<(String, String)> {
         let familiar = reference.familiar();
         let without_digest = familiar.split('@').next().unwrap_or_default();
         let tag = reference.tag().unwrap_or(NONE);
-        let repository = without_digest.strip_suffix(tag).and_then(|name| name.strip_suffix(':')).unwrap_or(without_digest);
+        let repository = without_digest
+            .strip_suffix(tag)
+            .and_then(|name| name.strip_suffix(':'))
+            .unwrap_or(without_digest);
         (repository.to_owned(), tag.to_owned())
     };
     let names: Vec<_> = image.references().iter().map(name).collect();
-    if names.is_empty() { vec![(NONE.to_owned(), NONE.to_owned())] } else { names }
+    if names.is_empty() {
+        vec![(NONE.to_owned(), NONE.to_owned())]
+    } else {
+        names
+    }
 }

@@ -22,8 +22,16 @@ use crate::{Engine, Result, Roots};
 
 /// Run containers: a small, fast, daemonless Docker in Rust.
 #[derive(Debug, Parser)]
-#[command(name = "rocker", version, subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = "Example: rocker run --rm hello    shows what a container is, with no registry and no network")]
+#[command(
+    name = "rocker",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Example: rocker run --rm hello    shows what a container is, with no registry and no network"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -72,7 +80,10 @@ impl Explain {
 /// Runs the command line `args` and returns what the process exits with.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    if args.first().is_some_and(|program| Path::new(program).file_name() == Some("hello".as_ref())) {
+    if args
+        .first()
+        .is_some_and(|program| Path::new(program).file_name() == Some("hello".as_ref()))
+    {
         return finish(hello::show());
     }
     let cli = match Cli::try_parse_from(args) {
@@ -129,5 +140,7 @@ fn engine() -> Result<Engine> {
 /// Writes to standard output; a reader that has gone is no error.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }

@@ -18,7 +18,14 @@ pub(crate) struct Bars {
 impl Bars {
     pub(crate) fn new() -> Self {
         let plain = !io::stderr().is_terminal();
-        Self { plain, ..Self::on(if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }) }
+        Self {
+            plain,
+            ..Self::on(if plain {
+                ProgressDrawTarget::hidden()
+            } else {
+                ProgressDrawTarget::stderr()
+            })
+        }
     }
 
     /// Nothing is shown.
@@ -27,7 +34,11 @@ impl Bars {
     }
 
     fn on(target: ProgressDrawTarget) -> Self {
-        Self { all: MultiProgress::with_draw_target(target), bars: Mutex::default(), plain: false }
+        Self {
+            all: MultiProgress::with_draw_target(target),
+            bars: Mutex::default(),
+            plain: false,
+        }
     }
 
     fn with(&self, blob: &Digest, work: impl FnOnce(&ProgressBar)) {
@@ -42,13 +53,20 @@ impl Bars {
 impl Progress for Bars {
     fn resolved(&self, image: &Image) {
         if self.plain {
-            let _ = writeln!(io::stderr(), "Pulling {}, {} layers", image.manifest_digest(), image.layers().len());
+            let _ = writeln!(
+                io::stderr(),
+                "Pulling {}, {} layers",
+                image.manifest_digest(),
+                image.layers().len()
+            );
         }
     }
 
     fn layer_started(&self, blob: &Digest, size: u64) {
         let bar = self.all.add(ProgressBar::new(size));
-        if let Ok(style) = ProgressStyle::with_template("{prefix}: {msg:<13} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec}") {
+        if let Ok(style) = ProgressStyle::with_template(
+            "{prefix}: {msg:<13} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec}",
+        ) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(blob.hex()[..12].to_owned());

@@ -24,13 +24,24 @@ impl Ps {
     pub(crate) fn run(self) -> Result<u8> {
         let containers = engine()?.containers()?;
         let now = table::now();
-        let mut table = Table::new(["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"]);
+        let mut table = Table::new([
+            "CONTAINER ID",
+            "IMAGE",
+            "COMMAND",
+            "CREATED",
+            "STATUS",
+            "NAMES",
+        ]);
         let mut ids = String::new();
         for container in containers {
             if !self.all && !matches!(container.status, Status::Running { .. }) {
                 continue;
             }
-            let id = if self.no_trunc { container.id.clone() } else { container.id[..12].to_owned() };
+            let id = if self.no_trunc {
+                container.id.clone()
+            } else {
+                container.id[..12].to_owned()
+            };
             ids.push_str(&id);
             ids.push('\n');
             table.row([
@@ -59,7 +70,11 @@ fn status(container: &ContainerSummary, now: u64) -> String {
     match container.status {
         Status::Starting => "Created".to_owned(),
         Status::Running { since, .. } => format!("Up {}", table::ago(now, since)),
-        Status::Exited { code, at, oom_killed } => {
+        Status::Exited {
+            code,
+            at,
+            oom_killed,
+        } => {
             let oom = if oom_killed { ", out of memory" } else { "" };
             format!("Exited ({code}{oom}) {} ago", table::ago(now, at))
         }

@@ -31,14 +31,27 @@ impl Pull {
             options = options.platform(platform.parse::<Platform>()?);
         }
         let reference: Reference = self.image.parse()?;
-        let bars = if self.quiet { Bars::hidden() } else { Bars::new() };
-        let pulled = self.explain.around(|| engine()?.pull(&self.image, &options, &bars))?;
+        let bars = if self.quiet {
+            Bars::hidden()
+        } else {
+            Bars::new()
+        };
+        let pulled = self
+            .explain
+            .around(|| engine()?.pull(&self.image, &options, &bars))?;
         let digest = pulled.image.manifest_digest();
         if self.quiet {
             print(&format!("{digest}\n"));
         } else {
-            let status = if pulled.changed { "Downloaded newer image for" } else { "Image is up to date for" };
-            print(&format!("Digest: {digest}\nStatus: {status} {}\n", reference.familiar()));
+            let status = if pulled.changed {
+                "Downloaded newer image for"
+            } else {
+                "Image is up to date for"
+            };
+            print(&format!(
+                "Digest: {digest}\nStatus: {status} {}\n",
+                reference.familiar()
+            ));
         }
         Ok(0)
     }

@@ -14,8 +14,13 @@ mod value;
 
 /// Run a command in a new container
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true, override_usage = "rocker run [OPTIONS] IMAGE[:TAG|@DIGEST] [COMMAND] [ARG]...")]
-#[command(after_help = "Example: rocker run --rm -it --cpus 0.5 --mem 64 -v ./src:/src:ro debian bash")]
+#[command(
+    disable_help_flag = true,
+    override_usage = "rocker run [OPTIONS] IMAGE[:TAG|@DIGEST] [COMMAND] [ARG]..."
+)]
+#[command(
+    after_help = "Example: rocker run --rm -it --cpus 0.5 --mem 64 -v ./src:/src:ro debian bash"
+)]
 pub(crate) struct Run {
     /// Print help
     #[arg(long, action = clap::ArgAction::Help, help_heading = "Other options")]
@@ -54,16 +59,37 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "BYTES", help_heading = "Limits")]
     memory: Option<String>,
     /// Memory and swap together; -1 for no limit
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        allow_hyphen_values = true,
+        help_heading = "Limits"
+    )]
     memory_swap: Option<String>,
     /// Memory in MiB
-    #[arg(long, value_name = "MIB", conflicts_with = "memory", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "MIB",
+        conflicts_with = "memory",
+        help_heading = "Limits"
+    )]
     mem: Option<u64>,
     /// Swap in MiB, beside the memory
-    #[arg(long, value_name = "MIB", conflicts_with = "memory_swap", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "MIB",
+        conflicts_with = "memory_swap",
+        help_heading = "Limits"
+    )]
     swap: Option<u64>,
     /// Processes and threads; -1 for no limit
-    #[arg(long, visible_alias = "pids", value_name = "N", allow_hyphen_values = true, help_heading = "Limits")]
+    #[arg(
+        long,
+        visible_alias = "pids",
+        value_name = "N",
+        allow_hyphen_values = true,
+        help_heading = "Limits"
+    )]
     pids_limit: Option<i64>,
 
     /// Show a directory or file of the host
@@ -74,7 +100,13 @@ pub(crate) struct Run {
     read_only: bool,
 
     /// bridge, none or host
-    #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "bridge", help_heading = "Network")]
+    #[arg(
+        long,
+        visible_alias = "net",
+        value_name = "NETWORK",
+        default_value = "bridge",
+        help_heading = "Network"
+    )]
     network: String,
     /// Name the host
     #[arg(short = 'h', long, value_name = "NAME", help_heading = "Network")]
@@ -91,7 +123,12 @@ pub(crate) struct Run {
     privileged: bool,
 
     /// always, missing or never
-    #[arg(long, value_name = "WHEN", default_value = "missing", help_heading = "Image")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "missing",
+        help_heading = "Image"
+    )]
     pull: String,
     /// Such as linux/arm64
     #[arg(long, value_name = "PLATFORM", help_heading = "Image")]
@@ -104,7 +141,11 @@ pub(crate) struct Run {
     #[arg(value_name = "IMAGE")]
     image: String,
     /// The command and its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     command: Vec<String>,
 }
 
@@ -128,12 +169,19 @@ impl Run {
         options.entrypoint = self.entrypoint.clone();
         options.name = self.name.clone();
         options.remove = self.rm;
-        options.io = Io { interactive: self.interactive, terminal: self.tty };
+        options.io = Io {
+            interactive: self.interactive,
+            terminal: self.tty,
+        };
         options.env = self.env.clone();
         options.workdir = self.workdir.clone();
         options.user = self.user.clone();
         options.hostname = self.hostname.clone();
-        options.volumes = self.volume.iter().map(|text| value::volume(text)).collect::<Result<Vec<Volume>>>()?;
+        options.volumes = self
+            .volume
+            .iter()
+            .map(|text| value::volume(text))
+            .collect::<Result<Vec<Volume>>>()?;
         options.network = self.network()?;
         options.limits = self.limits()?;
         options.cap_add = self.cap_add.clone();
@@ -141,7 +189,11 @@ impl Run {
         options.privileged = self.privileged;
         options.read_only = self.read_only;
         options.pull = self.pull_policy()?;
-        options.platform = self.platform.as_deref().map(str::parse::<Platform>).transpose()?;
+        options.platform = self
+            .platform
+            .as_deref()
+            .map(str::parse::<Platform>)
+            .transpose()?;
         Ok(options.watched_by(bars))
     }
 
@@ -181,7 +233,9 @@ impl Run {
             (Some(text), _) => Some(Max::At(value::bytes("--memory-swap", text)?)),
             (None, Some(mebibytes)) => {
                 let swap = value::mebibytes("--swap", mebibytes)?;
-                let memory = memory.ok_or_else(|| value::bad("--swap", &mebibytes.to_string(), "needs --mem beside it"))?;
+                let memory = memory.ok_or_else(|| {
+                    value::bad("--swap", &mebibytes.to_string(), "needs --mem beside it")
+                })?;
                 Some(Max::At(memory.saturating_add(swap)))
             }
             (None, None) => None,
@@ -204,5 +258,7 @@ fn oom_notice(options: &RunOptions<'_>) -> String {
         Some(Max::At(bytes)) => format!("the container's limit of {} MiB", bytes >> 20),
         _ => "there is".to_owned(),
     };
-    format!("out of memory: the kernel killed a process, since the container wanted more than {limit}")
+    format!(
+        "out of memory: the kernel killed a process, since the container wanted more than {limit}"
+    )
 }

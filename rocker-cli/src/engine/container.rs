@@ -66,17 +66,32 @@ pub enum Status {
 
 impl Container {
     /// Makes a container of `record`, with the lock held before anybody else can see it.
-    pub(crate) fn create(engine: &Engine, mut record: Record, wanted_name: Option<&str>) -> Result<Self> {
+    pub(crate) fn create(
+        engine: &Engine,
+        mut record: Record,
+        wanted_name: Option<&str>,
+    ) -> Result<Self> {
         let roots = engine.roots();
-        let (data, run) = (roots.containers().join(&record.id), roots.running().join(&record.id));
+        let (data, run) = (
+            roots.containers().join(&record.id),
+            roots.running().join(&record.id),
+        );
         // Held while the name is looked up and taken.
         let names = lock(&roots.containers().join(".names"))?;
         record.name = choose_name(engine, wanted_name)?;
         make_dir(&run)?;
         let lock = lock(&run.join("lock"))?;
-        let container = Self { record, data, run, _lock: lock };
+        let container = Self {
+            record,
+            data,
+            run,
+            _lock: lock,
+        };
         let made = [container.upper(), container.work(), container.root()];
-        let made = [container.data.clone()].iter().chain(&made).try_for_each(|dir| make_dir(dir));
+        let made = [container.data.clone()]
+            .iter()
+            .chain(&made)
+            .try_for_each(|dir| make_dir(dir));
         // The upper directory is the container's `/`, which everybody in it may enter; those above it keep outsiders out.
         let made = made.and_then(|()| open_to_all(&container.upper()));
         if let Err(error) = made.and_then(|()| container.save()) {
@@ -90,10 +105,20 @@ impl Container {
     /// Takes over a container that nobody looks after; none if somebody does.
     pub(crate) fn adopt(engine: &Engine, record: Record) -> Result<Option<Self>> {
         let roots = engine.roots();
-        let (data, run) = (roots.containers().join(&record.id), roots.running().join(&record.id));
+        let (data, run) = (
+            roots.containers().join(&record.id),
+            roots.running().join(&record.id),
+        );
         make_dir(&run)?;
-        let Some(lock) = try_lock(&run.join("lock"))? else { return Ok(None) };
-        Ok(Some(Self { record, data, run, _lock: lock }))
+        let Some(lock) = try_lock(&run.join("lock"))? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            record,
+            data,
+            run,
+            _lock: lock,
+        }))
     }
 
     /// Writes down what is known now.
@@ -164,7 +189,12 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        all.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
+        all.sort_by(|one, other| {
+            other
+                .created
+                .cmp(&one.created)
+                .then_with(|| one.id.cmp(&other.id))
+        });
         Ok(all)
     }
 
@@ -174,16 +204,27 @@ impl Engine {
     /// [`Error::NoContainer`], [`Error::Ambiguous`].
     pub fn container(&self, name: &str) -> Result<ContainerSummary> {
         let all = self.containers()?;
-        if let Some(found) = all.iter().find(|container| container.name == name || container.id == name) {
+        if let Some(found) = all
+            .iter()
+            .find(|container| container.name == name || container.id == name)
+        {
             return Ok(found.clone());
         }
-        let found: Vec<_> = all.iter().filter(|container| !name.is_empty() && container.id.starts_with(name)).collect();
+        let found: Vec<_> = all
+            .iter()
+            .filter(|container| !name.is_empty() && container.id.starts_with(name))
+            .collect();
         match found[..] {
-            [] => Err(Error::NoContainer { name: name.to_owned() }),
+            [] => Err(Error::NoContainer {
+                name: name.to_owned(),
+            }),
             [one] => Ok(one.clone()),
             _ => {
                 let ids: Vec<_> = found.iter().map(|container| &container.id[..12]).collect();
-                Err(Error::Ambiguous { prefix: name.to_owned(), ids: ids.join(", ") })
+                Err(Error::Ambiguous {
+                    prefix: name.to_owned(),
+                    ids: ids.join(", "),
+                })
             }
         }
     }
@@ -197,8 +238,19 @@ impl Record {
     pub(crate) fn summary(self) -> ContainerSummary {
         let status = match self.state {
             State::Starting => Status::Starting,
-            State::Running { pid, started, .. } => Status::Running { pid, since: started },
-            State::Exited { code, finished, oom_killed } => Status::Exited { code, at: finished, oom_killed },
+            State::Running { pid, started, .. } => Status::Running {
+                pid,
+                since: started,
+            },
+            State::Exited {
+                code,
+                finished,
+                oom_killed,
+            } => Status::Exited {
+                code,
+                at: finished,
+                oom_killed,
+            },
         };
         ContainerSummary {
             id: self.id,
@@ -213,10 +265,18 @@ impl Record {
 
 /// The ids of which there is a directory in `dir`.
 pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
-    let failed = |source| Error::State { operation: "read", path: dir.to_owned(), source };
+    let failed = |source| Error::State {
+        operation: "read",
+        path: dir.to_owned(),
+        source,
+    };
     let mut ids = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().into_string().unwrap_or_default();
+        let name = entry
+            .map_err(failed)?
+            .file_name()
+            .into_string()
+            .unwrap_or_default();
         if name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             ids.push(name);
         }
@@ -231,16 +291,26 @@ pub(crate) fn is_held(run: &Path) -> Result<bool> {
         Ok(file) => match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(fs::TryLockError::WouldBlock) => Ok(true),
-            Err(fs::TryLockError::Error(source)) => Err(Error::State { operation: "lock", path, source }),
+            Err(fs::TryLockError::Error(source)) => Err(Error::State {
+                operation: "lock",
+                path,
+                source,
+            }),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(Error::State { operation: "open", path, source }),
+        Err(source) => Err(Error::State {
+            operation: "open",
+            path,
+            source,
+        }),
     }
 }
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 fn choose_name(engine: &Engine, wanted: Option<&str>) -> Result<String> {
@@ -250,11 +320,19 @@ fn choose_name(engine: &Engine, wanted: Option<&str>) -> Result<String> {
             taken.push((record.name, id));
         }
     }
-    let owner = |name: &str| taken.iter().find(|(taken, _)| taken == name).map(|(_, id)| id[..12].to_owned());
+    let owner = |name: &str| {
+        taken
+            .iter()
+            .find(|(taken, _)| taken == name)
+            .map(|(_, id)| id[..12].to_owned())
+    };
     if let Some(name) = wanted {
         name::check(name)?;
         return match owner(name) {
-            Some(id) => Err(Error::NameTaken { name: name.to_owned(), id }),
+            Some(id) => Err(Error::NameTaken {
+                name: name.to_owned(),
+                id,
+            }),
             None => Ok(name.to_owned()),
         };
     }
@@ -267,31 +345,54 @@ fn choose_name(engine: &Engine, wanted: Option<&str>) -> Result<String> {
 
 fn make_dir(dir: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| Error::State { operation: "make the directory", path: dir.to_owned(), source })
+    made.map_err(|source| Error::State {
+        operation: "make the directory",
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 fn open_to_all(dir: &Path) -> Result<()> {
     let set = fs::set_permissions(dir, fs::Permissions::from_mode(0o755));
-    set.map_err(|source| Error::State { operation: "change the mode of", path: dir.to_owned(), source })
+    set.map_err(|source| Error::State {
+        operation: "change the mode of",
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 fn remove_dir(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::State { operation: "remove", path: dir.to_owned(), source: error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::State {
+            operation: "remove",
+            path: dir.to_owned(),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
 
 fn open_lock(path: &Path) -> Result<File> {
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    opened.map_err(|source| Error::State { operation: "open", path: path.to_owned(), source })
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    opened.map_err(|source| Error::State {
+        operation: "open",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn lock(path: &Path) -> Result<File> {
     let file = open_lock(path)?;
-    file.lock().map_err(|source| Error::State { operation: "lock", path: path.to_owned(), source })?;
+    file.lock().map_err(|source| Error::State {
+        operation: "lock",
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(file)
 }
 
@@ -300,8 +401,10 @@ fn try_lock(path: &Path) -> Result<Option<File>> {
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),
-        Err(fs::TryLockError::Error(source)) => {
-            Err(Error::State { operation: "lock", path: path.to_owned(), source })
-        }
+        Err(fs::TryLockError::Error(source)) => Err(Error::State {
+            operation: "lock",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }

@@ -39,12 +39,21 @@ impl Engine {
     /// [`Error::NoContainer`], [`Error::NotRunning`], and whatever kept the program from running.
     pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<u8> {
         let found = self.container(name)?;
-        let not_running = || Error::NotRunning { name: found.name.clone() };
-        let Some(State::Running { pid, start_time, .. }) = self.record(&found.id)?.map(|record| record.state) else {
+        let not_running = || Error::NotRunning {
+            name: found.name.clone(),
+        };
+        let Some(State::Running {
+            pid, start_time, ..
+        }) = self.record(&found.id)?.map(|record| record.state)
+        else {
             return Err(not_running());
         };
         let process = Process::open(pid, start_time)?.ok_or_else(not_running)?;
-        let config = self.roots().containers().join(&found.id).join("config.json");
+        let config = self
+            .roots()
+            .containers()
+            .join(&found.id)
+            .join("config.json");
         let spec: Spec = record::read(&config)?.ok_or_else(not_running)?;
         let signals = Signals::hold()?;
         let mut command = self.beside(&spec, pid, options)?;
@@ -65,7 +74,9 @@ impl Engine {
         }
         created.set_up()?;
         let terminal = created.terminal()?;
-        if let (Some(terminal), Some(size)) = (&terminal, rocker_ns::WindowSize::of(std::io::stdin())) {
+        if let (Some(terminal), Some(size)) =
+            (&terminal, rocker_ns::WindowSize::of(std::io::stdin()))
+        {
             terminal.resize(size)?;
         }
         let mut child = created.start()?;
@@ -89,10 +100,18 @@ impl Engine {
             process.set_cwd(Path::new("/").join(dir));
         }
         let mut env = BTreeMap::new();
-        spec::add_variables(&mut env, process.env().as_deref().unwrap_or_default(), false);
+        spec::add_variables(
+            &mut env,
+            process.env().as_deref().unwrap_or_default(),
+            false,
+        );
         if let Some(wanted) = &options.user {
             let path = PathBuf::from(format!("/proc/{pid}/root"));
-            let root = File::open(&path).map_err(|source| Error::State { operation: "open", path, source })?;
+            let root = File::open(&path).map_err(|source| Error::State {
+                operation: "open",
+                path,
+                source,
+            })?;
             let user = user_of(root.as_fd(), wanted)?;
             env.insert("HOME".to_owned(), user.home.to_string_lossy().into_owned());
             process.user_mut().set_uid(user.uid);
@@ -103,9 +122,15 @@ impl Engine {
             env.insert("TERM".to_owned(), "xterm".to_owned());
         }
         spec::add_variables(&mut env, &options.env, true);
-        process.set_env(Some(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()));
+        process.set_env(Some(
+            env.into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ));
         let mut command = spec::process(&spec)?;
-        command.die_with_parent(true).timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
+        command
+            .die_with_parent(true)
+            .timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
         if !options.io.interactive {
             command.stdin(Stdio::null());
         }

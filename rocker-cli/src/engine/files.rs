@@ -15,9 +15,10 @@ const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
 /// The text of `/etc/hosts`.
 pub(crate) fn hosts(address: Option<IpAddr>, hostname: &str) -> String {
-    let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+    let mut text =
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                     ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
-        .to_owned();
+            .to_owned();
     if let Some(address) = address {
         // A string takes all that is written to it.
         let _ = writeln!(text, "{address}\t{hostname}");
@@ -33,7 +34,9 @@ pub(crate) fn resolv_conf(network: Network) -> String {
         Network::None => String::new(),
         Network::Bridge => {
             let upstream = || fs::read_to_string(UPSTREAM).unwrap_or_default();
-            reachable(&host).or_else(|| reachable(&upstream())).unwrap_or_else(|| FALLBACK.to_owned() + &options(&host))
+            reachable(&host)
+                .or_else(|| reachable(&upstream()))
+                .unwrap_or_else(|| FALLBACK.to_owned() + &options(&host))
         }
     }
 }
@@ -42,15 +45,28 @@ pub(crate) fn resolv_conf(network: Network) -> String {
 fn reachable(text: &str) -> Option<String> {
     let is_local = |address: &str| {
         let address = address.split('%').next().unwrap_or_default();
-        address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
     };
-    let server = |line: &str| line.strip_prefix("nameserver").map(|rest| rest.trim().to_owned());
-    let kept: Vec<&str> = text.lines().filter(|line| !server(line).is_some_and(|address| is_local(&address))).collect();
-    kept.iter().any(|line| server(line).is_some()).then(|| kept.join("\n") + "\n")
+    let server = |line: &str| {
+        line.strip_prefix("nameserver")
+            .map(|rest| rest.trim().to_owned())
+    };
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !server(line).is_some_and(|address| is_local(&address)))
+        .collect();
+    kept.iter()
+        .any(|line| server(line).is_some())
+        .then(|| kept.join("\n") + "\n")
 }
 
 fn options(text: &str) -> String {
-    text.lines().filter(|line| line.starts_with("search") || line.starts_with("options")).map(|line| format!("{line}\n")).collect()
+    text.lines()
+        .filter(|line| line.starts_with("search") || line.starts_with("options"))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// Writes one of the files, readable for everybody in the container. An existing one keeps its inode, by which the
@@ -60,7 +76,11 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
 
     fs::write(path, text)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
-        .map_err(|source| Error::State { operation: "write", path: path.to_owned(), source })
+        .map_err(|source| Error::State {
+            operation: "write",
+            path: path.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -70,7 +90,10 @@ mod tests {
     #[test]
     fn resolvers_that_only_the_host_reaches_are_left_out() {
         let text = "search lan\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\noptions ndots:1\n";
-        assert_eq!(reachable(text).unwrap(), "search lan\nnameserver 192.0.2.1\noptions ndots:1\n");
+        assert_eq!(
+            reachable(text).unwrap(),
+            "search lan\nnameserver 192.0.2.1\noptions ndots:1\n"
+        );
         assert_eq!(reachable("nameserver 127.0.0.1\nsearch lan\n"), None);
         assert_eq!(options(text), "search lan\noptions ndots:1\n");
     }

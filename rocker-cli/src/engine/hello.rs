@@ -5,7 +5,9 @@ use std::io::{self, Cursor, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use oci_spec::image::{Arch, ConfigBuilder, ImageConfiguration, ImageConfigurationBuilder, Os, RootFsBuilder};
+use oci_spec::image::{
+    Arch, ConfigBuilder, ImageConfiguration, ImageConfigurationBuilder, Os, RootFsBuilder,
+};
 use rocker_fs::Layers;
 use rocker_image::{Image, Reference, Store};
 use serde::{Deserialize, Serialize};
@@ -36,19 +38,34 @@ pub(crate) fn image(store: &Store, layers: &Layers) -> Result<Image> {
         && made.program == program
         && let Some(image) = store.image(&reference)?
         && image.manifest_digest().to_string() == made.manifest
-        && image.diff_ids().all(|diff_id| layers.contains(&diff_id.to_string()))
+        && image
+            .diff_ids()
+            .all(|diff_id| layers.contains(&diff_id.to_string()))
     {
         return Ok(image);
     }
     let image = store.import(&reference, configuration()?, layer()?, &Sink(layers))?;
-    record::write(&path, &Made { program, manifest: image.manifest_digest().to_string() })?;
+    record::write(
+        &path,
+        &Made {
+            program,
+            manifest: image.manifest_digest().to_string(),
+        },
+    )?;
     Ok(image)
 }
 
 /// Changes when the program does.
 fn fingerprint() -> Result<String> {
     let metadata = fs::metadata(OWN_PROGRAM).map_err(failed)?;
-    Ok(format!("{}:{}:{}:{}.{}", metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+    Ok(format!(
+        "{}:{}:{}:{}.{}",
+        metadata.dev(),
+        metadata.ino(),
+        metadata.size(),
+        metadata.mtime(),
+        metadata.mtime_nsec()
+    ))
 }
 
 fn configuration() -> Result<ImageConfiguration> {
@@ -60,7 +77,12 @@ fn configuration() -> Result<ImageConfiguration> {
         .architecture(Arch::default())
         .os(Os::default())
         .config(config)
-        .rootfs(RootFsBuilder::default().typ("layers").diff_ids(Vec::new()).build()?)
+        .rootfs(
+            RootFsBuilder::default()
+                .typ("layers")
+                .diff_ids(Vec::new())
+                .build()?,
+        )
         .build()?)
 }
 
@@ -80,9 +102,15 @@ fn layer() -> Result<impl Read> {
     // A file fills whole blocks of 512 bytes, and two empty blocks end the archive.
     let padding = size.next_multiple_of(512) - size;
     let end = io::repeat(0).take(padding + 1024);
-    Ok(Cursor::new(header.as_bytes().to_vec()).chain(program.take(size)).chain(end))
+    Ok(Cursor::new(header.as_bytes().to_vec())
+        .chain(program.take(size))
+        .chain(end))
 }
 
 fn failed(source: io::Error) -> Error {
-    Error::State { operation: "read", path: OWN_PROGRAM.into(), source }
+    Error::State {
+        operation: "read",
+        path: OWN_PROGRAM.into(),
+        source,
+    }
 }

@@ -4,7 +4,10 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use rocker_fs::{Layers, UnpackOptions};
-use rocker_image::{Client, ClientOptions, Digest, Image, LayerSink, Progress, PullOptions, Pulled, Reference, blocking};
+use rocker_image::{
+    Client, ClientOptions, Digest, Image, LayerSink, Progress, PullOptions, Pulled, Reference,
+    blocking,
+};
 
 use super::options::PullPolicy;
 use super::{Engine, RunOptions, hello};
@@ -20,7 +23,10 @@ impl LayerSink for Sink<'_> {
     }
 
     fn unpack(&self, diff_id: &Digest, tar: &mut dyn Read) -> io::Result<()> {
-        self.0.unpack(&diff_id.to_string(), tar, &UnpackOptions::default()).map(drop).map_err(io::Error::other)
+        self.0
+            .unpack(&diff_id.to_string(), tar, &UnpackOptions::default())
+            .map(drop)
+            .map_err(io::Error::other)
     }
 }
 
@@ -29,12 +35,24 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Image`]: what went wrong between here and the registry, or with what it sent.
-    pub fn pull(&self, image: &str, options: &PullOptions, progress: &dyn Progress) -> Result<Pulled> {
+    pub fn pull(
+        &self,
+        image: &str,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Pulled> {
         let reference: Reference = image.parse()?;
         let layers = self.layers()?;
         layers.sweep()?;
         let client = Client::new(ClientOptions::default());
-        Ok(blocking::pull(&client, &self.store()?, &reference, options, &Sink(&layers), progress)?)
+        Ok(blocking::pull(
+            &client,
+            &self.store()?,
+            &reference,
+            options,
+            &Sink(&layers),
+            progress,
+        )?)
     }
 
     /// The images of the store.
@@ -54,14 +72,27 @@ impl Engine {
         let store = self.store()?;
         let found = store.find(name)?;
         let image = match &found[..] {
-            [] => return Err(Error::NoImage { name: name.to_owned() }),
+            [] => {
+                return Err(Error::NoImage {
+                    name: name.to_owned(),
+                });
+            }
             [image] => image,
             several => {
-                let ids: Vec<_> = several.iter().map(|image| short_id(image.config_digest())).collect();
-                return Err(Error::Ambiguous { prefix: name.to_owned(), ids: ids.join(", ") });
+                let ids: Vec<_> = several
+                    .iter()
+                    .map(|image| short_id(image.config_digest()))
+                    .collect();
+                return Err(Error::Ambiguous {
+                    prefix: name.to_owned(),
+                    ids: ids.join(", "),
+                });
             }
         };
-        let reference = name.parse::<Reference>().ok().filter(|reference| image.references().contains(reference));
+        let reference = name
+            .parse::<Reference>()
+            .ok()
+            .filter(|reference| image.references().contains(reference));
         let last = reference.is_none() || image.references().len() == 1;
         if last {
             self.refuse_if_used(image)?;
@@ -73,7 +104,12 @@ impl Engine {
                 done.push(format!("Untagged: {}", reference.familiar()));
             }
             None => {
-                done.extend(image.references().iter().map(|name| format!("Untagged: {}", name.familiar())));
+                done.extend(
+                    image
+                        .references()
+                        .iter()
+                        .map(|name| format!("Untagged: {}", name.familiar())),
+                );
                 store.remove(image.manifest_digest())?;
             }
         }
@@ -92,7 +128,10 @@ impl Engine {
     fn refuse_if_used(&self, image: &Image) -> Result<()> {
         let manifest = image.manifest_digest().to_string();
         for container in self.containers()? {
-            if self.record(&container.id).is_ok_and(|record| record.is_some_and(|record| record.manifest == manifest)) {
+            if self
+                .record(&container.id)
+                .is_ok_and(|record| record.is_some_and(|record| record.manifest == manifest))
+            {
                 return Err(Error::ImageInUse {
                     image: short_id(image.config_digest()).to_owned(),
                     container: container.id[..12].to_owned(),
@@ -112,12 +151,16 @@ impl Engine {
             && let Some(image) = self.find_image(&options.image)?
         {
             let wanted = options.platform.as_ref();
-            if wanted.is_none_or(|platform| image.platform().fits(platform)) && self.is_unpacked(&image)? {
+            if wanted.is_none_or(|platform| image.platform().fits(platform))
+                && self.is_unpacked(&image)?
+            {
                 return Ok(image);
             }
         }
         if options.pull == PullPolicy::Never {
-            return Err(Error::NoImage { name: options.image.clone() });
+            return Err(Error::NoImage {
+                name: options.image.clone(),
+            });
         }
         let mut pull = PullOptions::default();
         if let Some(platform) = &options.platform {
@@ -140,13 +183,18 @@ impl Engine {
 
     fn is_unpacked(&self, image: &Image) -> Result<bool> {
         let layers = self.layers()?;
-        Ok(image.diff_ids().all(|diff_id| layers.contains(&diff_id.to_string())))
+        Ok(image
+            .diff_ids()
+            .all(|diff_id| layers.contains(&diff_id.to_string())))
     }
 
     /// The directories of an image's layers, the bottom one first.
     pub(crate) fn lower_dirs(&self, image: &Image) -> Result<Vec<PathBuf>> {
         let layers = self.layers()?;
-        Ok(image.diff_ids().map(|diff_id| layers.path(&diff_id.to_string())).collect())
+        Ok(image
+            .diff_ids()
+            .map(|diff_id| layers.path(&diff_id.to_string()))
+            .collect())
     }
 }
 

@@ -60,7 +60,11 @@ impl Engine {
         for dir in [roots.containers(), roots.running()] {
             // Nobody else may look into them: images hold setuid programs.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-            made.map_err(|source| Error::State { operation: "make the directory", path: dir, source })?;
+            made.map_err(|source| Error::State {
+                operation: "make the directory",
+                path: dir,
+                source,
+            })?;
         }
         Ok(Self { roots })
     }
@@ -84,6 +88,9 @@ impl Engine {
     }
 
     fn network(&self) -> Result<rocker_net::Network> {
-        Ok(rocker_net::Network::open(self.roots.data(), &rocker_net::NetworkOptions::new("bridge", "rocker0"))?)
+        Ok(rocker_net::Network::open(
+            self.roots.data(),
+            &rocker_net::NetworkOptions::new("bridge", "rocker0"),
+        )?)
     }
 }

@@ -141,6 +141,9 @@ impl<'a> RunOptions<'a> {
 
 impl std::fmt::Debug for RunOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunOptions").field("image", &self.image).field("command", &self.command).finish_non_exhaustive()
+        f.debug_struct("RunOptions")
+            .field("image", &self.image)
+            .field("command", &self.command)
+            .finish_non_exhaustive()
     }
 }

@@ -39,9 +39,17 @@ pub(crate) enum State {
     /// It is being put together.
     Starting,
     /// Its program runs.
-    Running { pid: u32, start_time: u64, started: u64 },
+    Running {
+        pid: u32,
+        start_time: u64,
+        started: u64,
+    },
     /// It has ended.
-    Exited { code: u8, finished: u64, oom_killed: bool },
+    Exited {
+        code: u8,
+        finished: u64,
+        oom_killed: bool,
+    },
 }
 
 /// Reads a file that rocker wrote; none if it is absent.
@@ -49,9 +57,20 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::State { operation: "read", path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(Error::State {
+                operation: "read",
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
-    serde_json::from_slice(&text).map(Some).map_err(|source| Error::Damaged { path: path.to_owned(), source })
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|source| Error::Damaged {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Writes a file so that a reader finds either the old one or the new one.
@@ -60,8 +79,14 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 /// is read as a damaged record.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     let temporary = path.with_extension("tmp");
-    let failed = |source| Error::State { operation: "write", path: path.to_owned(), source };
+    let failed = |source| Error::State {
+        operation: "write",
+        path: path.to_owned(),
+        source,
+    };
     let text = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;
-    File::create(&temporary).and_then(|mut file| file.write_all(&text)).map_err(failed)?;
+    File::create(&temporary)
+        .and_then(|mut file| file.write_all(&text))
+        .map_err(failed)?;
     fs::rename(&temporary, path).map_err(failed)
 }

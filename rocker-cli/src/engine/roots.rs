@@ -14,14 +14,21 @@ impl Roots {
     /// `/var/lib/rocker` and `/run/rocker`, or what `ROCKER_ROOT` and `ROCKER_RUN` say.
     #[must_use]
     pub fn from_env() -> Self {
-        let path = |name, default: &str| env::var_os(name).map_or_else(|| default.into(), PathBuf::from);
-        Self::new(path("ROCKER_ROOT", "/var/lib/rocker"), path("ROCKER_RUN", "/run/rocker"))
+        let path =
+            |name, default: &str| env::var_os(name).map_or_else(|| default.into(), PathBuf::from);
+        Self::new(
+            path("ROCKER_ROOT", "/var/lib/rocker"),
+            path("ROCKER_RUN", "/run/rocker"),
+        )
     }
 
     /// Directories of one's own.
     #[must_use]
     pub fn new(data: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), run: run.into() }
+        Self {
+            data: data.into(),
+            run: run.into(),
+        }
     }
 
     /// What lasts: images, layers, containers.

@@ -41,7 +41,8 @@ impl Engine {
         self.reconcile()?;
         let image = self.image(options)?;
         let signals = Signals::hold()?;
-        let mut container = Container::create(self, new_record(options, &image)?, options.name.as_deref())?;
+        let mut container =
+            Container::create(self, new_record(options, &image)?, options.name.as_deref())?;
         let outcome = self.run_to_end(&mut container, options, &image, &signals);
         let oom_killed = self.oom_killed(container.id());
         let undone = self.teardown(&container);
@@ -51,7 +52,11 @@ impl Engine {
                 if container.record.remove {
                     container.forget()?;
                 } else {
-                    container.record.state = State::Exited { code, finished: container::now(), oom_killed };
+                    container.record.state = State::Exited {
+                        code,
+                        finished: container::now(),
+                        oom_killed,
+                    };
                     container.save()?;
                 }
                 undone?;
@@ -76,7 +81,9 @@ impl Engine {
         let spec = self.specify(container, options, image, &root)?;
         let cgroup = self.make_cgroup(container, &spec)?;
         // The command holds the root open, and is gone when the process has it.
-        let mut created = self.command(container, options, &spec, root, &cgroup)?.create()?;
+        let mut created = self
+            .command(container, options, &spec, root, &cgroup)?
+            .create()?;
         if cgroup.as_fd().is_none() {
             // On v1 a process is put into its cgroups; on v2 it is made in there.
             cgroup.add(created.id())?;
@@ -84,10 +91,17 @@ impl Engine {
         cgroup.detach();
         // From here on the child sets up its root, and at the same time this process its network.
         created.set_up()?;
-        self.connect(container, options, &created, spec.hostname().as_deref().unwrap_or_default())?;
+        self.connect(
+            container,
+            options,
+            &created,
+            spec.hostname().as_deref().unwrap_or_default(),
+        )?;
         let terminal = created.terminal()?;
         created.ready()?;
-        if let (Some(terminal), Some(size)) = (&terminal, rocker_ns::WindowSize::of(std::io::stdin())) {
+        if let (Some(terminal), Some(size)) =
+            (&terminal, rocker_ns::WindowSize::of(std::io::stdin()))
+        {
             terminal.resize(size)?;
         }
         let mut child = created.start()?;
@@ -109,7 +123,8 @@ impl Engine {
 
     /// The image under a layer of the container's own: mounted, but nowhere to be seen. Closing it undoes it.
     fn mount_root(&self, container: &Container, image: &Image) -> Result<OwnedFd> {
-        let overlay = Overlay::new(self.lower_dirs(image)?).upper(container.upper(), container.work());
+        let overlay =
+            Overlay::new(self.lower_dirs(image)?).upper(container.upper(), container.work());
         Ok(overlay.mount()?.into())
     }
 
@@ -123,18 +138,35 @@ impl Engine {
     ) -> Result<Spec> {
         let hierarchy = self.hierarchy()?;
         let config = image.config();
-        let wanted = options.user.clone().or_else(|| config.config().as_ref()?.user().clone()).unwrap_or_default();
+        let wanted = options
+            .user
+            .clone()
+            .or_else(|| config.config().as_ref()?.user().clone())
+            .unwrap_or_default();
         let user = user_of(root, &wanted)?;
         let files = container.file("");
         let cgroups = hierarchy.mounts_for_container();
-        let facts = Facts { id: container.id(), options, image: config, user: &user, cgroups: &cgroups, files: &files };
+        let facts = Facts {
+            id: container.id(),
+            options,
+            image: config,
+            user: &user,
+            cgroups: &cgroups,
+            files: &files,
+        };
         let spec = spec::build(&facts)?;
         let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
         create_dir_beneath(root.as_fd(), process.cwd(), 0o755)?;
         let hostname = spec.hostname().clone().unwrap_or_default();
         super::files::write(&container.file("hostname"), &format!("{hostname}\n"))?;
-        super::files::write(&container.file("hosts"), &super::files::hosts(None, &hostname))?;
-        super::files::write(&container.file("resolv.conf"), &super::files::resolv_conf(options.network))?;
+        super::files::write(
+            &container.file("hosts"),
+            &super::files::hosts(None, &hostname),
+        )?;
+        super::files::write(
+            &container.file("resolv.conf"),
+            &super::files::resolv_conf(options.network),
+        )?;
         record::write(&container.config(), &spec)?;
         container.record.command = process.args().clone().unwrap_or_default();
         container.save()?;
@@ -144,7 +176,14 @@ impl Engine {
     fn make_cgroup(&self, container: &Container, spec: &Spec) -> Result<Cgroup> {
         let hierarchy = self.hierarchy()?;
         let limits = spec::limits(spec)?;
-        Ok(Cgroup::create(&hierarchy, CGROUP_PARENT, container.id(), &limits, Compat::Require)?.0)
+        Ok(Cgroup::create(
+            &hierarchy,
+            CGROUP_PARENT,
+            container.id(),
+            &limits,
+            Compat::Require,
+        )?
+        .0)
     }
 
     /// The process that the specification describes.
@@ -182,7 +221,13 @@ impl Engine {
     }
 
     /// Connects the network namespace of a process that sets itself up meanwhile.
-    fn connect(&self, container: &Container, options: &RunOptions<'_>, created: &Created, hostname: &str) -> Result<()> {
+    fn connect(
+        &self,
+        container: &Container,
+        options: &RunOptions<'_>,
+        created: &Created,
+        hostname: &str,
+    ) -> Result<()> {
         match options.network {
             Network::Host => {}
             Network::None => rocker_net::loopback_up(created.namespace(Namespace::Net)?.as_fd())?,
@@ -199,8 +244,14 @@ impl Engine {
 
 /// Who the container runs as, by its own accounts.
 pub(crate) fn user_of(root: impl AsFd, spec: &str) -> Result<User> {
-    let file = |name| Ok::<_, Error>(read_beneath(root.as_fd(), name, ACCOUNTS_LIMIT)?.unwrap_or_default());
-    Ok(User::resolve(spec, &file("/etc/passwd")?, &file("/etc/group")?)?)
+    let file = |name| {
+        Ok::<_, Error>(read_beneath(root.as_fd(), name, ACCOUNTS_LIMIT)?.unwrap_or_default())
+    };
+    Ok(User::resolve(
+        spec,
+        &file("/etc/passwd")?,
+        &file("/etc/group")?,
+    )?)
 }
 
 fn new_record(options: &RunOptions<'_>, image: &Image) -> Result<Record> {

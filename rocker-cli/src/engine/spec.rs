@@ -9,9 +9,10 @@ use std::str::FromStr;
 
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder,
-    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
-    Mount, MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxCpuBuilder,
+    LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, ProcessBuilder,
+    RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use rocker_cgroup::{CgroupMountView, CpuQuota, Limits, Max};
 use rocker_fs::{Device, MASKED_PATHS, MountAttributes, Propagation, READ_ONLY_PATHS, Rootfs};
@@ -40,7 +41,11 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
     let options = facts.options;
     let capabilities = capabilities(options)?;
     let image = facts.image.config().as_ref();
-    let cwd = options.workdir.clone().or_else(|| image?.working_dir().clone()).filter(|dir| !dir.is_empty());
+    let cwd = options
+        .workdir
+        .clone()
+        .or_else(|| image?.working_dir().clone())
+        .filter(|dir| !dir.is_empty());
     let process = ProcessBuilder::default()
         .terminal(options.io.terminal)
         .user(
@@ -61,14 +66,29 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
         .resources(resources(&options.limits)?)
         .cgroups_path(Path::new("/").join(super::CGROUP_PARENT).join(facts.id));
     if !options.privileged {
-        let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
-        linux = linux.masked_paths(paths(MASKED_PATHS)).readonly_paths(paths(READ_ONLY_PATHS));
+        let paths = |paths: &[&str]| {
+            paths
+                .iter()
+                .map(|path| (*path).to_owned())
+                .collect::<Vec<_>>()
+        };
+        linux = linux
+            .masked_paths(paths(MASKED_PATHS))
+            .readonly_paths(paths(READ_ONLY_PATHS));
     } else {
         linux = linux.masked_paths(Vec::new()).readonly_paths(Vec::new());
     }
-    let hostname = options.hostname.clone().unwrap_or_else(|| facts.id[..12].to_owned());
+    let hostname = options
+        .hostname
+        .clone()
+        .unwrap_or_else(|| facts.id[..12].to_owned());
     let spec = SpecBuilder::default()
-        .root(RootBuilder::default().path("rootfs").readonly(options.read_only).build()?)
+        .root(
+            RootBuilder::default()
+                .path("rootfs")
+                .readonly(options.read_only)
+                .build()?,
+        )
         .hostname(hostname)
         .mounts(mounts(facts)?)
         .process(process)
@@ -82,31 +102,66 @@ fn command(options: &RunOptions<'_>, image: &ImageConfiguration) -> Result<Vec<S
     let list = |list: Option<&Option<Vec<String>>>| list.cloned().flatten().unwrap_or_default();
     let (entrypoint, cmd) = match &options.entrypoint {
         // Whoever replaces the entrypoint does not mean the image's arguments for the old one.
-        Some(program) => (Some(program.clone()).filter(|program| !program.is_empty()).into_iter().collect(), Vec::new()),
-        None => (list(image.map(|image| image.entrypoint())), list(image.map(|image| image.cmd()))),
+        Some(program) => (
+            Some(program.clone())
+                .filter(|program| !program.is_empty())
+                .into_iter()
+                .collect(),
+            Vec::new(),
+        ),
+        None => (
+            list(image.map(|image| image.entrypoint())),
+            list(image.map(|image| image.cmd())),
+        ),
     };
-    let args = if options.command.is_empty() { cmd } else { options.command.clone() };
+    let args = if options.command.is_empty() {
+        cmd
+    } else {
+        options.command.clone()
+    };
     let command: Vec<String> = entrypoint.into_iter().chain(args).collect();
-    if command.is_empty() { Err(Error::NoCommand) } else { Ok(command) }
+    if command.is_empty() {
+        Err(Error::NoCommand)
+    } else {
+        Ok(command)
+    }
 }
 
 fn environment(facts: &Facts<'_>) -> Vec<String> {
-    let image = facts.image.config().as_ref().and_then(|config| config.env().clone()).unwrap_or_default();
+    let image = facts
+        .image
+        .config()
+        .as_ref()
+        .and_then(|config| config.env().clone())
+        .unwrap_or_default();
     let mut env = BTreeMap::new();
     env.insert("PATH".to_owned(), PATH.to_owned());
-    env.insert("HOME".to_owned(), facts.user.home.to_string_lossy().into_owned());
-    let hostname = facts.options.hostname.clone().unwrap_or_else(|| facts.id[..12].to_owned());
+    env.insert(
+        "HOME".to_owned(),
+        facts.user.home.to_string_lossy().into_owned(),
+    );
+    let hostname = facts
+        .options
+        .hostname
+        .clone()
+        .unwrap_or_else(|| facts.id[..12].to_owned());
     env.insert("HOSTNAME".to_owned(), hostname);
     if facts.options.io.terminal {
         env.insert("TERM".to_owned(), "xterm".to_owned());
     }
     add_variables(&mut env, &image, false);
     add_variables(&mut env, &facts.options.env, true);
-    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    env.into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 /// Adds `NAME=VALUE`s to an environment; where `inherit` says so, `NAME` alone takes the caller's value.
-pub(crate) fn add_variables(env: &mut BTreeMap<String, String>, variables: &[String], inherit: bool) {
+pub(crate) fn add_variables(
+    env: &mut BTreeMap<String, String>,
+    variables: &[String],
+    inherit: bool,
+) {
     for variable in variables {
         match variable.split_once('=') {
             Some((name, value)) => drop(env.insert(name.to_owned(), value.to_owned())),
@@ -125,13 +180,21 @@ fn capabilities(options: &RunOptions<'_>) -> Result<Capabilities> {
     }
     let mut set = Capabilities::container_default();
     // `--cap-drop ALL --cap-add X` means X alone, whatever the order.
-    if options.cap_drop.iter().any(|name| name.eq_ignore_ascii_case("ALL")) {
+    if options
+        .cap_drop
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case("ALL"))
+    {
         set = Capabilities::NONE;
     }
     for name in &options.cap_add {
         set = set.with(name)?;
     }
-    for name in options.cap_drop.iter().filter(|name| !name.eq_ignore_ascii_case("ALL")) {
+    for name in options
+        .cap_drop
+        .iter()
+        .filter(|name| !name.eq_ignore_ascii_case("ALL"))
+    {
         set = set.without(name)?;
     }
     Ok(set)
@@ -164,7 +227,10 @@ fn namespaces(network: Network) -> Result<Vec<LinuxNamespace>> {
     if network != Network::Host {
         kinds.push(LinuxNamespaceType::Network);
     }
-    kinds.into_iter().map(|kind| Ok(LinuxNamespaceBuilder::default().typ(kind).build()?)).collect()
+    kinds
+        .into_iter()
+        .map(|kind| Ok(LinuxNamespaceBuilder::default().typ(kind).build()?))
+        .collect()
 }
 
 fn resources(limits: &Limits) -> Result<LinuxResources> {
@@ -174,7 +240,8 @@ fn resources(limits: &Limits) -> Result<LinuxResources> {
     };
     let mut resources = LinuxResourcesBuilder::default();
     if let Some(cpu) = &limits.cpu {
-        let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let micros =
+            |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let mut builder = LinuxCpuBuilder::default().period(micros(cpu.period()));
         if let Some(quota) = cpu.quota() {
             builder = builder.quota(i64::try_from(micros(quota)).unwrap_or(i64::MAX));
@@ -200,14 +267,55 @@ fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     let sys = if options.privileged { "rw" } else { "ro" };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
-        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"])?,
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"])?,
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys])?,
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        )?,
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
+        )?,
+        mount(
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        )?,
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"],
+        )?,
+        mount(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            &["nosuid", "noexec", "nodev", sys],
+        )?,
     ];
-    if facts.cgroups.iter().any(|view| !view.destination.is_empty()) {
-        mounts.push(mount("/sys/fs/cgroup", "tmpfs", "cgroup", &["nosuid", "noexec", "nodev", "mode=755"])?);
+    if facts
+        .cgroups
+        .iter()
+        .any(|view| !view.destination.is_empty())
+    {
+        mounts.push(mount(
+            "/sys/fs/cgroup",
+            "tmpfs",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "mode=755"],
+        )?);
     }
     for view in facts.cgroups {
         let destination = Path::new("/sys/fs/cgroup").join(&view.destination);
@@ -216,22 +324,46 @@ fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
         mounts.push(mount(destination, view.fstype, "cgroup", &list)?);
     }
     for name in ["resolv.conf", "hostname", "hosts"] {
-        mounts.push(mount(Path::new("/etc").join(name), "bind", facts.files.join(name), &["rbind", "rprivate"])?);
+        mounts.push(mount(
+            Path::new("/etc").join(name),
+            "bind",
+            facts.files.join(name),
+            &["rbind", "rprivate"],
+        )?);
     }
     for volume in &options.volumes {
         let access = if volume.read_only { "ro" } else { "rw" };
-        mounts.push(mount(&volume.destination, "bind", &volume.source, &["rbind", "rprivate", access])?);
+        mounts.push(mount(
+            &volume.destination,
+            "bind",
+            &volume.source,
+            &["rbind", "rprivate", access],
+        )?);
     }
     Ok(mounts)
 }
 
-fn mount(to: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Result<Mount> {
+fn mount(
+    to: impl Into<PathBuf>,
+    kind: &str,
+    source: impl Into<PathBuf>,
+    options: &[&str],
+) -> Result<Mount> {
     let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-    Ok(MountBuilder::default().destination(to).typ(kind).source(source).options(options).build()?)
+    Ok(MountBuilder::default()
+        .destination(to)
+        .typ(kind)
+        .source(source)
+        .options(options)
+        .build()?)
 }
 
 /// The root file system that `spec` describes, over the detached mount `root`.
-pub(crate) fn rootfs(spec: &Spec, root: impl Into<std::os::fd::OwnedFd>, target: PathBuf) -> Result<Rootfs> {
+pub(crate) fn rootfs(
+    spec: &Spec,
+    root: impl Into<std::os::fd::OwnedFd>,
+    target: PathBuf,
+) -> Result<Rootfs> {
     let mut rootfs = Rootfs::new(root, target);
     for mount in spec.mounts().iter().flatten() {
         rootfs = rootfs.mount(fs_mount(mount)?);
@@ -247,7 +379,11 @@ pub(crate) fn rootfs(spec: &Spec, root: impl Into<std::os::fd::OwnedFd>, target:
             rootfs = rootfs.read_only_path(path);
         }
     }
-    let read_only = spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
+    let read_only = spec
+        .root()
+        .as_ref()
+        .and_then(|root| root.readonly())
+        .unwrap_or(false);
     Ok(rootfs.read_only(read_only))
 }
 
@@ -258,7 +394,10 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
     let mut result = if kind == "bind" {
         let path = mount.source().clone().unwrap_or_default();
         // Opened here, as a place only: what is mounted is what the path meant now.
-        let source = OpenOptions::new().read(true).custom_flags(O_PATH).open(&path);
+        let source = OpenOptions::new()
+            .read(true)
+            .custom_flags(O_PATH)
+            .open(&path);
         let source = source.map_err(|source| Error::NoSource { path, source })?;
         rocker_fs::Mount::bind_fd(std::os::fd::OwnedFd::from(source), destination)
     } else {
@@ -290,8 +429,15 @@ const O_PATH: i32 = 0o10_000_000;
 
 /// The namespaces of their own that `spec` asks for.
 pub(crate) fn own_namespaces(spec: &Spec) -> Vec<Namespace> {
-    let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    list.into_iter().flatten().filter(|namespace| namespace.path().is_none()).map(|one| kind(one.typ())).collect()
+    let list = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_ref());
+    list.into_iter()
+        .flatten()
+        .filter(|namespace| namespace.path().is_none())
+        .map(|one| kind(one.typ()))
+        .collect()
 }
 
 fn kind(typ: LinuxNamespaceType) -> Namespace {
@@ -310,7 +456,13 @@ fn kind(typ: LinuxNamespaceType) -> Namespace {
 /// The limits that `spec` sets.
 pub(crate) fn limits(spec: &Spec) -> Result<Limits> {
     let mut limits = Limits::default();
-    let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) else { return Ok(limits) };
+    let Some(resources) = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref())
+    else {
+        return Ok(limits);
+    };
     let max = |value: i64| u64::try_from(value).map_or(Max::Unlimited, Max::At);
     if let Some(cpu) = resources.cpu()
         && let (Some(quota), Some(period)) = (cpu.quota(), cpu.period())
@@ -341,7 +493,10 @@ pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
     let args = process.args().as_deref().unwrap_or_default();
     let (program, args) = args.split_first().ok_or(Error::NoCommand)?;
     let mut command = rocker_ns::Command::new(program);
-    command.args(args).current_dir(process.cwd()).terminal(process.terminal().unwrap_or(false));
+    command
+        .args(args)
+        .current_dir(process.cwd())
+        .terminal(process.terminal().unwrap_or(false));
     for variable in process.env().iter().flatten() {
         if let Some((name, value)) = variable.split_once('=') {
             command.env(name, value);
@@ -354,11 +509,16 @@ pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
         groups: user.additional_gids().clone().unwrap_or_default(),
         home: PathBuf::from("/"),
     });
-    let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
+    let bounding = process
+        .capabilities()
+        .as_ref()
+        .and_then(|sets| sets.bounding().as_ref());
     let mut set = Capabilities::NONE;
     for capability in bounding.into_iter().flatten() {
         set = set.with(&capability.to_string())?;
     }
-    command.capabilities(set).no_new_privileges(process.no_new_privileges().unwrap_or(false));
+    command
+        .capabilities(set)
+        .no_new_privileges(process.no_new_privileges().unwrap_or(false));
     Ok(command)
 }

@@ -7,7 +7,9 @@ use crate::Result;
 pub(crate) fn translate(steps: Vec<rocker_fs::Step>) -> Result<Vec<rocker_ns::Step>> {
     let step = |step: rocker_fs::Step| {
         let args = step.args.into_iter().map(arg).collect();
-        Ok(rocker_ns::Step::new(step.call, args)?.tolerating(step.tolerates).because(step.why))
+        Ok(rocker_ns::Step::new(step.call, args)?
+            .tolerating(step.tolerates)
+            .because(step.why))
     };
     steps.into_iter().map(step).collect()
 }

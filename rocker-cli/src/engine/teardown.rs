@@ -21,12 +21,22 @@ impl Engine {
             }
         };
         // First, since it also ends whatever process is left.
-        note(self.hierarchy().and_then(|hierarchy| Ok(Cgroup::remove_by_name(&hierarchy, CGROUP_PARENT, id)?)));
+        note(
+            self.hierarchy()
+                .and_then(|hierarchy| Ok(Cgroup::remove_by_name(&hierarchy, CGROUP_PARENT, id)?)),
+        );
         if container.record.bridged {
             note(self.network().and_then(|network| Ok(network.detach(id)?)));
         }
         note(container.remove_run_dir());
-        if errors.is_empty() { Ok(()) } else { Err(Error::Teardown { id: id.to_owned(), errors }) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Teardown {
+                id: id.to_owned(),
+                errors,
+            })
+        }
     }
 
     /// Takes down the containers whose supervisor died, so that every command after it sees things as they are.
@@ -77,7 +87,11 @@ impl Engine {
         }
         if let State::Running { .. } = container.record.state {
             // Nobody saw its exit status: it was killed with the one who would have.
-            container.record.state = State::Exited { code: 137, finished: container::now(), oom_killed };
+            container.record.state = State::Exited {
+                code: 137,
+                finished: container::now(),
+                oom_killed,
+            };
             container.save()?;
         }
         Ok(())
@@ -125,9 +139,11 @@ impl Engine {
         }
         let dir = self.roots().containers().join(&found.id);
         match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::State { operation: "remove", path: dir, source: error })
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::State {
+                operation: "remove",
+                path: dir,
+                source: error,
+            }),
             _ => Ok(found.id),
         }
     }
@@ -135,7 +151,9 @@ impl Engine {
     /// Kills a running container and waits until the one who looks after it has taken it down.
     fn kill(&self, container: &super::ContainerSummary) -> Result<()> {
         if let Some(record) = self.record(&container.id)?
-            && let State::Running { pid, start_time, .. } = record.state
+            && let State::Running {
+                pid, start_time, ..
+            } = record.state
             && let Some(process) = rocker_ns::Process::open(pid, start_time)?
         {
             process.signal(SIGKILL)?;
@@ -143,9 +161,11 @@ impl Engine {
         let path = self.roots().running().join(&container.id).join("lock");
         let wait = std::fs::File::open(&path).and_then(|lock| lock.lock());
         match wait {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::State { operation: "lock", path, source: error })
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::State {
+                operation: "lock",
+                path,
+                source: error,
+            }),
             _ => self.reconcile(),
         }
     }
