@@ -24,7 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The parent learns which call failed, with its arguments, and what the call was for.
     let mut broken = contained("echo this is never seen");
-    let nowhere = vec![Arg::Cwd, Arg::string("/proc/nowhere")?, Arg::Int(0o755)];
+    let nowhere = vec![
+        Arg::Cwd,
+        Arg::string("/proc/nowhere")?,
+        Arg::flags(0o755, "0755"),
+    ];
     broken.setup([Step::new("mkdirat", nowhere)?.because("so that there is something to fail")]);
     if let Err(error) = broken.spawn() {
         let cause = error.source().map(ToString::to_string);
@@ -43,7 +47,7 @@ fn contained(script: &str) -> Command {
             count: 1,
         }]
     };
-    let mut command = Command::new("sh");
+    let mut command = Command::new("/bin/sh");
     command
         .args(["-c", script])
         .stdin(Stdio::null())

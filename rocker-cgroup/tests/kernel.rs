@@ -7,10 +7,6 @@
 )]
 
 #[path = "../../tests/fake_host/mod.rs"]
-#[allow(
-    unreachable_pub,
-    reason = "a module of its own that many test binaries include"
-)]
 mod fake_host;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! Applying a layer's tar stream to a directory, in overlay form.
 
+use std::ffi::CStr;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -23,6 +24,16 @@ pub enum XattrNamespace {
     User,
 }
 
+impl XattrNamespace {
+    /// The mark of a directory that hides what the layers below have there; its value is `y`.
+    pub(crate) fn opaque(self) -> &'static CStr {
+        match self {
+            Self::Trusted => c"trusted.overlay.opaque",
+            Self::User => c"user.overlay.opaque",
+        }
+    }
+}
+
 /// What [`unpack`] does and how much it accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,6 +54,11 @@ pub struct UnpackOptions {
     pub max_xattr: usize,
     /// The most bytes of headers in front of one entry: long names, PAX records, maps of sparse files. Default: 1 MiB.
     pub max_headers: u64,
+    /// The most bytes of headers, and of data that belong to no file, in all. Default: 4 GiB.
+    pub max_overhead: u64,
+    /// The most bytes that the paths of all directories may have together, since they are held in memory until the end.
+    /// Default: 64 MiB.
+    pub max_directory_paths: usize,
 }
 
 impl Default for UnpackOptions {
@@ -56,6 +72,8 @@ impl Default for UnpackOptions {
             max_depth: 256,
             max_xattr: 64 << 10,
             max_headers: 1 << 20,
+            max_overhead: 4 << 30,
+            max_directory_paths: 64 << 20,
         }
     }
 }
@@ -97,7 +115,7 @@ pub struct Unpacked {
     /// How many whiteouts there were, opaque directories included.
     pub whiteouts: u64,
     /// Whether the layer's root is opaque, so that the layers below count for nothing. overlayfs does not look for the
-    /// mark on a layer's root: the caller leaves the lower layers out.
+    /// mark on a layer's root, but [`Overlay`](crate::Overlay) does.
     pub opaque_root: bool,
 }
 
@@ -126,6 +144,7 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
     let mut done = Unpacked::default();
     let mut tree = Tree::new(into, options);
     let mut last = PathBuf::new();
+    let mut overhead: u64 = 0;
     let mut entries = archive
         .entries()
         .map_err(|source| Error::Archive { source })?;
@@ -164,6 +183,14 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
                 entry: last,
                 what,
                 limit: options.max_headers,
+            });
+        }
+        overhead += headers.len() as u64 + if has_content { 0 } else { member.size };
+        if overhead > options.max_overhead {
+            return Err(Error::TooLarge {
+                entry: last,
+                what: "size of all headers",
+                limit: options.max_overhead,
             });
         }
         if member.kind != EntryType::XGlobalHeader {

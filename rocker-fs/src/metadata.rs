@@ -15,10 +15,11 @@ use crate::layer::UnpackOptions;
 use crate::member::Member;
 use crate::sys;
 
-/// Sets all but the times of an open file or directory.
+/// Sets all but the times of an open file or directory, which gets `mode`.
 pub(crate) fn apply_to_open(
     file: BorrowedFd<'_>,
     member: &Member,
+    mode: u32,
     options: &UnpackOptions,
 ) -> Result<()> {
     let failed = |operation, source| Error::Entry {
@@ -26,7 +27,7 @@ pub(crate) fn apply_to_open(
         entry: member.name.clone(),
         source,
     };
-    set_owner_and_mode(file, member.uid, member.gid, member.mode, options)
+    set_owner_and_mode(file, member.uid, member.gid, mode, options)
         .map_err(|(operation, errno)| failed(operation, errno.into()))?;
     for (name, value) in &member.xattrs {
         set_xattr(file, name, value).map_err(|source| failed("fsetxattr", source))?;
@@ -94,7 +95,12 @@ pub(crate) fn set_owner_and_mode(
             .map_err(|errno| ("fchown", errno))?;
     }
     // Behind chown(2), which takes set-user-ID away.
-    fchmod(file, Mode::from_bits_truncate(mode)).map_err(|errno| ("fchmod", errno))
+    set_mode(file, mode).map_err(|errno| ("fchmod", errno))
+}
+
+/// Sets the permission bits of an open file or directory.
+pub(crate) fn set_mode(file: BorrowedFd<'_>, mode: u32) -> nix::Result<()> {
+    fchmod(file, Mode::from_bits_truncate(mode))
 }
 
 /// Sets the times of an open file or directory.

@@ -44,7 +44,8 @@ enum Way {
 }
 
 impl Overlay {
-    /// An overlay of these directories, the **bottommost first**, as an image lists its layers.
+    /// An overlay of these directories, the **bottommost first**, as an image lists its layers. What lies below one
+    /// whose root is marked as opaque is left out when it is mounted: overlayfs itself heeds that mark only further down.
     pub fn new(lower: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         let mut lower: Vec<PathBuf> = lower.into_iter().map(Into::into).collect();
         lower.reverse();
@@ -100,6 +101,15 @@ impl Overlay {
     /// a thread of its own does mount(2) in a mount namespace of its own, and hands the mount over.
     #[doc(alias = "fsmount")]
     pub fn mount(&self) -> Result<OverlayMount> {
+        let mut visible = self.clone();
+        let opaque = self.lower.iter().position(|dir| self.is_opaque(dir));
+        visible
+            .lower
+            .truncate(opaque.map_or(usize::MAX, |at| at + 1));
+        visible.mount_all()
+    }
+
+    fn mount_all(&self) -> Result<OverlayMount> {
         self.check()?;
         if let ([only], None) = (self.lower.as_slice(), &self.upper) {
             return clone_read_only(only);
@@ -118,6 +128,14 @@ impl Overlay {
             Err(failure) => Err(self.refused(failure)),
             Ok(mount) => Ok(mount),
         }
+    }
+
+    /// Whether a layer's root is marked so. What is wrong with the directory is said by who opens it.
+    fn is_opaque(&self, dir: &Path) -> bool {
+        let mut value = [0; 1];
+        CString::new(dir.as_os_str().as_bytes())
+            .is_ok_and(|dir| sys::getxattr(&dir, self.xattrs.opaque(), &mut value).is_ok())
+            && value == *b"y"
     }
 
     /// Looks for what the kernel would refuse with an EINVAL or ENOENT that says nothing.

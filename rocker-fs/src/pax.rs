@@ -2,6 +2,8 @@
 //!
 //! See [pax(1)](https://man7.org/linux/man-pages/man1/pax.1p.html), "pax Extended Header".
 
+use std::collections::HashSet;
+
 use nix::sys::time::TimeSpec;
 use tar::Header;
 
@@ -58,6 +60,8 @@ impl<'a> Pax<'a> {
     pub(crate) fn parse(raw: &'a [u8]) -> Result<Self, &'static str> {
         const WHY: &str = "a PAX record is not one";
         let mut records: Vec<(&[u8], &[u8])> = Vec::new();
+        // A header has room for some hundred thousand records, too many to compare each with each.
+        let mut known = HashSet::new();
         let mut rest = raw;
         while !rest.is_empty() {
             let space = rest
@@ -74,7 +78,7 @@ impl<'a> Pax<'a> {
                 .ok_or(WHY)?;
             let equals = record.iter().position(|byte| *byte == b'=').ok_or(WHY)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
-            if records.iter().any(|(known, _)| *known == key) {
+            if !known.insert(key) {
                 return Err("a PAX record stands there twice");
             }
             records.push((key, value));

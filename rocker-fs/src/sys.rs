@@ -132,6 +132,20 @@ pub(crate) fn fsetxattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::
     Ok(Errno::result(done).map(drop)?)
 }
 
+/// getxattr(2), which returns how many bytes of `value` it has filled
+pub(crate) fn getxattr(path: &CStr, name: &CStr, value: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: path and name are NUL-terminated, and the call writes at most as many bytes to `value` as that has.
+    let length = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    Ok(Errno::result(length)? as usize)
+}
+
 /// lsetxattr(2)
 pub(crate) fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: path and name are NUL-terminated, the value as long as said; all outlive the call, which only reads them.

@@ -17,7 +17,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use crate::error::{Error, Result};
-use crate::layer::{UnpackOptions, XattrNamespace};
+use crate::layer::UnpackOptions;
 use crate::member::{Member, TarPath};
 use crate::metadata;
 use crate::remove;
@@ -37,8 +37,10 @@ pub(crate) struct Tree<'a> {
     options: &'a UnpackOptions,
     /// The parent directory used last.
     parent: Option<(Vec<u8>, OwnedFd)>,
-    /// The times of directories, set when nothing is added to them any more.
-    times: BTreeMap<Vec<u8>, TimeSpec>,
+    /// The modes and times of directories, set when nothing is added to them any more.
+    pending: BTreeMap<Vec<u8>, (u32, TimeSpec)>,
+    /// How many bytes the paths of these have together.
+    pending_bytes: usize,
     buffer: Vec<u8>,
 }
 
@@ -48,7 +50,8 @@ impl<'a> Tree<'a> {
             root,
             options,
             parent: None,
-            times: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            pending_bytes: 0,
             buffer: Vec::new(),
         }
     }
@@ -81,9 +84,10 @@ impl<'a> Tree<'a> {
         if hides {
             self.mark_opaque(dir.as_fd(), &member.name)?;
         }
-        metadata::apply_to_open(dir.as_fd(), member, self.options)?;
-        self.times.insert(path.as_bytes().to_vec(), member.mtime);
-        Ok(())
+        // Until the end its owner, who may be no more than that, must be able to add to it.
+        let open = member.mode | 0o700;
+        metadata::apply_to_open(dir.as_fd(), member, open, self.options)?;
+        self.postpone(path, member)
     }
 
     pub(crate) fn regular(
@@ -103,7 +107,7 @@ impl<'a> Tree<'a> {
         let copied = data.copy_to(&file, member, &mut buffer);
         self.buffer = buffer;
         copied?;
-        metadata::apply_to_open(file.as_fd(), member, self.options)?;
+        metadata::apply_to_open(file.as_fd(), member, member.mode, self.options)?;
         metadata::set_times_of_open(file.as_fd(), member.mtime)
             .map_err(|errno| failed("utimensat", &member.name, errno))
     }
@@ -195,10 +199,7 @@ impl<'a> Tree<'a> {
     }
 
     fn mark_opaque(&self, dir: BorrowedFd<'_>, entry: &Path) -> Result<()> {
-        let name = match self.options.xattr_namespace {
-            XattrNamespace::Trusted => c"trusted.overlay.opaque",
-            XattrNamespace::User => c"user.overlay.opaque",
-        };
+        let name = self.options.xattr_namespace.opaque();
         metadata::set_xattr(dir, name, b"y").map_err(|source| Error::Entry {
             operation: "fsetxattr overlay.opaque of",
             entry: entry.into(),
@@ -206,11 +207,34 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Sets the directories' times.
+    /// Notes what a directory gets at the end.
+    fn postpone(&mut self, path: &TarPath, member: &Member) -> Result<()> {
+        let path = path.as_bytes();
+        let last = (member.mode, member.mtime);
+        if self.pending.insert(path.to_vec(), last).is_none() {
+            self.pending_bytes += path.len();
+        }
+        let limit = self.options.max_directory_paths;
+        if self.pending_bytes > limit {
+            return Err(Error::TooLarge {
+                entry: member.name.clone(),
+                what: "length of all directories' paths",
+                limit: limit as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets the directories' modes and times.
     pub(crate) fn finish(mut self) -> Result<()> {
-        for (path, time) in std::mem::take(&mut self.times) {
+        // From the bottom up: a directory may be closed to its owner from then on.
+        for (path, (mode, time)) in std::mem::take(&mut self.pending).into_iter().rev() {
             let shown = shown(&path);
             let dir = self.open_directory(&path, OFlag::O_RDONLY, shown)?;
+            if mode & 0o700 != 0o700 {
+                metadata::set_mode(dir.as_fd(), mode)
+                    .map_err(|errno| failed("fchmod", shown, errno))?;
+            }
             metadata::set_times_of_open(dir.as_fd(), time)
                 .map_err(|errno| failed("utimensat", shown, errno))?;
         }
@@ -245,14 +269,12 @@ impl<'a> Tree<'a> {
         // All that begins with `path/` sorts before `path0`.
         let gone = path.as_bytes();
         let (from, to) = ([gone, b"/"].concat(), [gone, b"0"].concat());
-        self.times.remove(gone);
-        let beneath: Vec<_> = self
-            .times
-            .range(from.clone()..to)
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in beneath {
-            self.times.remove(&path);
+        let beneath = self.pending.range(from.clone()..to);
+        let beneath: Vec<_> = beneath.map(|(path, _)| path.clone()).collect();
+        for path in beneath.iter().map(Vec::as_slice).chain([gone]) {
+            if self.pending.remove(path).is_some() {
+                self.pending_bytes -= path.len();
+            }
         }
         self.parent
             .take_if(|(path, _)| path == gone || path.starts_with(&from));

@@ -300,8 +300,97 @@ fn limits_and_contradictions_are_refused_by_name() {
         assert!(refuse("9", unknown, defaults()).contains("0x5a"));
         let cut = Layer::default().raw(b"x", Layer::header(EntryType::Regular, 0o644, 5000), b"");
         assert!(refuse("10", cut, defaults()).contains("bytes early"));
+        let mut options = defaults();
+        options.max_overhead = 1100;
+        let two = Layer::default().file("a", "").file("b", "");
+        two.unpack_with(&host.dir("two"), &options).unwrap();
+        let three = Layer::default().file("a", "").dir("b", 0o755).file("c", "");
+        assert!(refuse("12", three, options).contains("size of all headers"));
+        let mut options = defaults();
+        options.max_directory_paths = 5;
+        // Those that are gone, or were there before, do not count.
+        let gone = Layer::default().dir("aaa", 0o755).dir("aaa", 0o700);
+        let gone = gone.file("aaa", "").dir("bb/cc", 0o755);
+        gone.unpack_with(&host.dir("gone"), &options).unwrap();
+        let both = Layer::default().dir("aaa", 0o755).dir("bbb", 0o755);
+        assert!(refuse("13", both, options).contains("length of all directories' paths"));
         let control = Layer::default().file("\u{1b}[31m/..", "");
         assert!(!refuse("11", control, defaults()).contains('\u{1b}'));
+    });
+}
+
+#[test]
+fn many_pax_records_take_no_more_than_time_in_proportion() {
+    fake_host::run(|host| {
+        let keys: Vec<String> = (0..40_000).map(|key| format!("{key:x}")).collect();
+        let records: Vec<(&str, &[u8])> = keys.iter().map(|key| (key.as_str(), &b""[..])).collect();
+        let few = Layer::default().pax(&records[..4_000]).file("few", "");
+        let many = Layer::default().pax(&records).file("many", "");
+        let once = |layer: &Layer| {
+            let layer = Layer(layer.0.clone());
+            let started = std::time::Instant::now();
+            layer.unpack(&host.dir("layer")).unwrap();
+            started.elapsed()
+        };
+        // The best of several, since the machine may be busy.
+        let time = |layer| (0..3).map(|_| once(layer)).min().unwrap();
+        let (few, many) = (time(&few), time(&many));
+        assert!(
+            many < few * 40,
+            "ten times as many take {many:?} and not {few:?}"
+        );
+    });
+}
+
+#[test]
+fn directories_that_keep_their_owner_out_are_filled_and_removed_by_it() {
+    fake_host::run(|host| {
+        let layer = |end: &str| {
+            Layer::default()
+                .dir("./", 0o555)
+                .dir("closed", 0o000)
+                .dir("closed/inner", 0o500)
+                .file("closed/inner/file", "x")
+                .file(end, "")
+        };
+        let root = host.dir("layers");
+        std::os::unix::fs::chown(&root, Some(1000), Some(1000)).unwrap();
+        let options = UnpackOptions::default()
+            .ownership(false)
+            .xattr_namespace(rocker_fs::XattrNamespace::User);
+        // The capabilities that see through modes go with the user ID, of this thread alone.
+        std::thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                nix::unistd::setfsgid(nix::unistd::Gid::from_raw(1000));
+                nix::unistd::setfsuid(nix::unistd::Uid::from_raw(1000));
+                let layers = rocker_fs::Layers::open(&root).unwrap();
+                let bad = layer("..").end();
+                layers.unpack("bad0", bad.as_slice(), &options).unwrap_err();
+                assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+                let good = layer("last").end();
+                layers.unpack("a0", good.as_slice(), &options).unwrap();
+                let mode = |path: &str| {
+                    let metadata = fs::symlink_metadata(layers.path("a0").join(path));
+                    metadata.unwrap().mode() & 0o7777
+                };
+                assert_eq!((mode(""), mode("closed")), (0o555, 0o000));
+                layers.remove("a0").unwrap();
+                assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+            });
+            work.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_directory_of_thousands_of_files_is_replaced_whole() {
+    fake_host::run(|host| {
+        let dir = host.dir("layer");
+        let many = (0..5000).fold(Layer::default(), |layer, name| {
+            layer.file(&format!("d/{name}"), "")
+        });
+        many.file("d", "file now").unpack(&dir).unwrap();
+        assert_eq!(fs::read_to_string(dir.join("d")).unwrap(), "file now");
     });
 }
 

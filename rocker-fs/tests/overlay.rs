@@ -111,6 +111,29 @@ fn layers_hide_each_other_in_the_order_of_the_image_and_nothing_is_left() {
 }
 
 #[test]
+fn an_opaque_root_hides_all_layers_below_it() {
+    fake_host::run(|host| {
+        for (way, by) in WAYS {
+            let base = host.dir(way);
+            let layers = [base.join("l1"), base.join("l2"), base.join("l3")];
+            Layer::default().file("old", "").unpack(&layers[0]).unwrap();
+            let opaque = Layer::default().file(".wh..wh..opq", "").file("new", "");
+            assert!(opaque.unpack(&layers[1]).unwrap().opaque_root);
+            Layer::default().file("top", "").unpack(&layers[2]).unwrap();
+            for (count, names) in [(2, vec!["new"]), (3, vec!["new", "top"])] {
+                let mount = by(Overlay::new(&layers[..count])).mount().unwrap();
+                let mut found: Vec<_> = fs::read_dir(inside(&mount))
+                    .unwrap()
+                    .map(|entry| entry.unwrap().file_name())
+                    .collect();
+                found.sort();
+                assert_eq!(found, names, "{way}");
+            }
+        }
+    });
+}
+
+#[test]
 fn marks_of_a_user_namespace_are_heeded() {
     fake_host::run(|host| {
         for (way, by) in WAYS {

@@ -253,7 +253,7 @@ impl<'a> Registry<'a> {
             let response = request
                 .send()
                 .await
-                .map_err(|error| unreachable(target.as_str(), error))?;
+                .map_err(|error| unreachable(&shown(&target), error))?;
             match response.status().as_u16() {
                 200 | 206 => return Ok(response),
                 301 | 302 | 303 | 307 | 308 if redirects < MAX_REDIRECTS => {
@@ -319,7 +319,7 @@ impl<'a> Registry<'a> {
     async fn refusal(&self, target: &Url, response: Response) -> Error {
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
-        let url = target.to_string();
+        let url = shown(target);
         let message = said_in(response).await;
         let own = http::same_origin(target, &self.origin);
         match status {
@@ -387,6 +387,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
+/// A URL for a message: without its query, in which storage services put the signature that lets anybody in.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.to_string()
+}
+
 pub(crate) fn unreachable(url: &str, error: reqwest::Error) -> Error {
     Error::Unreachable {
         url: url.to_owned(),
@@ -400,7 +407,7 @@ pub(crate) async fn read_limited(
     limit: u64,
     object: impl Fn() -> String,
 ) -> Result<Vec<u8>> {
-    let url = response.url().to_string();
+    let url = shown(response.url());
     let mut bytes = Vec::new();
     while let Some(chunk) = response
         .chunk()

@@ -174,6 +174,32 @@ fn a_layer_with_another_content_than_the_configuration_says_is_refused() {
 }
 
 #[test]
+fn an_image_cannot_take_an_unpacked_layer_by_a_blob_that_holds_another() {
+    let scene = Scene::new();
+    scene.pull().unwrap();
+    let secret = scene.store.import(
+        &"private".parse().unwrap(),
+        rocker_image::oci_spec::image::ImageConfiguration::default(),
+        &b"another layer"[..],
+        &*scene.sink,
+    );
+    let secret = secret.unwrap().layers()[0].diff_id.clone();
+    let mut liar = scene.parts.clone();
+    let own = Digest::sha256(&liar.tar).to_string();
+    liar.config = liar.config.replace(&own, &secret.to_string());
+    liar.manifest = liar.manifest_of(LAYER);
+    liar.serve(&scene.server);
+    match scene.pull().unwrap_err() {
+        Error::WrongDigest { expected, .. } => assert_eq!(expected, secret),
+        error => panic!("{error}"),
+    }
+    scene.parts.serve(&scene.server);
+    let before = scene.layer_requests().len();
+    assert!(!scene.pull().unwrap().changed);
+    assert_eq!(scene.layer_requests().len(), before);
+}
+
+#[test]
 fn a_wrong_configuration_or_manifest_is_refused() {
     let scene = Scene::new();
     let digest = Digest::sha256(scene.parts.config.as_bytes());
@@ -373,6 +399,24 @@ fn credentials_do_not_follow_a_redirect_to_another_origin() {
     let requests = elsewhere.requests();
     assert_eq!(requests.len(), 1);
     assert_eq!(requests[0].headers.get("authorization"), None);
+}
+
+#[test]
+fn an_error_does_not_tell_the_signature_of_the_place_it_was_redirected_to() {
+    let scene = Scene::new();
+    let storage = Hostile::start();
+    let target = format!("http://{}/blob?signature=hunter2", storage.address());
+    storage.on("/blob?signature=hunter2", [Reply::new(403, "")]);
+    scene.server.on_blob(
+        &scene.parts.layer_digest(),
+        [Reply::new(307, "").header("Location", target)],
+    );
+    let error = scene.fails();
+    assert!(
+        matches!(error, Error::UnexpectedStatus { status: 403, .. }),
+        "{error}"
+    );
+    assert!(!format!("{error:?} {error}").contains("hunter2"));
 }
 
 #[test]

@@ -150,6 +150,16 @@ impl Bridge {
         Self::remove_marked(name, &MAC_PREFIX)
     }
 
+    /// Whether there is a bridge of this name that something is plugged into.
+    pub(crate) fn is_in_use(host: &mut Connection, name: &str) -> Result<bool> {
+        let why = "to see whether containers of somebody else are on the bridge";
+        let Some(bridge) = rtnl::find_link(host, why, name)? else {
+            return Ok(false);
+        };
+        let links = rtnl::links(host, why)?;
+        Ok(links.iter().any(|link| link.bridge == Some(bridge.index)))
+    }
+
     /// As [`Bridge::remove_by_name`], but only the bridge that has `address`.
     pub(crate) fn remove_with_address(name: &str, address: IpAddr) -> Result<()> {
         Self::remove_marked(name, &mac(address))
@@ -202,11 +212,12 @@ pub(crate) fn check_interface_name(name: &str) -> Result<()> {
     let bad = |byte: u8| {
         byte == b'/' || byte == b':' || byte == b'%' || byte.is_ascii_whitespace() || byte == 0
     };
-    if !name.is_empty() && name.len() <= 15 && name != "." && name != ".." && !name.bytes().any(bad)
-    {
+    // In /proc/sys, `all` and `default` stand for settings of the whole host.
+    let reserved = matches!(name, "" | "." | ".." | "all" | "default");
+    if !reserved && name.len() <= 15 && !name.bytes().any(bad) {
         return Ok(());
     }
-    let rule = "1 to 15 bytes, without '/', ':', '%' and blanks";
+    let rule = "1 to 15 bytes, without '/', ':', '%' and blanks, and neither 'all' nor 'default'";
     Err(Error::InvalidName {
         kind: "interface name",
         name: name.to_owned(),
@@ -220,7 +231,7 @@ mod tests {
 
     #[test]
     fn interface_names_that_the_kernel_refuses_are_refused_by_name() {
-        for name in ["", "sixteen-bytes-ab", "a b", "a/b", "..", "a:1"] {
+        for name in ["", "sixteen-bytes-ab", "a b", "a/b", "..", "a:1", "all"] {
             assert!(
                 matches!(check_interface_name(name), Err(Error::InvalidName { .. })),
                 "{name}"

@@ -55,8 +55,13 @@ impl Nat {
     #[doc(alias = "nftables")]
     #[doc(alias = "iptables")]
     pub fn ensure(options: &NatOptions) -> Result<Self> {
+        Self::ensure_by(&mut Connection::open(Protocol::Netfilter)?, options)
+    }
+
+    /// As [`Nat::ensure`], by a socket that is open already. Closing it waits until the kernel has freed what the
+    /// transaction replaced (an RCU grace period, some milliseconds), so there is time to be won by closing it late.
+    pub(crate) fn ensure_by(netfilter: &mut Connection, options: &NatOptions) -> Result<Self> {
         let table = table(options);
-        let mut netfilter = Connection::open(Protocol::Netfilter)?;
         let why = "to see whether the network's rules are in the packet filter";
         let rules = netfilter
             .dump(why, Table::get_rules(&table.name))
@@ -89,23 +94,26 @@ impl Nat {
     ///
     /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Netlink`] for the rest.
     pub fn remove(table: &str) -> Result<()> {
-        let requests = Table::remove(table);
-        let removed = Connection::open(Protocol::Netfilter).and_then(|mut netfilter| {
-            netfilter.exchange("so that no rule of the network is left", &requests)
-        });
-        let replies = match removed {
-            Ok(replies) => replies,
+        Self::withdraw(table).map(drop)
+    }
+
+    /// As [`Nat::remove`]; returns the socket, to be closed late, see [`Nat::ensure_by`].
+    pub(crate) fn withdraw(table: &str) -> Result<Option<Connection>> {
+        let mut netfilter = match Connection::open(Protocol::Netfilter) {
+            Ok(netfilter) => netfilter,
             // A kernel without nf_tables has no table.
-            Err(Error::Unsupported { .. }) => return Ok(()),
+            Err(Error::Unsupported { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
+        let requests = Table::remove(table);
+        let replies = netfilter.exchange("so that no rule of the network is left", &requests)?;
         for (reply, request) in replies.into_iter().zip(&requests) {
             match reply.outcome {
                 Err(refusal) if refusal.is(libc::ENOENT) || refusal.is(libc::EOPNOTSUPP) => {}
                 outcome => outcome.map_err(|refusal| refusal.of(request))?,
             }
         }
-        Ok(())
+        Ok(Some(netfilter))
     }
 }
 

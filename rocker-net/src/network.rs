@@ -144,7 +144,8 @@ impl Network {
     /// Connects the network namespace `netns` on behalf of `owner`, which is best a container's ID: leases an address,
     /// makes what the host lacks of bridge, NAT and forwarding, and plugs the namespace in as `eth0`.
     ///
-    /// To be called in the host's network namespace. After an error `owner` is [detached](Network::detach) again.
+    /// To be called in the host's network namespace. After an error `owner` is [detached](Network::detach) again,
+    /// unless the error is that it is attached already: then it stays so.
     ///
     /// # Errors
     ///
@@ -154,17 +155,22 @@ impl Network {
     /// that lacks a module, [`Error::File`] for the state directory and sysctls, [`Error::Netlink`] for the rest.
     pub fn attach(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<Attachment> {
         check_name("owner", owner)?;
-        self.try_attach(owner, netns).inspect_err(|_| {
-            if let Err(left) = self.detach(owner) {
+        let is_attached = |error: &Error| matches!(error, Error::NameTaken { name, .. } if *name == self.host_interface(owner));
+        self.try_attach(owner, netns).inspect_err(|error| {
+            if !is_attached(error)
+                && let Err(left) = self.detach(owner)
+            {
                 tracing::warn!(error = %left, owner, "undoing a failed attachment failed too");
             }
         })
     }
 
     fn try_attach(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<Attachment> {
+        // The first to be opened is the last to be closed, see `Nat::ensure_by`: the cable is made meanwhile.
+        let mut netfilter = Connection::open(Protocol::Netfilter)?;
         let mut inside = connect_in(netns, Protocol::Route)?;
         let mut host = Connection::open(Protocol::Route)?;
-        let (subnet, address, bridge) = self.ensure(&mut host, owner)?;
+        let (subnet, address, bridge) = self.ensure(&mut host, &mut netfilter, owner)?;
         // From here on the lease alone keeps the network in being, and others need not wait.
         let gateway = subnet.gateway();
         let mac = mac(address);
@@ -186,7 +192,7 @@ impl Network {
     /// Disconnects `owner` and takes its address back; with the last owner bridge, table and forwarding go too.
     ///
     /// Fine at any time: for one that never was attached or only half, that is detached already, or whose network
-    /// namespace is gone. It goes on after an error.
+    /// namespace is gone. It goes on after an error, but keeps the address of a cable that cannot be removed.
     ///
     /// # Errors
     ///
@@ -194,10 +200,10 @@ impl Network {
     /// if several steps failed.
     pub fn detach(&self, owner: &str) -> Result<()> {
         check_name("owner", owner)?;
+        // As long as the cable is there, somebody may use the address.
+        let removed = Endpoint::remove_by_name(&self.host_interface(owner));
+        unless_foreign(removed).map_or(Ok(()), Err)?;
         let mut errors = Vec::new();
-        errors.extend(unless_foreign(Endpoint::remove_by_name(
-            &self.host_interface(owner),
-        )));
         let lock = self.lock();
         errors.extend(self.ipam.release(owner).err());
         match (lock, self.ipam.leases()) {
@@ -241,7 +247,12 @@ impl Network {
     }
 
     /// Everything on the host that is not of `owner` alone, and its lease, under the lock.
-    fn ensure(&self, host: &mut Connection, owner: &str) -> Result<(Subnet, IpAddr, Bridge)> {
+    fn ensure(
+        &self,
+        host: &mut Connection,
+        netfilter: &mut Connection,
+        owner: &str,
+    ) -> Result<(Subnet, IpAddr, Bridge)> {
         let NetworkOptions { bridge, mtu, .. } = &self.options;
         let _lock = self.lock()?;
         let subnet = self.subnet(host)?;
@@ -249,7 +260,8 @@ impl Network {
         let mut options = BridgeOptions::new(bridge, subnet);
         options.mtu = *mtu;
         let made = Bridge::ensure_by(host, &options)?;
-        Nat::ensure(&NatOptions::new(self.table(), bridge, subnet))?;
+        let nat = NatOptions::new(self.table(), bridge, subnet);
+        Nat::ensure_by(netfilter, &nat)?;
         self.forwarding.enable_own(bridge)?;
         self.forwarding
             .enable(&self.options.name, &ways_out(host)?)?;
@@ -260,7 +272,17 @@ impl Network {
     fn take_down(&self) -> Vec<Error> {
         let mut errors = Vec::new();
         errors.extend(self.forwarding.release(&self.options.name).err());
-        errors.extend(Nat::remove(&self.table()).err());
+        let used = Connection::open(Protocol::Route)
+            .and_then(|mut host| Bridge::is_in_use(&mut host, &self.options.bridge));
+        match used {
+            Ok(false) => {}
+            // By containers of another network or state directory, whose it then is.
+            Ok(true) => return errors,
+            Err(error) => errors.push(error),
+        }
+        // Closed when the bridge is gone, see `Nat::ensure_by`.
+        let netfilter = Nat::withdraw(&self.table());
+        let _netfilter = netfilter.map_err(|error| errors.push(error));
         match read_subnet(&self.dir) {
             Ok(subnet) => errors.extend(self.remove_bridge(subnet)),
             Err(error) => errors.push(error),
@@ -289,6 +311,14 @@ impl Network {
                     requested,
                 }),
             };
+        }
+        // With no lease nothing of ours is on the bridge. What is there has its address from another network or state
+        // directory, and this one would give that address a second time.
+        if Bridge::is_in_use(host, &self.options.bridge)? {
+            return Err(Error::NameTaken {
+                name: self.options.bridge.clone(),
+                wanted: "a bridge without containers of another network or state directory",
+            });
         }
         // Two networks that choose at the same time must not choose the same.
         let _lock = Lock::acquire(&self.networks.join(".subnets.lock"))?;

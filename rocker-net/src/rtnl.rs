@@ -32,6 +32,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
@@ -51,6 +52,8 @@ pub(crate) struct Link {
     pub(crate) mtu: u32,
     /// With veth, the index of the other end in its own namespace.
     pub(crate) peer: Option<u32>,
+    /// The index of the bridge that it is plugged into.
+    pub(crate) bridge: Option<u32>,
 }
 
 /// What is known of a route.
@@ -354,6 +357,7 @@ fn read_link(message: &[u8]) -> Option<Link> {
             IFLA_IFNAME => link.name = nla::read_str(value),
             IFLA_MTU => link.mtu = nla::read_u32(value)?,
             IFLA_LINK => link.peer = nla::read_u32(value),
+            IFLA_MASTER => link.bridge = nla::read_u32(value),
             IFLA_LINKINFO => {
                 link.kind = nla::find(value, IFLA_INFO_KIND)
                     .map(nla::read_str)

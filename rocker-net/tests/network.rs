@@ -1,11 +1,6 @@
 //! The whole network on the real kernel, each test in a fake host of its own.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[allow(
-    unreachable_pub,
-    clippy::print_stderr,
-    reason = "the module is shared by test binaries"
-)]
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
 
@@ -457,20 +452,24 @@ fn a_network_avoids_the_subnets_of_the_host_and_keeps_its_own_while_in_use() {
         other.detach("one").unwrap();
 
         // Wishes that cannot be granted.
-        let wish = |name: &str, subnet: &str| {
-            let options = NetworkOptions::new(name, "rocker0").subnet(subnet.parse().unwrap());
+        let wish = |name: &str, bridge: &str, subnet: &str| {
+            let options = NetworkOptions::new(name, bridge).subnet(subnet.parse().unwrap());
             Network::open(host.dir("state"), &options)
                 .unwrap()
                 .attach("two", two.as_fd())
                 .unwrap_err()
         };
         assert!(matches!(
-            wish("third", "10.89.0.0/16"),
+            wish("third", "rocker2", "10.89.0.0/16"),
             Error::SubnetCollides { .. }
         ));
         assert!(matches!(
-            wish("bridge", "10.99.0.0/16"),
+            wish("bridge", "rocker0", "10.99.0.0/16"),
             Error::SubnetDiffers { .. }
+        ));
+        assert!(matches!(
+            wish("third", "rocker0", "10.99.0.0/16"),
+            Error::NameTaken { .. }
         ));
         assert_eq!(network.owners().unwrap(), ["one"]);
 
@@ -491,12 +490,88 @@ fn a_network_avoids_the_subnets_of_the_host_and_keeps_its_own_while_in_use() {
 }
 
 #[test]
+fn containers_of_another_state_directory_keep_their_network() {
+    fake_host::run(|host| {
+        let before = host.state();
+        let (ours, theirs) = (
+            network(host),
+            Network::open(host.dir("other"), &NetworkOptions::default()).unwrap(),
+        );
+        let (one, two) = (Netns::new().unwrap(), Netns::new().unwrap());
+        let a = theirs.attach("one", one.as_fd()).unwrap();
+        let used = host.state();
+        // It would get the very address of the other.
+        let error = ours.attach("two", two.as_fd()).unwrap_err();
+        assert!(
+            matches!(&error, Error::NameTaken { name, .. } if name == "rocker0"),
+            "{error}"
+        );
+        ours.detach("two").unwrap();
+        assert_eq!(host.state(), used);
+        let own = Netns::current().unwrap();
+        assert_eq!(greet(&one, &own, a.address).0, "hello");
+        theirs.detach("one").unwrap();
+        assert_eq!(host.state(), before);
+        ours.attach("two", two.as_fd()).unwrap();
+        ours.detach("two").unwrap();
+        assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn attaching_twice_is_an_error_that_leaves_the_first_attachment_alone() {
+    fake_host::run(|host| {
+        let network = network(host);
+        let (netns, other) = (Netns::new().unwrap(), Netns::new().unwrap());
+        let attachment = network.attach("c", netns.as_fd()).unwrap();
+        let before = host.state();
+        let error = network.attach("c", other.as_fd()).unwrap_err();
+        assert!(
+            matches!(&error, Error::NameTaken { name, .. } if *name == attachment.host_interface),
+            "{error}"
+        );
+        assert_eq!(host.state(), before);
+        assert_eq!(network.owners().unwrap(), ["c"]);
+        network.detach("c").unwrap();
+    });
+}
+
+#[test]
+fn an_address_is_not_given_back_while_its_cable_cannot_be_removed() {
+    fake_host::run(|host| {
+        let network = network(host);
+        if std::env::var_os("UNPRIVILEGED").is_some() {
+            let error = network.detach("c").unwrap_err();
+            assert!(matches!(error, Error::Permission { .. }), "{error:?}");
+            return;
+        }
+        let netns = Netns::new().unwrap();
+        network.attach("c", netns.as_fd()).unwrap();
+        again_without_net_admin();
+        assert_eq!(network.owners().unwrap(), ["c"]);
+        network.detach("c").unwrap();
+    });
+}
+
+/// Runs the calling test in a process that may not configure the network.
+fn again_without_net_admin() {
+    let test = thread::current().name().unwrap().to_owned();
+    let status = Command::new("setpriv")
+        .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+        .arg(std::env::current_exe().unwrap())
+        .args([&test, "--exact", "--nocapture"])
+        .env("UNPRIVILEGED", "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
 fn without_the_privilege_the_error_names_it() {
     fake_host::run(|host| {
         // The state directory is ours, the network of the host is not.
         let dir: PathBuf = host.dir("state");
         let network = Network::open(&dir, &NetworkOptions::default()).unwrap();
-        let exe = std::env::current_exe().unwrap();
         if std::env::var_os("UNPRIVILEGED").is_some() {
             let error = rocker_net::Bridge::ensure(&rocker_net::BridgeOptions::new(
                 "br0",
@@ -507,15 +582,7 @@ fn without_the_privilege_the_error_names_it() {
             assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
             return;
         }
-        let test = thread::current().name().unwrap().to_owned();
-        let status = Command::new("setpriv")
-            .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
-            .arg(exe)
-            .args([&test, "--exact", "--nocapture"])
-            .env("UNPRIVILEGED", "1")
-            .status()
-            .unwrap();
-        assert!(status.success());
+        again_without_net_admin();
         assert!(network.owners().unwrap().is_empty());
     });
 }

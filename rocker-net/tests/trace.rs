@@ -1,11 +1,6 @@
 //! What `--explain` shows: the system calls of a container's network, in order, each with its reason.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[allow(
-    unreachable_pub,
-    clippy::print_stderr,
-    reason = "the module is shared by test binaries"
-)]
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
 

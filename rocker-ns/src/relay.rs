@@ -159,7 +159,8 @@ impl<'a> Relay<'a> {
             self.turn().map_err(failed("poll"))?;
         };
         if let Some(screen) = &mut self.screen {
-            screen.show();
+            // What the program wrote last; the kernel keeps only some pages of it.
+            screen.show(64);
         }
         drop(raw);
         Ok(status)
@@ -199,9 +200,10 @@ impl<'a> Relay<'a> {
                     .map_err(io::Error::other)?,
             }
         }
+        let mut closed = false;
         if let Some(screen) = &mut self.screen {
             if happened.get(2) == Some(&true) {
-                screen.show();
+                closed = screen.show(4);
                 screen.hand_over();
             }
             if happened.get(3) == Some(&true) {
@@ -209,14 +211,11 @@ impl<'a> Relay<'a> {
                 screen.hand_over();
             }
         }
-        // A terminal whose other end is closed polls as ready for ever: leave the processor to the others.
-        if happened.iter().skip(1).all(|ready| !ready)
-            || self.screen.as_ref().is_none_or(|screen| !screen.hung_up())
-        {
-            return Ok(());
+        if closed {
+            // It polls as ready for as long as no process has the terminal open: leave the processor to the others.
+            let mut fds = [PollFd::new(self.child.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::from(50_u8));
         }
-        let mut fds = [PollFd::new(self.child.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, PollTimeout::from(50_u8));
         Ok(())
     }
 }
@@ -232,10 +231,17 @@ impl Screen<'_> {
         }
     }
 
-    /// Shows what the program wrote, as much as there is.
-    fn show(&mut self) {
+    /// Shows what the program wrote, `chunks` times at most, so that a talkative one keeps nobody from typing. Returns
+    /// whether no process has the terminal open any more.
+    fn show(&mut self, chunks: usize) -> bool {
         let mut buffer = [0; 8192];
-        while let Ok(count @ 1..) = read(self.terminal.as_fd(), &mut buffer) {
+        for _ in 0..chunks {
+            let count = match read(self.terminal.as_fd(), &mut buffer) {
+                Ok(count @ 1..) => count,
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => return false,
+                Ok(_) | Err(_) => return true,
+            };
             let mut rest = &buffer[..count];
             while !rest.is_empty() {
                 match write(self.output, rest) {
@@ -250,6 +256,7 @@ impl Screen<'_> {
                 }
             }
         }
+        false
     }
 
     /// Takes what was typed.
@@ -272,14 +279,5 @@ impl Screen<'_> {
                 Err(_) => return,
             }
         }
-    }
-
-    /// Whether no process has the terminal open at the moment.
-    fn hung_up(&self) -> bool {
-        let mut fds = [PollFd::new(self.terminal.as_fd(), PollFlags::empty())];
-        poll(&mut fds, PollTimeout::ZERO).is_ok()
-            && fds[0]
-                .revents()
-                .is_some_and(|events| events.contains(PollFlags::POLLHUP))
     }
 }

@@ -55,7 +55,7 @@ impl Progress for Bars {
         if self.plain {
             let _ = writeln!(
                 io::stderr(),
-                "Pulling {}, {} layers",
+                "Pulling {}, layers: {}",
                 image.manifest_digest(),
                 image.layers().len()
             );

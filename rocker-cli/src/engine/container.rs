@@ -76,8 +76,8 @@ impl Container {
             roots.containers().join(&record.id),
             roots.running().join(&record.id),
         );
-        // Held while the name is looked up and taken.
-        let names = lock(&roots.containers().join(".names"))?;
+        // Held until others can see the container as somebody's: by its lock and its record.
+        let making = making(engine)?;
         record.name = choose_name(engine, wanted_name)?;
         make_dir(&run)?;
         let lock = lock(&run.join("lock"))?;
@@ -95,23 +95,34 @@ impl Container {
         // The upper directory is the container's `/`, which everybody in it may enter; those above it keep outsiders out.
         let made = made.and_then(|()| open_to_all(&container.upper()));
         if let Err(error) = made.and_then(|()| container.save()) {
-            let _ = container.forget();
+            let _ = container.forget().and(container.remove_run_dir());
             return Err(error);
         }
-        drop(names);
+        drop(making);
         Ok(container)
     }
 
-    /// Takes over a container that nobody looks after; none if somebody does.
-    pub(crate) fn adopt(engine: &Engine, record: Record) -> Result<Option<Self>> {
+    /// Takes over a container that nobody looks after; none if somebody does. Where its record cannot be read, all that
+    /// is known of it is its id, and whatever it could have is taken to be there.
+    pub(crate) fn adopt(engine: &Engine, id: &str) -> Result<Option<Self>> {
         let roots = engine.roots();
-        let (data, run) = (
-            roots.containers().join(&record.id),
-            roots.running().join(&record.id),
-        );
+        let (data, run) = (roots.containers().join(id), roots.running().join(id));
         make_dir(&run)?;
         let Some(lock) = try_lock(&run.join("lock"))? else {
             return Ok(None);
+        };
+        let record = match engine.record(id) {
+            Ok(Some(record)) => record,
+            Ok(None) => Record::unknown(id, State::Starting),
+            Err(Error::Damaged { .. }) => Record::unknown(
+                id,
+                State::Exited {
+                    code: 255,
+                    finished: 0,
+                    oom_killed: false,
+                },
+            ),
+            Err(error) => return Err(error),
         };
         Ok(Some(Self {
             record,
@@ -160,10 +171,9 @@ impl Container {
         remove_dir(&self.run)
     }
 
-    /// Removes all that is known of it.
+    /// Removes what outlives a run: its record and all that it wrote.
     pub(crate) fn forget(&self) -> Result<()> {
-        let run = remove_dir(&self.run);
-        remove_dir(&self.data).and(run)
+        remove_dir(&self.data)
     }
 }
 
@@ -235,6 +245,20 @@ impl Engine {
 }
 
 impl Record {
+    fn unknown(id: &str, state: State) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: String::new(),
+            image: String::new(),
+            manifest: String::new(),
+            command: Vec::new(),
+            created: 0,
+            remove: false,
+            bridged: true,
+            state,
+        }
+    }
+
     pub(crate) fn summary(self) -> ContainerSummary {
         let status = match self.state {
             State::Starting => Status::Starting,
@@ -304,6 +328,11 @@ pub(crate) fn is_held(run: &Path) -> Result<bool> {
             source,
         }),
     }
+}
+
+/// Waits until nobody makes a container, and keeps others from it for as long as the file is open.
+pub(crate) fn making(engine: &Engine) -> Result<File> {
+    lock(&engine.roots().containers().join(".lock"))
 }
 
 /// Seconds since 1970.

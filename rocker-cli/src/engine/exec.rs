@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rocker_cgroup::Cgroup;
-use rocker_ns::{ExitCode, Process, Relay, Signals, Stdio};
+use rocker_ns::{ExitCode, Process, Signals};
 
 use super::options::Io;
+use super::process::{create_in, supervise};
 use super::record::{self, State};
 use super::run::user_of;
 use super::{CGROUP_PARENT, Engine, spec};
@@ -60,34 +61,9 @@ impl Engine {
         command.enter(process.to_fd()?, spec::own_namespaces(&spec));
         let hierarchy = self.hierarchy()?;
         let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id)?.keep();
-        if let Some(directory) = cgroup.as_fd() {
-            let directory = directory.try_clone_to_owned();
-            command.cgroup(directory.map_err(|source| Error::State {
-                operation: "duplicate the descriptor of",
-                path: "the cgroup".into(),
-                source,
-            })?);
-        }
-        let mut created = command.create()?;
-        if cgroup.as_fd().is_none() {
-            cgroup.add(created.id())?;
-        }
+        let mut created = create_in(&mut command, &cgroup, options.io)?;
         created.set_up()?;
-        let terminal = created.terminal()?;
-        if let (Some(terminal), Some(size)) =
-            (&terminal, rocker_ns::WindowSize::of(std::io::stdin()))
-        {
-            terminal.resize(size)?;
-        }
-        let mut child = created.start()?;
-        tracing::debug!(target: "rocker::phase", "running");
-        let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
-        let mut relay = Relay::new(&mut child, &signals);
-        if let Some(terminal) = &terminal {
-            let input = options.io.interactive.then(|| stdin.as_fd());
-            relay = relay.terminal(terminal, input, stdout.as_fd());
-        }
-        Ok(relay.run()?.exit_code())
+        Ok(supervise(created, options.io, &signals, |_| Ok(()))?.exit_code())
     }
 
     /// The container's own process with another program, and what the caller changes about it.
@@ -127,13 +103,6 @@ impl Engine {
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
         ));
-        let mut command = spec::process(&spec)?;
-        command
-            .die_with_parent(true)
-            .timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
-        if !options.io.interactive {
-            command.stdin(Stdio::null());
-        }
-        Ok(command)
+        spec::process(&spec)
     }
 }

@@ -7,10 +7,11 @@ use oci_spec::runtime::Spec;
 use rocker_cgroup::{Cgroup, Compat};
 use rocker_fs::{Overlay, create_dir_beneath, read_beneath};
 use rocker_image::Image;
-use rocker_ns::{Created, ExitCode, Namespace, Relay, Signals, Stdio, User};
+use rocker_ns::{Created, ExitCode, Namespace, Signals, User};
 
 use super::container::{self, Container};
 use super::options::{Network, RunOptions};
+use super::process::{create_in, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
 use super::{CGROUP_PARENT, Engine, name, steps};
@@ -45,29 +46,23 @@ impl Engine {
             Container::create(self, new_record(options, &image)?, options.name.as_deref())?;
         let outcome = self.run_to_end(&mut container, options, &image, &signals);
         let oom_killed = self.oom_killed(container.id());
-        let undone = self.teardown(&container);
-        match outcome {
-            Ok(status) => {
+        // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
+        let remembered = match &outcome {
+            Ok(status) if !container.record.remove => {
                 let code = status.exit_code();
-                if container.record.remove {
-                    container.forget()?;
-                } else {
-                    container.record.state = State::Exited {
-                        code,
-                        finished: container::now(),
-                        oom_killed,
-                    };
-                    container.save()?;
-                }
-                undone?;
-                Ok(Exit { code, oom_killed })
+                container.record.state = State::Exited {
+                    code,
+                    finished: container::now(),
+                    oom_killed,
+                };
+                container.save()
             }
-            Err(error) => {
-                container.forget()?;
-                undone?;
-                Err(error)
-            }
-        }
+            _ => container.forget(),
+        };
+        let undone = self.teardown(&container);
+        let code = outcome?.exit_code();
+        remembered.and(undone)?;
+        Ok(Exit { code, oom_killed })
     }
 
     fn run_to_end(
@@ -81,44 +76,24 @@ impl Engine {
         let spec = self.specify(container, options, image, &root)?;
         let cgroup = self.make_cgroup(container, &spec)?;
         // The command holds the root open, and is gone when the process has it.
-        let mut created = self
-            .command(container, options, &spec, root, &cgroup)?
-            .create()?;
-        if cgroup.as_fd().is_none() {
-            // On v1 a process is put into its cgroups; on v2 it is made in there.
-            cgroup.add(created.id())?;
-        }
+        let mut created = {
+            let mut command = self.command(container, &spec, root)?;
+            command.fail_at(options.fail_at);
+            create_in(&mut command, &cgroup, options.io)?
+        };
         cgroup.detach();
         // From here on the child sets up its root, and at the same time this process its network.
         created.set_up()?;
-        self.connect(
-            container,
-            options,
-            &created,
-            spec.hostname().as_deref().unwrap_or_default(),
-        )?;
-        let terminal = created.terminal()?;
-        created.ready()?;
-        if let (Some(terminal), Some(size)) =
-            (&terminal, rocker_ns::WindowSize::of(std::io::stdin()))
-        {
-            terminal.resize(size)?;
-        }
-        let mut child = created.start()?;
-        container.record.state = State::Running {
-            pid: child.id(),
-            start_time: child.process().start_time().unwrap_or(0),
-            started: container::now(),
-        };
-        container.save()?;
-        tracing::debug!(target: "rocker::phase", "running");
-        let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
-        let mut relay = Relay::new(&mut child, signals);
-        if let Some(terminal) = &terminal {
-            let input = options.io.interactive.then(|| stdin.as_fd());
-            relay = relay.terminal(terminal, input, stdout.as_fd());
-        }
-        Ok(relay.run()?)
+        let hostname = spec.hostname().as_deref().unwrap_or_default();
+        self.connect(container, options, &created, hostname)?;
+        supervise(created, options.io, signals, |child| {
+            container.record.state = State::Running {
+                pid: child.id(),
+                start_time: child.process().start_time().unwrap_or(0),
+                started: container::now(),
+            };
+            container.save()
+        })
     }
 
     /// The image under a layer of the container's own: mounted, but nowhere to be seen. Closing it undoes it.
@@ -190,32 +165,16 @@ impl Engine {
     fn command(
         &self,
         container: &Container,
-        options: &RunOptions<'_>,
         spec: &Spec,
         root: OwnedFd,
-        cgroup: &Cgroup,
     ) -> Result<rocker_ns::Command> {
         let rootfs = spec::rootfs(spec, root, container.root())?;
         let mut command = spec::process(spec)?;
         command
             .unshare(spec::own_namespaces(spec))
-            .setup(steps::translate(rootfs.steps()?)?)
-            .die_with_parent(true)
-            .fail_at(options.fail_at)
-            .timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
+            .setup(steps::translate(rootfs.steps()?)?);
         if let Some(hostname) = spec.hostname() {
             command.hostname(hostname);
-        }
-        if let Some(directory) = cgroup.as_fd() {
-            let directory = directory.try_clone_to_owned();
-            command.cgroup(directory.map_err(|source| Error::State {
-                operation: "duplicate the descriptor of",
-                path: "the cgroup".into(),
-                source,
-            })?);
-        }
-        if !options.io.interactive {
-            command.stdin(Stdio::null());
         }
         Ok(command)
     }

@@ -1,9 +1,13 @@
 //! The one way in which a container ends.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use rocker_cgroup::Cgroup;
+use rocker_ns::Process;
 
 use super::container::{self, Container, ids, is_held};
-use super::record::State;
+use super::record::{Record, State};
 use super::{CGROUP_PARENT, Engine};
 use crate::{Error, Result};
 
@@ -39,80 +43,58 @@ impl Engine {
         }
     }
 
-    /// Takes down the containers whose supervisor died, so that every command after it sees things as they are.
+    /// Takes down the containers whose supervisor died, so that every command after it sees things as they are. What
+    /// cannot be undone of one is a warning: the others go on.
     ///
     /// # Errors
-    /// [`Error::State`] when the containers' directories cannot be read, [`Error::Teardown`] for what could not be undone.
+    /// [`Error::State`] when the containers' directories cannot be read.
     pub fn reconcile(&self) -> Result<()> {
-        for id in ids(&self.roots().running())? {
-            if is_held(&self.roots().running().join(&id))? {
-                continue;
-            }
-            match self.record(&id) {
-                Ok(Some(record)) => {
-                    if let Some(mut container) = Container::adopt(self, record)? {
-                        // What was read before the lock was held may be old.
-                        if let Some(record) = self.record(&id)? {
-                            container.record = record;
-                            self.bury(&mut container)?;
-                        }
-                    }
-                }
-                // Without a readable record, all that can be known by the id is undone.
-                Ok(None) | Err(Error::Damaged { .. }) => self.bury_unknown(&id)?,
-                Err(error) => return Err(error),
-            }
-        }
+        let mut orphans = ids(&self.roots().running())?;
         // A reboot leaves records of containers that run, and no trace of anybody who looks after them.
         for id in ids(&self.roots().containers())? {
-            if let Ok(Some(record)) = self.record(&id)
-                && !matches!(record.state, State::Exited { .. })
-                && !is_held(&self.roots().running().join(&id))?
-                && let Some(mut container) = Container::adopt(self, record)?
-                && let Some(record) = self.record(&id)?
+            let ended = |record: Record| matches!(record.state, State::Exited { .. });
+            if !orphans.contains(&id)
+                && !matches!(
+                    self.record(&id).map(|record| record.is_none_or(ended)),
+                    Ok(true) | Err(_)
+                )
             {
-                container.record = record;
-                self.bury(&mut container)?;
+                orphans.push(id);
+            }
+        }
+        for id in orphans {
+            let buried = is_held(&self.roots().running().join(&id))
+                .and_then(|held| if held { Ok(()) } else { self.bury(&id) });
+            if let Err(error) = buried {
+                tracing::warn!("container {}: {}", &id[..12], error.chain());
             }
         }
         Ok(())
     }
 
-    /// Takes down a container whose supervisor died, and notes that it has ended.
-    fn bury(&self, container: &mut Container) -> Result<()> {
-        let oom_killed = self.oom_killed(container.id());
-        self.teardown(container)?;
-        if container.record.remove || container.record.state == State::Starting {
-            return container.forget();
-        }
-        if let State::Running { .. } = container.record.state {
-            // Nobody saw its exit status: it was killed with the one who would have.
-            container.record.state = State::Exited {
-                code: 137,
-                finished: container::now(),
-                oom_killed,
-            };
-            container.save()?;
-        }
-        Ok(())
-    }
-
-    fn bury_unknown(&self, id: &str) -> Result<()> {
-        let record = super::record::Record {
-            id: id.to_owned(),
-            name: String::new(),
-            image: String::new(),
-            manifest: String::new(),
-            command: Vec::new(),
-            created: 0,
-            remove: false,
-            bridged: true,
-            state: State::Starting,
+    /// Takes down a container that nobody looks after, and notes that it has ended.
+    fn bury(&self, id: &str) -> Result<()> {
+        // Somebody may be about to make it.
+        let making = container::making(self)?;
+        let Some(mut container) = Container::adopt(self, id)? else {
+            return Ok(());
         };
-        match Container::adopt(self, record)? {
-            Some(container) => self.teardown(&container),
-            None => Ok(()),
+        drop(making);
+        let oom_killed = self.oom_killed(id);
+        match container.record.state {
+            State::Exited { .. } => {}
+            State::Running { .. } if !container.record.remove => {
+                // Nobody saw its exit status: it was killed with the one who would have.
+                container.record.state = State::Exited {
+                    code: 137,
+                    finished: container::now(),
+                    oom_killed,
+                };
+                container.save()?;
+            }
+            _ => container.forget()?,
         }
+        self.teardown(&container)
     }
 
     /// Whether the kernel killed a process of the container for lack of memory.
@@ -150,26 +132,30 @@ impl Engine {
 
     /// Kills a running container and waits until the one who looks after it has taken it down.
     fn kill(&self, container: &super::ContainerSummary) -> Result<()> {
-        if let Some(record) = self.record(&container.id)?
-            && let State::Running {
-                pid, start_time, ..
-            } = record.state
-            && let Some(process) = rocker_ns::Process::open(pid, start_time)?
-        {
-            process.signal(SIGKILL)?;
+        let run = self.roots().running().join(&container.id);
+        let limit = Instant::now() + KILL_PATIENCE;
+        while is_held(&run)? {
+            if let Ok(Some(record)) = self.record(&container.id)
+                && let State::Running {
+                    pid, start_time, ..
+                } = record.state
+                && let Some(process) = Process::open(pid, start_time)?
+            {
+                process.signal(SIGKILL)?;
+            }
+            if Instant::now() > limit {
+                return Err(Error::StillRunning {
+                    name: container.name.clone(),
+                });
+            }
+            // Its supervisor sees the end at once, and takes some milliseconds to undo things.
+            thread::sleep(Duration::from_millis(2));
         }
-        let path = self.roots().running().join(&container.id).join("lock");
-        let wait = std::fs::File::open(&path).and_then(|lock| lock.lock());
-        match wait {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::State {
-                operation: "lock",
-                path,
-                source: error,
-            }),
-            _ => self.reconcile(),
-        }
+        self.reconcile()
     }
 }
 
+/// How long a killed container may take to end.
+const KILL_PATIENCE: Duration = Duration::from_secs(15);
 /// The signal that cannot be caught; the same number on every Linux.
 const SIGKILL: i32 = 9;

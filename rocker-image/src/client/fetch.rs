@@ -1,12 +1,13 @@
 //! [`Fetcher`]: gets one layer, from the store or the registry, to the thread that unpacks it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use reqwest::Response;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compression::Compression;
-use crate::registry::{Registry, unreachable};
+use crate::registry::{Registry, shown, unreachable};
 use crate::sink::Discard;
 use crate::store::Pin;
 use crate::verify::{BlobReader, LayerReader, Part, Source};
@@ -63,6 +64,9 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) registry: &'a Registry<'a>,
     pub(crate) store: &'a Store,
     pub(crate) pin: Arc<Pin>,
+    /// Blobs and what they are known to hold. That a blob and an unpacked layer are there does not mean that they belong
+    /// together: an image that says so without cause would get at a layer that its author need not have.
+    pub(crate) verified: HashSet<(Digest, Digest)>,
     pub(crate) sink: &'a dyn LayerSink,
     pub(crate) spawn: Spawn<'a>,
     pub(crate) progress: &'a dyn Progress,
@@ -90,17 +94,26 @@ impl<'a> Fetcher<'a> {
     async fn get(&self, layer: &Layer, compression: Compression) -> Result<LayerOutcome> {
         let unpacked = self.sink.contains(&layer.diff_id);
         if self.store.has_blob(&layer.blob, layer.size) {
-            if unpacked {
+            let pair = (layer.blob.clone(), layer.diff_id.clone());
+            if unpacked && self.verified.contains(&pair) {
                 return Ok(LayerOutcome::Skipped);
             }
             let source = Source::File(self.store.open_blob(&layer.blob)?);
-            match self.start(layer, compression, source, false, false).await {
+            match self
+                .start(layer, compression, source, false, unpacked)
+                .await
+            {
                 Ok(result) => match result {
                     // A blob that has rotted is fetched again.
                     Err(Error::WrongDigest { .. } | Error::Read { .. }) => {
                         tracing::warn!(blob = %layer.blob, "the stored blob is damaged");
                     }
-                    result => return result.map(|()| LayerOutcome::Unpacked),
+                    result => {
+                        return result.map(|()| match unpacked {
+                            true => LayerOutcome::Skipped,
+                            false => LayerOutcome::Unpacked,
+                        });
+                    }
                 },
                 Err(_) => {
                     return Err(Error::UnpackPanicked {
@@ -172,7 +185,7 @@ impl<'a> Fetcher<'a> {
         sender: &mpsc::Sender<Part>,
         passed: &mut u64,
     ) -> Result<()> {
-        let url = response.url().to_string();
+        let url = shown(response.url());
         let wrong_size = |found| Error::WrongSize {
             object: format!("blob {}", layer.blob),
             expected: layer.size,

@@ -10,7 +10,7 @@ use super::{Client, PullOptions, Pulled, select};
 use crate::document;
 use crate::registry::Registry;
 use crate::{
-    Descriptor, Error, Image, LayerOutcome, LayerSink, Progress, Reference, Result, Store,
+    Descriptor, Digest, Error, Image, LayerOutcome, LayerSink, Progress, Reference, Result, Store,
 };
 
 impl Client {
@@ -76,6 +76,7 @@ impl Client {
             registry: &registry,
             store,
             pin,
+            verified: verified(store).await?,
             sink,
             spawn,
             progress,
@@ -130,6 +131,16 @@ async fn config(
         Ok(bytes) => Ok(bytes),
         Err(_) => registry.small_blob(descriptor).await,
     }
+}
+
+/// The layers of all images in the store. Each was read to its end before its image got into the index.
+async fn verified(store: &Store) -> Result<HashSet<(Digest, Digest)>> {
+    let store = store.clone();
+    let images = on_thread(move || store.images()).await?;
+    let layers = images.iter().flat_map(Image::layers);
+    Ok(layers
+        .map(|layer| (layer.blob.clone(), layer.diff_id.clone()))
+        .collect())
 }
 
 fn fits(image: &Image, options: &PullOptions) -> bool {

@@ -4,7 +4,7 @@
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::{Http, http, read_limited, said_in, unreachable};
+use super::{Http, http, read_limited, said_in, shown, unreachable};
 use crate::auth::{Challenge, Credentials};
 use crate::{Error, Result};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) async fn fetch(
     credentials: Option<&Credentials>,
 ) -> Result<String> {
     let mut realm = realm(registry, challenge)?;
-    let place = realm.to_string();
+    let place = shown(&realm);
     {
         let mut query = realm.query_pairs_mut();
         query.extend_pairs(

@@ -1,0 +1,60 @@
+//! What a run and an exec have in common: a process in a container's cgroup, and the person in front of it.
+
+use std::io::{stdin, stdout};
+use std::os::fd::AsFd;
+use std::process::ExitStatus;
+
+use rocker_cgroup::Cgroup;
+use rocker_ns::{Child, Command, Created, Relay, Signals, Stdio, WindowSize};
+
+use super::options::Io;
+use crate::{Error, Result};
+
+/// Makes the process of `command` as a member of `cgroup`, before it does anything.
+pub(crate) fn create_in(command: &mut Command, cgroup: &Cgroup, io: Io) -> Result<Created> {
+    if !io.interactive {
+        command.stdin(Stdio::null());
+    }
+    command
+        .die_with_parent(true)
+        .timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
+    let Some(directory) = cgroup.as_fd() else {
+        // On v1 a process is put into its cgroups; it waits for that.
+        let created = command.create()?;
+        cgroup.add(created.id())?;
+        return Ok(created);
+    };
+    // On v2 it is made in there.
+    let directory = directory
+        .try_clone_to_owned()
+        .map_err(|source| Error::State {
+            operation: "duplicate the descriptor of",
+            path: "the cgroup".into(),
+            source,
+        })?;
+    command.cgroup(directory);
+    Ok(command.create()?)
+}
+
+/// Starts the program, tells `started` of it, and passes signals and the terminal on until it ends.
+pub(crate) fn supervise(
+    mut created: Created,
+    io: Io,
+    signals: &Signals,
+    started: impl FnOnce(&Child) -> Result<()>,
+) -> Result<ExitStatus> {
+    let terminal = created.terminal()?;
+    if let (Some(terminal), Some(size)) = (&terminal, WindowSize::of(stdin())) {
+        terminal.resize(size)?;
+    }
+    let mut child = created.start()?;
+    started(&child)?;
+    tracing::debug!(target: "rocker::phase", "running");
+    let (stdin, stdout) = (stdin(), stdout());
+    let mut relay = Relay::new(&mut child, signals);
+    if let Some(terminal) = &terminal {
+        let input = io.interactive.then(|| stdin.as_fd());
+        relay = relay.terminal(terminal, input, stdout.as_fd());
+    }
+    Ok(relay.run()?)
+}

@@ -1,0 +1,124 @@
+//! A second command in a container.
+
+use crate::fake_host;
+use crate::support::Scene;
+
+#[test]
+fn exec_runs_beside_by_name_and_by_the_beginning_of_the_id() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web -e A=1 -w /tmp --hostname inside");
+        let id = scene.ok("ps -q");
+        for name in ["web", id.trim(), &id[..4]] {
+            assert_eq!(scene.ok(&format!("exec {name} hostname")), "inside\n");
+        }
+        // What it changes, the container sees.
+        scene.ok("exec web touch /tmp/mark");
+        assert_eq!(scene.ok("exec web ls /tmp"), "mark\n");
+        assert_eq!(scene.ok("exec web sh -c 'echo $A; pwd'"), "1\n/tmp\n");
+        assert_eq!(
+            scene.ok("exec -e A=2 -e B=3 -w / web sh -c 'echo $A $B; pwd'"),
+            "2 3\n/\n"
+        );
+        assert_eq!(
+            scene.ok("exec -u nobody web sh -c 'id -u; id -g; echo $HOME'"),
+            "65534\n65534\n/\n"
+        );
+        assert_eq!(scene.ok("exec -t web tty"), "/dev/pts/0\r\n");
+        let typed =
+            scene.shell("echo typed | rocker exec -i web cat; echo lost | rocker exec web cat");
+        let output = { typed }.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "typed\n");
+        assert_eq!(idle.end().code, 0);
+        scene.assert_all_gone("exec");
+    });
+}
+
+#[test]
+fn exec_returns_the_commands_exit_code_or_says_why_it_did_not_run() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--name web");
+        assert_eq!(scene.run("exec web sh -c 'exit 5'").code, 5);
+        assert_eq!(scene.run("exec web sh -c 'kill -9 $$'").code, 137);
+        assert!(scene.fails(127, "exec web nosuch").contains("nosuch"));
+        assert!(
+            scene
+                .fails(126, "exec web /etc/passwd")
+                .contains("/etc/passwd")
+        );
+        assert!(
+            scene
+                .fails(125, "exec -u nosuch web true")
+                .contains("nosuch")
+        );
+        assert!(scene.fails(125, "exec other true").contains("other"));
+        assert_eq!(scene.run("exec web").code, 125);
+        assert_eq!(idle.end().code, 0);
+        let line = scene.fails(125, "exec web true");
+        assert!(
+            line.contains("web") && line.contains("not running"),
+            "{line}"
+        );
+        scene.ok("rm web");
+        scene.assert_all_gone("failed exec");
+    });
+}
+
+#[test]
+fn exec_is_as_contained_as_the_container() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web --mem 64");
+        let one = scene.ok("exec web sh -c 'cd /proc/1/ns && for n in *; do readlink $n; done'");
+        let own = scene.ok("exec web sh -c 'cd /proc/self/ns && for n in *; do readlink $n; done'");
+        assert_eq!(one, own);
+        assert!(one.lines().count() >= 8, "{one}");
+        let status = "grep -E \"Cap|NoNewPrivs|Seccomp:|Groups\" /proc/";
+        assert_eq!(
+            scene.ok(&format!("exec web sh -c '{status}1/status'")),
+            scene.ok(&format!("exec web sh -c '{status}self/status'"))
+        );
+        assert_eq!(
+            scene.ok("exec web cat /proc/1/cgroup"),
+            scene.ok("exec web cat /proc/self/cgroup")
+        );
+        // So the host sees it too: the process is in all the cgroups of the container.
+        let mut beside = scene.start("exec web sh -c 'echo up; exec sleep 4321'");
+        assert_eq!(beside.line(), "up");
+        let cgroups =
+            |command: &str| host.sh(&format!("cat /proc/$(pgrep -xof '{command}')/cgroup"));
+        assert!(
+            cgroups("sleep 4321").contains("/rocker/"),
+            "{}",
+            cgroups("sleep 4321")
+        );
+        assert_eq!(cgroups("sleep 4321"), cgroups("sh -c echo up; cat"));
+        let fds = scene
+            .shell("exec 9</etc/hostname; rocker exec web sh -c 'ls /proc/$$/fd'")
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&fds.stdout), "0\n1\n2\n");
+        assert_eq!(idle.end().code, 0);
+        scene.assert_all_gone("exec");
+    });
+}
+
+#[test]
+fn exec_ends_with_its_container_and_by_signals() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web");
+        let mut trapped = scene.start(
+            "exec web sh -c 'trap \"exit 8\" TERM; echo up; sleep 1000 >/dev/null 2>&1 & wait'",
+        );
+        assert_eq!(trapped.line(), "up");
+        trapped.signal("TERM");
+        assert_eq!(trapped.end().code, 8);
+        let mut beside = scene.start("exec web sh -c 'echo up; exec sleep 1000'");
+        assert_eq!(beside.line(), "up");
+        assert_eq!(idle.end().code, 0);
+        assert_eq!(beside.end().code, 137);
+        scene.assert_all_gone("a container with an exec in it");
+    });
+}

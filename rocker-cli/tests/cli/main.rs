@@ -1,0 +1,29 @@
+//! The `rocker` command from end to end on the real kernel: every test runs the built binary in a fake host of its own,
+//! mostly on images from a real registry.
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test, of which some parts are modules for several"
+)]
+
+#[allow(clippy::print_stderr, reason = "the module is shared by test binaries")]
+#[path = "../../../tests/fake_host/mod.rs"]
+mod fake_host;
+#[path = "../../../tests/registry/mod.rs"]
+mod registry;
+mod support;
+
+mod crash;
+mod errors;
+mod exec;
+mod explain;
+mod flags;
+mod image_config;
+mod images;
+mod isolation;
+mod lifecycle;
+mod limits;
+mod network;
+mod refused_images;
+mod signals;
+mod terminal;

@@ -1,0 +1,333 @@
+//! What the tests of the command share: a machine with a registry, and the binary to run on it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::fake_host::Host;
+use crate::registry::Registry;
+
+/// No test may take longer; one that does has hung.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// A fake host with rocker, a registry and an image in it.
+pub struct Scene<'a> {
+    pub host: &'a Host,
+    pub registry: Registry,
+    /// A busybox image, in the registry and pulled. `$I` in commands.
+    pub image: String,
+    pub rocker: Rocker<'a>,
+}
+
+impl<'a> Scene<'a> {
+    pub fn new(host: &'a Host) -> Self {
+        let scene = Self::without_image(host);
+        scene.rocker.ok(&format!("pull -q {}", scene.image));
+        scene
+    }
+
+    /// The same, with the image in the registry alone.
+    pub fn without_image(host: &'a Host) -> Self {
+        let registry = Registry::start(host);
+        let image = registry.push_busybox("busybox");
+        let mut rocker = Rocker::new(host);
+        rocker.image.clone_from(&image);
+        Self {
+            host,
+            registry,
+            image,
+            rocker,
+        }
+    }
+}
+
+impl<'a> std::ops::Deref for Scene<'a> {
+    type Target = Rocker<'a>;
+
+    fn deref(&self) -> &Rocker<'a> {
+        &self.rocker
+    }
+}
+
+/// The built binary with directories of its own.
+pub struct Rocker<'a> {
+    host: &'a Host,
+    image: String,
+    pub root: PathBuf,
+    pub run: PathBuf,
+    before: Vec<String>,
+    /// Ends the watch over the test's time.
+    _over: mpsc::Sender<()>,
+}
+
+impl<'a> Rocker<'a> {
+    pub fn new(host: &'a Host) -> Self {
+        let (over, watch) = mpsc::channel();
+        thread::spawn(move || {
+            if watch.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = writeln!(std::io::stderr(), "the test hangs: over after {PATIENCE:?}");
+                #[expect(clippy::exit, reason = "ends the fake host and all in it")]
+                std::process::exit(1);
+            }
+        });
+        Self {
+            image: String::new(),
+            root: host.dir("rocker-root"),
+            run: host.dir("rocker-run"),
+            before: machine(host),
+            host,
+            _over: over,
+        }
+    }
+
+    /// Runs `rocker ARGS`, where ARGS is written as for a shell.
+    pub fn run(&self, args: &str) -> Done {
+        Done::of(args, self.shell(&format!("exec rocker {args}")).output())
+    }
+
+    /// Runs `rocker ARGS`, which succeeds, and returns what it printed.
+    #[track_caller]
+    pub fn ok(&self, args: &str) -> String {
+        let done = self.run(args);
+        assert_eq!(done.code, 0, "{done:?}");
+        done.out
+    }
+
+    /// Runs `rocker ARGS`, which fails with `code` and one line on stderr, and returns that line.
+    #[track_caller]
+    pub fn fails(&self, code: i32, args: &str) -> String {
+        self.run(args).failed(code)
+    }
+
+    /// Starts `rocker ARGS`. Its standard input is open until [`Background::end_input`].
+    pub fn start(&self, args: &str) -> Background {
+        let mut child = self
+            .shell(&format!("exec rocker {args}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Background {
+            args: args.to_owned(),
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+
+    /// Starts a container that says `up` when it runs, and ends when its input does.
+    pub fn start_idle(&self, flags: &str) -> Background {
+        let mut idle = self.start(&format!("run -i {flags} $I sh -c 'echo up; cat'"));
+        assert_eq!(idle.line(), "up", "{}", idle.args);
+        idle
+    }
+
+    /// A shell that finds rocker, its directories, and the image as `$I`.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).stdin(Stdio::null());
+        for (name, value) in self.variables() {
+            shell.env(name, value);
+        }
+        shell
+    }
+
+    /// What to set for `rocker` to be found and to work in the directories of this test.
+    pub fn variables(&self) -> [(&'static str, String); 4] {
+        let binaries = Path::new(env!("CARGO_BIN_EXE_rocker")).parent().unwrap();
+        let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
+        [
+            ("PATH", path),
+            ("ROCKER_ROOT", self.root.display().to_string()),
+            ("ROCKER_RUN", self.run.display().to_string()),
+            ("I", self.image.clone()),
+        ]
+    }
+
+    /// Checks that mounts, links, addresses, routes, rules, cgroups and processes are those from before the first command,
+    /// and that no directory of a container that runs and no lease is left.
+    #[track_caller]
+    pub fn assert_nothing_left(&self, after: &str) {
+        let (before, now) = (&self.before, machine(self.host));
+        let added: Vec<_> = now.iter().filter(|line| !before.contains(line)).collect();
+        let gone: Vec<_> = before.iter().filter(|line| !now.contains(line)).collect();
+        assert!(
+            added.is_empty() && gone.is_empty(),
+            "after {after}, there is {added:#?} more and {gone:#?} less"
+        );
+        let running = self.run.join("containers");
+        let left = fs::read_dir(&running).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "after {after}, {} is not empty", running.display());
+        let leases = self.host.sh(&format!(
+            "find {}/networks -path '*lease*' -type f 2>/dev/null -size +0 -exec cat {{}} + || true",
+            self.root.display()
+        ));
+        for (id, _) in self.containers() {
+            assert!(!leases.contains(&id), "after {after}, a lease: {leases}");
+        }
+        assert!(
+            !leases.contains("10."),
+            "after {after}, there is a lease: {leases}"
+        );
+    }
+
+    /// Checks the same, and that no container is known any more.
+    #[track_caller]
+    pub fn assert_all_gone(&self, after: &str) {
+        self.assert_nothing_left(after);
+        assert_eq!(self.containers(), [], "after {after}");
+    }
+
+    /// The directories of containers in the store, and what is in their `state.json`.
+    pub fn containers(&self) -> Vec<(String, String)> {
+        let dir = fs::read_dir(self.root.join("containers"));
+        let mut all: Vec<_> = dir
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| {
+                let state = fs::read_to_string(entry.path().join("state.json"));
+                let id = entry.file_name().into_string().unwrap();
+                (id, state.unwrap_or_default())
+            })
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+/// All that could be left on the machine: its state, and its processes.
+fn machine(host: &Host) -> Vec<String> {
+    let state = format!("{:?}", host.state());
+    let mut all: Vec<String> = state.split("\", \"").map(str::to_owned).collect();
+    for name in ["all", "default", "lo"] {
+        let file = format!("/proc/sys/net/ipv4/conf/{name}/forwarding");
+        let value = fs::read_to_string(&file).unwrap_or_default();
+        all.push(format!("{file} {}", value.trim()));
+    }
+    all.extend(processes());
+    all
+}
+
+/// The processes of the machine, but those that ended and that this test, as their PID 1, did not wait for.
+fn processes() -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let is_process = entry.path().join("cmdline").exists()
+            && entry.file_name().to_str().unwrap().parse::<u32>().is_ok();
+        if is_process && !matches!(fields.first(), None | Some(&("Z" | "X"))) {
+            let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            let pid = entry.file_name().into_string().unwrap();
+            all.push(format!("process {pid} {}", command.replace('\0', " ")));
+        }
+    }
+    all
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Done {
+    pub args: String,
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Done {
+    fn of(args: &str, output: std::io::Result<Output>) -> Self {
+        let output = output.unwrap();
+        Self {
+            args: args.to_owned(),
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The one line on stderr of a command that failed with `code`.
+    #[track_caller]
+    pub fn failed(&self, code: i32) -> String {
+        assert_eq!(self.code, code, "{self:?}");
+        assert_eq!(self.out, "", "{self:?}");
+        assert_eq!(self.err.lines().count(), 1, "{self:?}");
+        assert!(self.err.starts_with("rocker: "), "{self:?}");
+        self.err.trim().to_owned()
+    }
+}
+
+/// A rocker that runs; killed when dropped.
+pub struct Background {
+    args: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Background {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of its standard output; empty at the end.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    pub fn write(&mut self, text: &str) {
+        let input = self.input.as_mut().unwrap();
+        input.write_all(text.as_bytes()).unwrap();
+        input.flush().unwrap();
+    }
+
+    /// Sends a signal to rocker itself.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// Closes its standard input.
+    pub fn end_input(&mut self) {
+        drop(self.input.take());
+    }
+
+    /// Waits until it ends.
+    pub fn end(mut self) -> Done {
+        self.end_input();
+        let mut out = String::new();
+        self.output.read_to_string(&mut out).unwrap();
+        let mut err = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut err).unwrap();
+        let status = self.child.wait().unwrap();
+        Done {
+            args: self.args.clone(),
+            code: status.code().unwrap_or(-1),
+            out,
+            err,
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
