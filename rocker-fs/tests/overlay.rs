@@ -5,11 +5,6 @@
 )]
 
 #[path = "../../tests/fake_host/mod.rs"]
-#[allow(
-    unreachable_pub,
-    clippy::print_stderr,
-    reason = "the module is shared by all crates"
-)]
 mod fake_host;
 mod support;
 

@@ -7,11 +7,6 @@
 #[expect(unsafe_code, reason = "the steps are raw system calls")]
 mod executor;
 #[path = "../../tests/fake_host/mod.rs"]
-#[allow(
-    unreachable_pub,
-    clippy::print_stderr,
-    reason = "the module is shared by all crates"
-)]
 mod fake_host;
 
 use std::fs;

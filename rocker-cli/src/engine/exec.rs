@@ -13,7 +13,7 @@ use super::options::Io;
 use super::process::{create_in, supervise};
 use super::record::{self, State};
 use super::run::user_of;
-use super::{CGROUP_PARENT, Engine, spec};
+use super::{CGROUP_PARENT, Engine, parts, spec};
 use crate::{Error, Result};
 
 /// What to run beside a container's own program.
@@ -58,7 +58,7 @@ impl Engine {
         let spec: Spec = record::read(&config)?.ok_or_else(not_running)?;
         let signals = Signals::hold()?;
         let mut command = self.beside(&spec, pid, options)?;
-        command.enter(process.to_fd()?, spec::own_namespaces(&spec));
+        command.enter(process.to_fd()?, parts::own_namespaces(&spec));
         let hierarchy = self.hierarchy()?;
         let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id)?.keep();
         let mut created = create_in(&mut command, &cgroup, options.io)?;
@@ -103,6 +103,6 @@ impl Engine {
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
         ));
-        spec::process(&spec)
+        parts::process(&spec)
     }
 }

@@ -7,6 +7,7 @@ mod hello;
 mod image;
 mod name;
 mod options;
+mod parts;
 mod process;
 mod record;
 mod roots;

@@ -14,7 +14,7 @@ use super::options::{Network, RunOptions};
 use super::process::{create_in, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
-use super::{CGROUP_PARENT, Engine, name, steps};
+use super::{CGROUP_PARENT, Engine, name, parts, steps};
 use crate::{Error, Result};
 
 /// The most that is read of an image's `/etc/passwd` or `/etc/group`.
@@ -150,7 +150,7 @@ impl Engine {
 
     fn make_cgroup(&self, container: &Container, spec: &Spec) -> Result<Cgroup> {
         let hierarchy = self.hierarchy()?;
-        let limits = spec::limits(spec)?;
+        let limits = parts::limits(spec)?;
         Ok(Cgroup::create(
             &hierarchy,
             CGROUP_PARENT,
@@ -168,10 +168,10 @@ impl Engine {
         spec: &Spec,
         root: OwnedFd,
     ) -> Result<rocker_ns::Command> {
-        let rootfs = spec::rootfs(spec, root, container.root())?;
-        let mut command = spec::process(spec)?;
+        let rootfs = parts::rootfs(spec, root, container.root())?;
+        let mut command = parts::process(spec)?;
         command
-            .unshare(spec::own_namespaces(spec))
+            .unshare(parts::own_namespaces(spec))
             .setup(steps::translate(rootfs.steps()?)?);
         if let Some(hostname) = spec.hostname() {
             command.hostname(hostname);

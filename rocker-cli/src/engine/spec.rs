@@ -1,9 +1,7 @@
-//! The container as an OCI runtime specification: from what is asked for and what the image says to one document, and
-//! from that document to what each crate takes.
+//! The container as an OCI runtime specification: from what is asked for and what the image says to one document, the
+//! one source of truth for all that follows. What each crate takes from it is in [`parts`](super::parts).
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,9 +12,9 @@ use oci_spec::runtime::{
     LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, ProcessBuilder,
     RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
-use rocker_cgroup::{CgroupMountView, CpuQuota, Limits, Max};
-use rocker_fs::{Device, MASKED_PATHS, MountAttributes, Propagation, READ_ONLY_PATHS, Rootfs};
-use rocker_ns::{Capabilities, Namespace, User};
+use rocker_cgroup::{CgroupMountView, Limits, Max};
+use rocker_fs::{MASKED_PATHS, READ_ONLY_PATHS};
+use rocker_ns::{Capabilities, User};
 
 use super::options::{Network, RunOptions};
 use crate::{Error, Result};
@@ -356,169 +354,4 @@ fn mount(
         .source(source)
         .options(options)
         .build()?)
-}
-
-/// The root file system that `spec` describes, over the detached mount `root`.
-pub(crate) fn rootfs(
-    spec: &Spec,
-    root: impl Into<std::os::fd::OwnedFd>,
-    target: PathBuf,
-) -> Result<Rootfs> {
-    let mut rootfs = Rootfs::new(root, target);
-    for mount in spec.mounts().iter().flatten() {
-        rootfs = rootfs.mount(fs_mount(mount)?);
-    }
-    for device in Device::standard() {
-        rootfs = rootfs.device(device);
-    }
-    if let Some(linux) = spec.linux() {
-        for path in linux.masked_paths().iter().flatten() {
-            rootfs = rootfs.mask(path);
-        }
-        for path in linux.readonly_paths().iter().flatten() {
-            rootfs = rootfs.read_only_path(path);
-        }
-    }
-    let read_only = spec
-        .root()
-        .as_ref()
-        .and_then(|root| root.readonly())
-        .unwrap_or(false);
-    Ok(rootfs.read_only(read_only))
-}
-
-/// One of the specification's mounts in the words of rocker-fs.
-fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
-    let destination = mount.destination().clone();
-    let kind = mount.typ().as_deref().unwrap_or("bind");
-    let mut result = if kind == "bind" {
-        let path = mount.source().clone().unwrap_or_default();
-        // Opened here, as a place only: what is mounted is what the path meant now.
-        let source = OpenOptions::new()
-            .read(true)
-            .custom_flags(O_PATH)
-            .open(&path);
-        let source = source.map_err(|source| Error::NoSource { path, source })?;
-        rocker_fs::Mount::bind_fd(std::os::fd::OwnedFd::from(source), destination)
-    } else {
-        rocker_fs::Mount::filesystem(kind, destination)
-    };
-    let mut attributes = MountAttributes::empty();
-    for option in mount.options().iter().flatten() {
-        match option.as_str() {
-            "ro" => attributes |= MountAttributes::RDONLY,
-            "nosuid" => attributes |= MountAttributes::NOSUID,
-            "nodev" => attributes |= MountAttributes::NODEV,
-            "noexec" => attributes |= MountAttributes::NOEXEC,
-            "strictatime" => attributes |= MountAttributes::STRICTATIME,
-            "rprivate" => result = result.propagation(Propagation::Private),
-            "rw" | "rbind" => {}
-            other => {
-                result = match other.split_once('=') {
-                    Some((key, value)) => result.option(key, value),
-                    None => result.flag(other),
-                };
-            }
-        }
-    }
-    Ok(result.attributes(attributes))
-}
-
-/// `O_PATH`, which the standard library has no name for; the same on all architectures that rocker runs on.
-const O_PATH: i32 = 0o10_000_000;
-
-/// The namespaces of their own that `spec` asks for.
-pub(crate) fn own_namespaces(spec: &Spec) -> Vec<Namespace> {
-    let list = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.namespaces().as_ref());
-    list.into_iter()
-        .flatten()
-        .filter(|namespace| namespace.path().is_none())
-        .map(|one| kind(one.typ()))
-        .collect()
-}
-
-fn kind(typ: LinuxNamespaceType) -> Namespace {
-    match typ {
-        LinuxNamespaceType::Cgroup => Namespace::Cgroup,
-        LinuxNamespaceType::Ipc => Namespace::Ipc,
-        LinuxNamespaceType::Mount => Namespace::Mount,
-        LinuxNamespaceType::Network => Namespace::Net,
-        LinuxNamespaceType::Pid => Namespace::Pid,
-        LinuxNamespaceType::Time => Namespace::Time,
-        LinuxNamespaceType::User => Namespace::User,
-        LinuxNamespaceType::Uts => Namespace::Uts,
-    }
-}
-
-/// The limits that `spec` sets.
-pub(crate) fn limits(spec: &Spec) -> Result<Limits> {
-    let mut limits = Limits::default();
-    let Some(resources) = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref())
-    else {
-        return Ok(limits);
-    };
-    let max = |value: i64| u64::try_from(value).map_or(Max::Unlimited, Max::At);
-    if let Some(cpu) = resources.cpu()
-        && let (Some(quota), Some(period)) = (cpu.quota(), cpu.period())
-    {
-        let micros = std::time::Duration::from_micros;
-        limits = limits.cpu(match u64::try_from(quota) {
-            Ok(quota) => CpuQuota::new(micros(quota), micros(period))?,
-            Err(_) => CpuQuota::UNLIMITED,
-        });
-    }
-    if let Some(memory) = resources.memory() {
-        if let Some(limit) = memory.limit() {
-            limits = limits.memory_bytes(max(limit));
-        }
-        if let Some(swap) = memory.swap() {
-            limits = limits.memory_swap_bytes(max(swap));
-        }
-    }
-    if let Some(pids) = resources.pids() {
-        limits = limits.pids(max(pids.limit()));
-    }
-    Ok(limits)
-}
-
-/// The program that `spec` describes, with its user and its capabilities.
-pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
-    let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
-    let args = process.args().as_deref().unwrap_or_default();
-    let (program, args) = args.split_first().ok_or(Error::NoCommand)?;
-    let mut command = rocker_ns::Command::new(program);
-    command
-        .args(args)
-        .current_dir(process.cwd())
-        .terminal(process.terminal().unwrap_or(false));
-    for variable in process.env().iter().flatten() {
-        if let Some((name, value)) = variable.split_once('=') {
-            command.env(name, value);
-        }
-    }
-    let user = process.user();
-    command.user(User {
-        uid: user.uid(),
-        gid: user.gid(),
-        groups: user.additional_gids().clone().unwrap_or_default(),
-        home: PathBuf::from("/"),
-    });
-    let bounding = process
-        .capabilities()
-        .as_ref()
-        .and_then(|sets| sets.bounding().as_ref());
-    let mut set = Capabilities::NONE;
-    for capability in bounding.into_iter().flatten() {
-        set = set.with(&capability.to_string())?;
-    }
-    command
-        .capabilities(set)
-        .no_new_privileges(process.no_new_privileges().unwrap_or(false));
-    Ok(command)
 }
