@@ -308,7 +308,11 @@ impl Created {
         if step.role == Role::Exec && self.fail_at != Some(index) {
             let program = self.program.clone();
             return match errno {
-                libc::ENOENT | libc::ENOTDIR => Error::NotFound { program, source },
+                libc::ENOENT | libc::ENOTDIR => Error::NotFound {
+                    program,
+                    tried: self.tried(),
+                    source,
+                },
                 _ => Error::NotExecutable { program, source },
             };
         }
@@ -319,6 +323,20 @@ impl Created {
             why: step.why().to_owned(),
             source,
         }
+    }
+
+    /// The paths at which the program was looked for.
+    fn tried(&self) -> Vec<String> {
+        let execs = self
+            .plan
+            .steps()
+            .iter()
+            .filter(|step| step.role == Role::Exec);
+        let path = |step: &crate::Step| step.args().first().map(ToString::to_string);
+        execs
+            .filter_map(path)
+            .map(|path| path.trim_matches('"').to_owned())
+            .collect()
     }
 
     fn call_failed(&self, call: &str, source: io::Error) -> Error {

@@ -23,15 +23,17 @@ pub enum Error {
         source: io::Error,
     },
     /// The program does not exist in the container (exit status 127 by convention).
-    #[error("command {program:?} not found")]
+    #[error("command {program:?} not found where the program would run; tried {}", .tried.join(", "))]
     NotFound {
         /// The program as it was asked for.
         program: OsString,
+        /// The paths at which it was looked for.
+        tried: Vec<String>,
         /// What the kernel answered.
         source: io::Error,
     },
     /// The program exists and cannot be executed (exit status 126 by convention).
-    #[error("command {program:?} cannot be executed")]
+    #[error("command {program:?} exists but cannot be executed{}", hint(.source))]
     NotExecutable {
         /// The program as it was asked for.
         program: OsString,
@@ -114,6 +116,15 @@ pub enum Error {
     /// Standard input is not a terminal.
     #[error("the input device is not a terminal")]
     NotATerminal,
+}
+
+/// What a refused execve(2) most likely means.
+fn hint(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EACCES) => " (is it a program, and has it the x permission?)",
+        Some(libc::ENOEXEC) => " (is it for another architecture, or a script without `#!`?)",
+        _ => "",
+    }
 }
 
 impl Error {

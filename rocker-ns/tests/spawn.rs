@@ -133,11 +133,13 @@ fn a_missing_program_is_127_and_one_that_cannot_be_executed_126() {
         command.env("PATH", format!("/nowhere:{}:/usr/bin", dir.display()));
         let error = command.spawn().unwrap_err();
         assert_eq!(error.exit_code(), 126, "{}", chain(&error));
-        let error = Command::new("no-such-program").spawn().unwrap_err();
+        let mut command = Command::new("no-such-program");
+        let error = command.env("PATH", "/bin:/sbin").spawn().unwrap_err();
         assert!(matches!(error, Error::NotFound { .. }));
         assert_eq!(
             chain(&error),
-            "command \"no-such-program\" not found: No such file or directory (os error 2)"
+            "command \"no-such-program\" not found where the program would run; tried \
+             /bin/no-such-program, /sbin/no-such-program: No such file or directory (os error 2)"
         );
         assert_eq!(zombies(), 0);
     });

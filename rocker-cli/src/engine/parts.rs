@@ -14,11 +14,7 @@ use rocker_ns::{Capabilities, Namespace, User};
 use crate::{Error, Result};
 
 /// The root file system that `spec` describes, over the detached mount `root`.
-pub(crate) fn rootfs(
-    spec: &Spec,
-    root: OwnedFd,
-    target: PathBuf,
-) -> Result<Rootfs> {
+pub(crate) fn rootfs(spec: &Spec, root: OwnedFd, target: PathBuf) -> Result<Rootfs> {
     let mut rootfs = Rootfs::new(root, target);
     for mount in spec.mounts().iter().flatten() {
         rootfs = rootfs.mount(fs_mount(mount)?);
