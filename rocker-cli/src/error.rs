@@ -167,15 +167,7 @@ impl Error {
             text.push_str(&error.to_string());
             source = error.source();
         }
-        text.chars()
-            .flat_map(|c| {
-                if c.is_control() {
-                    c.escape_default().collect()
-                } else {
-                    vec![c]
-                }
-            })
-            .collect()
+        crate::table::printable(&text)
     }
 }
 

@@ -18,18 +18,8 @@ impl Table {
 
     /// Adds a row. Control characters, which a terminal would obey, are written out.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let clean = |cell: String| -> String {
-            cell.chars()
-                .flat_map(|c| {
-                    if c.is_control() {
-                        c.escape_default().collect()
-                    } else {
-                        vec![c]
-                    }
-                })
-                .collect()
-        };
-        self.rows.push(cells.into_iter().map(clean).collect());
+        self.rows
+            .push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 }
 
@@ -54,6 +44,18 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// The text with its control characters written out, since a terminal would obey them.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().collect()
+        } else {
+            vec![c]
+        }
+    };
+    text.chars().flat_map(escape).collect()
 }
 
 /// Seconds since 1970.

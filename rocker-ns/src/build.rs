@@ -1,5 +1,8 @@
 //! From what is asked for to the list of system calls.
 
+mod credentials;
+mod terminal;
+
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -81,14 +84,14 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     plan.append(&command.setup);
     plan.push(umask(0o022).because("so that the program starts with the customary umask"));
     let terminal = if command.terminal {
-        Some(terminal(&mut plan, command)?)
+        Some(terminal::open(&mut plan, command)?)
     } else {
         None
     };
     standard_streams(&mut plan, streams);
     signals(&mut plan);
     directory(&mut plan, command)?;
-    credentials(&mut plan, command);
+    credentials::change(&mut plan, command);
     plan.push(
         Step::internal(
             "close_range",
@@ -196,135 +199,6 @@ fn names(plan: &mut Plan, command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// A terminal of the container's own devpts. Returns the step whose result is the end for the parent.
-fn terminal(plan: &mut Plan, command: &Command) -> Result<usize> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let flags = Arg::flags(flags as u64, "O_RDWR|O_NOCTTY|O_CLOEXEC");
-    let master = plan.push(
-        Step::internal(
-            "openat",
-            vec![
-                Arg::Cwd,
-                Arg::string("/dev/pts/ptmx")?,
-                flags.clone(),
-                Arg::Int(0),
-            ],
-        )
-        .because("so that the container gets a terminal out of its own devpts; this end is for the parent"),
-    );
-    let unlock = Arg::Bytes {
-        bytes: vec![0; 4],
-        shown: "[0]".into(),
-    };
-    plan.push(
-        Step::internal(
-            "ioctl",
-            vec![
-                Arg::Result(master),
-                Arg::flags(libc::TIOCSPTLCK, "TIOCSPTLCK"),
-                unlock,
-            ],
-        )
-        .because("so that the other end may be opened"),
-    );
-    let slave = plan.push(
-        Step::internal(
-            "ioctl",
-            vec![
-                Arg::Result(master),
-                Arg::flags(libc::TIOCGPTPEER, "TIOCGPTPEER"),
-                flags,
-            ],
-        )
-        .because("so that the other end is opened without a path that somebody could exchange"),
-    );
-    if let Some(user) = command.user.as_ref().filter(|user| user.uid != 0) {
-        plan.push(
-            Step::internal(
-                "fchown",
-                vec![
-                    Arg::Result(slave),
-                    Arg::Int(i64::from(user.uid)),
-                    Arg::Int(-1),
-                ],
-            )
-            .because("so that the terminal belongs to the program's user"),
-        );
-    }
-    plan.push(
-        Step::internal(
-            "ioctl",
-            vec![
-                Arg::Result(slave),
-                Arg::flags(libc::TIOCSCTTY, "TIOCSCTTY"),
-                Arg::Int(0),
-            ],
-        )
-        .because("so that Ctrl-C and job control work: it is the session's controlling terminal"),
-    );
-    if !command.setup.is_empty() {
-        console(plan, slave)?;
-    }
-    for (fd, stream) in ["standard input", "standard output", "standard error"]
-        .into_iter()
-        .enumerate()
-    {
-        plan.push(
-            Step::internal(
-                "dup3",
-                vec![Arg::Result(slave), Arg::Int(fd as i64), Arg::Int(0)],
-            )
-            .because(format!("so that the terminal is the program's {stream}")),
-        );
-    }
-    Ok(master)
-}
-
-/// Binds the terminal to `/dev/console`, by descriptor.
-fn console(plan: &mut Plan, slave: usize) -> Result<()> {
-    let mode = Arg::flags(u64::from(libc::S_IFREG | 0o600), "S_IFREG|0600");
-    plan.push(
-        Step::internal(
-            "mknodat",
-            vec![Arg::Cwd, Arg::string("/dev/console")?, mode, Arg::Int(0)],
-        )
-        .tolerating(&[libc::EEXIST])
-        .because("so that there is a file to bind the console to"),
-    );
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
-    let tree = plan.push(
-        Step::internal(
-            "open_tree",
-            vec![
-                Arg::Result(slave),
-                Arg::string("")?,
-                Arg::flags(
-                    u64::from(flags),
-                    "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH",
-                ),
-            ],
-        )
-        .because("so that the terminal can be mounted"),
-    );
-    plan.push(
-        Step::internal(
-            "move_mount",
-            vec![
-                Arg::Result(tree),
-                Arg::string("")?,
-                Arg::Cwd,
-                Arg::string("/dev/console")?,
-                Arg::flags(
-                    u64::from(libc::MOVE_MOUNT_F_EMPTY_PATH),
-                    "MOVE_MOUNT_F_EMPTY_PATH",
-                ),
-            ],
-        )
-        .because("so that programs that write to the console reach the terminal"),
-    );
-    Ok(())
-}
-
 fn standard_streams(plan: &mut Plan, streams: &Streams) {
     for (fd, (ready, stream)) in streams
         .standard
@@ -406,86 +280,6 @@ fn directory(plan: &mut Plan, command: &Command) -> Result<()> {
             .because("so that the program starts in its working directory"),
     );
     Ok(())
-}
-
-/// Gives up privileges, in the only order that works: each step needs what the next one takes away.
-fn credentials(plan: &mut Plan, command: &Command) {
-    if let Some(capabilities) = command.capabilities {
-        for (number, name) in capabilities.missing() {
-            let mut args = prctl_args("PR_CAPBSET_DROP", libc::PR_CAPBSET_DROP, 0);
-            args[1] = Arg::flags(u64::from(number), name);
-            plan.push(
-                Step::internal("prctl", args)
-                    .tolerating(&[libc::EINVAL]) // a capability that this kernel does not know
-                    .because("so that no program of the container can ever gain this capability"),
-            );
-        }
-    }
-    if let Some(user) = &command.user {
-        let bytes = user
-            .groups
-            .iter()
-            .flat_map(|group| group.to_ne_bytes())
-            .collect();
-        let list = Arg::Bytes {
-            bytes,
-            shown: format!("{:?}", user.groups).into(),
-        };
-        plan.push(
-            Step::internal("setgroups", vec![Arg::Int(user.groups.len() as i64), list])
-                .because("so that the program has its user's groups and none of the caller's"),
-        );
-        for (call, id, what) in [
-            ("setresgid", user.gid, "group"),
-            ("setresuid", user.uid, "user"),
-        ] {
-            plan.push(
-                Step::internal(call, vec![Arg::Int(i64::from(id)); 3]).because(format!(
-                    "so that the program runs as its {what}, with no way back"
-                )),
-            );
-        }
-    }
-    if let Some(capabilities) = command.capabilities {
-        let root = command.user.as_ref().is_none_or(|user| user.uid == 0);
-        let held = if root { capabilities.bits() } else { 0 };
-        let (low, high) = (held as u32, (held >> 32) as u32);
-        // struct __user_cap_header_struct (version 3, this process), and twice effective, permitted, inheritable.
-        let header = [0x2008_0522_u32, 0].map(u32::to_ne_bytes).concat();
-        let data = [low, low, 0, high, high, 0].map(u32::to_ne_bytes).concat();
-        let shown = format!("{{effective={held:#x}, permitted={held:#x}, inheritable=0}}");
-        plan.push(
-            Step::internal(
-                "capset",
-                vec![
-                    Arg::Bytes {
-                        bytes: header,
-                        shown: "{version=_LINUX_CAPABILITY_VERSION_3, pid=0}".into(),
-                    },
-                    Arg::Bytes {
-                        bytes: data,
-                        shown: shown.into(),
-                    },
-                ],
-            )
-            .because("so that the program holds the container's capabilities and no others"),
-        );
-    }
-    if command.no_new_privileges {
-        plan.push(
-            prctl("PR_SET_NO_NEW_PRIVS", libc::PR_SET_NO_NEW_PRIVS, 1)
-                .because("so that setuid programs give nobody new privileges"),
-        );
-    }
-    if command.die_with_parent {
-        // After the change of user, which would reset it.
-        let mut args = prctl_args("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, 0);
-        args[1] = Arg::flags(libc::SIGKILL as u64, "SIGKILL");
-        plan.push(
-            Step::internal("prctl", args)
-                .because("so that the container does not outlive the one who looks after it"),
-        );
-    }
 }
 
 fn execute(plan: &mut Plan, command: &Command) -> Result<()> {

@@ -125,7 +125,7 @@ fn addresses() -> String {
     let lines: Vec<&str> = trie.lines().collect();
     let mut found: Vec<&str> = lines
         .windows(2)
-        .filter(|pair| pair[1].contains("host LOCAL"))
+        .filter(|pair| pair[1].contains("/32 host LOCAL"))
         .filter_map(|pair| pair[0].rsplit(' ').next())
         .collect();
     found.sort_unstable();

@@ -21,8 +21,8 @@ fn an_unknown_image_is_named_with_what_the_registry_says() {
         }
         let line = scene.fails(125, "pull $I:nosuchtag");
         assert!(line.contains("nosuchtag"), "{line}");
-        let line = scene.fails(125, "run UPPER/case");
-        assert!(line.contains("UPPER/case"), "{line}");
+        let line = scene.fails(125, "run example.org/UPPER");
+        assert!(line.contains("example.org/UPPER"), "{line}");
         scene.assert_all_gone("unknown images");
     });
 }

@@ -235,7 +235,7 @@ fn capabilities_descriptors_session_and_environment_are_as_dockers() {
         );
         // Whoever starts rocker may hold other files open; the container gets three.
         let output = scene
-            .shell("exec 7</etc/hostname 9</; rocker run --rm $I sh -c 'ls /proc/$$/fd'")
+            .shell("exec 7</etc/hostname 9</; rocker run --rm $I sh -c 'ls /proc/1/fd; true'")
             .output()
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n1\n2\n");
