@@ -95,7 +95,7 @@ pub enum Error {
     #[error("the image names no command to run; give one behind the image")]
     NoCommand,
     /// A value of a flag.
-    #[error("{flag} {value:?}: {expected}")]
+    #[error("{flag} {value:?}: expected {expected}")]
     BadValue {
         /// The flag.
         flag: &'static str,
@@ -111,6 +111,12 @@ pub enum Error {
         path: PathBuf,
         /// What the kernel answered.
         source: io::Error,
+    },
+    /// The memory limit does not even do for the way to the program.
+    #[error("the memory limit is too small to start a container; give it some MiB")]
+    TooLittleMemory {
+        /// Where it came to an end.
+        source: rocker_ns::Error,
     },
     /// `-t` without a terminal.
     #[error("the input device is not a TTY: leave out -t, or run rocker in a terminal")]
@@ -167,12 +173,41 @@ impl Error {
             text.push_str(&error.to_string());
             source = error.source();
         }
-        crate::table::printable(&text)
+        crate::table::printable(&without_numbers(&text))
     }
+}
+
+/// The text without the ` (os error 2)` that Rust puts behind the kernel's answers.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+    }
+    plain
 }
 
 impl From<oci_spec::OciSpecError> for Error {
     fn from(source: oci_spec::OciSpecError) -> Self {
         Error::Spec { source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_is_one_line_without_numbers_and_control_characters() {
+        let source = io::Error::from_raw_os_error(2);
+        let error = Error::State {
+            operation: "read",
+            path: "/a\u{1b}[2J\nb".into(),
+            source,
+        };
+        assert_eq!(
+            error.chain(),
+            "read /a\\u{1b}[2J\\nb: No such file or directory"
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::mount::MountAttributes;
 use crate::plan::{MUST, Plan, Resolution, constant, shown, text};
 use crate::resolve::components;
 use crate::step::Arg;
@@ -18,8 +19,9 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Makes devices and symbolic links in the new file system `dev`, whatever the image has at /dev.
-pub(crate) fn add_devices(plan: &mut Plan, dev: &Arg, devices: &[Device]) -> Result<()> {
+/// Makes devices and symbolic links in the new file system `dev`, whatever the image has at /dev. Unless `all` says so,
+/// no other device node that comes to be there can be opened.
+pub(crate) fn add_devices(plan: &mut Plan, dev: &Arg, devices: &[Device], all: bool) -> Result<()> {
     for device in devices {
         let names = components(&device.path)?;
         let misplaced = || Error::Destination {
@@ -68,9 +70,23 @@ pub(crate) fn add_devices(plan: &mut Plan, dev: &Arg, devices: &[Device]) -> Res
                 why,
             );
         }
+        if !all {
+            let why = format!("so that {shown} can be mounted over itself");
+            let node = plan.open(&dir, name, false, Resolution::NoSymlinks, MUST, why)?;
+            let why = format!("so that {shown} is a mount of its own, whose devices can be opened");
+            let copy = plan.clone_mount(&node, false, MUST, why);
+            let why = format!("so that {shown} still works when no other device there does");
+            plan.attach(&copy, &node, MUST, why);
+            plan.close(&copy, MUST);
+            plan.close(&node, MUST);
+        }
         if !above.is_empty() {
             plan.close(&dir, MUST);
         }
+    }
+    if !all {
+        let why = "so that a device node made in /dev later cannot be opened";
+        plan.set_attributes(dev, false, MountAttributes::NODEV, None, MUST, why);
     }
     for (name, target) in LINKS {
         plan.make_symlink(dev, Path::new(name), Path::new(target))?;

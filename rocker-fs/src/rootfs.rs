@@ -25,6 +25,7 @@ pub struct Rootfs {
     masked: Vec<PathBuf>,
     read_only_paths: Vec<PathBuf>,
     read_only: bool,
+    all_devices: bool,
 }
 
 impl Rootfs {
@@ -41,6 +42,7 @@ impl Rootfs {
             masked: Vec::new(),
             read_only_paths: Vec::new(),
             read_only: false,
+            all_devices: false,
         }
     }
 
@@ -83,6 +85,13 @@ impl Rootfs {
         self
     }
 
+    /// Lets device nodes be opened wherever they are. Without it, those of [`Rootfs::device`] can be opened, and no
+    /// other: neither those that an image brings along, nor those that a program makes with CAP_MKNOD.
+    pub fn all_devices(mut self, allow: bool) -> Self {
+        self.all_devices = allow;
+        self
+    }
+
     /// The steps of a child into this root file system.
     ///
     /// The child is alone in a mount namespace (and in the PID, network, IPC and cgroup namespaces whose file
@@ -120,6 +129,10 @@ impl Rootfs {
             &self.target,
             "so that the root file system is in this mount namespace",
         )?;
+        if !self.all_devices {
+            let why = "so that no device node of the image's, or made in it, can be opened";
+            plan.set_attributes(&root, false, MountAttributes::NODEV, None, MUST, why);
+        }
         let mut dev = None;
         for mount in &self.mounts {
             let mounted = add_mount(&mut plan, &root, mount)?;
@@ -131,7 +144,7 @@ impl Rootfs {
             }
         }
         if let Some(dev) = &dev {
-            add_devices(&mut plan, dev, &self.devices)?;
+            add_devices(&mut plan, dev, &self.devices, self.all_devices)?;
         } else if let Some(device) = self.devices.first() {
             return Err(Error::Destination {
                 path: device.path.clone(),

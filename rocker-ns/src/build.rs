@@ -3,7 +3,7 @@
 mod credentials;
 mod terminal;
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use crate::command::{Command, c_string};
@@ -25,8 +25,17 @@ pub(crate) struct Built {
 #[derive(Debug)]
 pub(crate) struct Streams {
     pub(crate) standard: [stdio::Ready; 3],
-    /// The child's end of the line to the parent; none in a plan that is only shown.
-    pub(crate) line: Option<Arc<OwnedFd>>,
+    /// The line to the parent; none in a plan that is only shown.
+    pub(crate) line: Option<Line>,
+}
+
+/// The line between a child and its parent.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// The child's end.
+    pub(crate) child: Arc<OwnedFd>,
+    /// The number of the parent's end, of which the child is born with a copy.
+    pub(crate) parent: RawFd,
 }
 
 impl Streams {
@@ -49,8 +58,15 @@ impl Streams {
 
     fn line(&self) -> Arg {
         match &self.line {
-            Some(line) => Arg::Fd(Arc::clone(line)),
+            Some(line) => Arg::Fd(Arc::clone(&line.child)),
             None => Arg::flags(u64::MAX, "parent"),
+        }
+    }
+
+    fn parent_end(&self) -> Arg {
+        match &self.line {
+            Some(line) => Arg::Int(line.parent.into()),
+            None => Arg::flags(u64::MAX, "parent's end"),
         }
     }
 }
@@ -58,6 +74,7 @@ impl Streams {
 /// Makes the plan of a command: the only place that knows the order of things.
 pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     let mut plan = Plan::default();
+    orphan(&mut plan, command, streams);
     wait(
         &mut plan,
         streams,
@@ -128,6 +145,25 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         terminal,
         fork,
     })
+}
+
+/// Sees to it that this process ends if its parent does: what it waits for would never come, and it shares the parent's
+/// files, such as locks.
+fn orphan(plan: &mut Plan, command: &Command, streams: &Streams) {
+    if command.die_with_parent {
+        plan.push(die_with_parent());
+    }
+    plan.push(Step::internal("close", vec![streams.parent_end()]).because(
+        "so that the line to the parent is at its end when the parent is, also if that was before",
+    ));
+}
+
+/// Whoever changes its user changes this back.
+fn die_with_parent() -> Step {
+    let mut args = prctl_args("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, 0);
+    args[1] = Arg::flags(libc::SIGKILL as u64, "SIGKILL");
+    Step::internal("prctl", args)
+        .because("so that the container does not outlive the one who looks after it")
 }
 
 fn wait(plan: &mut Plan, streams: &Streams, why: &'static str) {

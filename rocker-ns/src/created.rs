@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::build::{self, Streams};
+use crate::build::{self, Line, Streams};
 use crate::command::{Command, IdMap};
 use crate::plan::Plan;
 use crate::report::Report;
@@ -64,7 +64,10 @@ impl Created {
             source,
         })?;
         let mut streams = Streams::ready(command)?;
-        streams.line = Some(Arc::new(theirs.into()));
+        streams.line = Some(Line {
+            child: Arc::new(theirs.into()),
+            parent: line.as_raw_fd(),
+        });
         let mut built = build::build(command, &streams)?;
         let report = Report::new(built.plan.steps().len(), command.timed)?;
         // A cgroup namespace made now would show the parent's cgroup; the child unshares it when it is in its own.

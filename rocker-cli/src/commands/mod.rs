@@ -89,8 +89,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
+            return misunderstood(&error);
         }
     };
     finish(match cli.command {
@@ -102,6 +101,33 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Images(command) => command.run(),
         Command::Rmi(command) => command.run(),
     })
+}
+
+/// Prints the help that was asked for, or says in one line what is wrong with the command line.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    let paragraphs: Vec<String> = text
+        .to_string()
+        .split("\n\n")
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let is_complaint = paragraphs
+        .first()
+        .is_some_and(|first| first.starts_with("error: "));
+    if !is_complaint {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
+    }
+    let mut line = paragraphs[0].trim_start_matches("error: ").to_owned();
+    for tip in paragraphs
+        .iter()
+        .filter_map(|part| part.strip_prefix("tip: "))
+    {
+        line.push_str("; ");
+        line.push_str(tip.split(" tip: ").next().unwrap_or_default());
+    }
+    let _ = writeln!(io::stderr(), "rocker: {line} (see --help)");
+    ExitCode::from(125)
 }
 
 /// Says what went wrong, and returns the exit status for it.

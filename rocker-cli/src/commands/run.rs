@@ -53,7 +53,12 @@ pub(crate) struct Run {
     entrypoint: Option<String>,
 
     /// CPUs to use, such as 0.5
-    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_hyphen_values = true,
+        help_heading = "Limits"
+    )]
     cpus: Option<String>,
     /// Memory, with an optional unit b, k, m or g
     #[arg(short, long, value_name = "BYTES", help_heading = "Limits")]
@@ -70,6 +75,7 @@ pub(crate) struct Run {
     #[arg(
         long,
         value_name = "MIB",
+        allow_hyphen_values = true,
         conflicts_with = "memory",
         help_heading = "Limits"
     )]
@@ -234,7 +240,7 @@ impl Run {
             (None, Some(mebibytes)) => {
                 let swap = value::mebibytes("--swap", mebibytes)?;
                 let memory = memory.ok_or_else(|| {
-                    value::bad("--swap", &mebibytes.to_string(), "needs --mem beside it")
+                    value::bad("--swap", &mebibytes.to_string(), "--mem beside it")
                 })?;
                 Some(Max::At(memory.saturating_add(swap)))
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rocker_fs::{Layers, UnpackOptions};
 use rocker_image::{
     Client, ClientOptions, Digest, Image, LayerSink, Progress, PullOptions, Pulled, Reference,
-    blocking,
+    Store, blocking,
 };
 
 use super::options::PullPolicy;
@@ -43,7 +43,9 @@ impl Engine {
     ) -> Result<Pulled> {
         let reference: Reference = image.parse()?;
         let layers = self.layers()?;
-        layers.sweep()?;
+        if let Err(error) = layers.sweep() {
+            tracing::warn!(%error, "what an interrupted pull left could not be removed");
+        }
         let client = Client::new(ClientOptions::default());
         Ok(blocking::pull(
             &client,
@@ -115,11 +117,29 @@ impl Engine {
         }
         if last {
             done.push(format!("Deleted: {}", image.config_digest()));
-            let removed = store.remove_unreferenced()?;
-            let layers = self.layers()?;
-            for diff_id in &removed.diff_ids {
-                layers.remove(&diff_id.to_string())?;
-                done.push(format!("Deleted: {diff_id}"));
+            done.extend(self.remove_unused_layers(&store)?);
+        }
+        Ok(done)
+    }
+
+    /// Removes the blobs and the unpacked layers that no image needs, also those that a crash left.
+    fn remove_unused_layers(&self, store: &Store) -> Result<Vec<String>> {
+        // As long as this lives nobody begins to pull, so that what is not needed now is not needed soon either.
+        let removed = store.remove_unreferenced()?;
+        let mut done = Vec::new();
+        if removed.deferred {
+            return Ok(done);
+        }
+        let layers = self.layers()?;
+        let needed: Vec<PathBuf> = store
+            .diff_ids()?
+            .iter()
+            .map(|diff_id| layers.path(&diff_id.to_string()))
+            .collect();
+        for name in layers.names()? {
+            if !needed.contains(&layers.path(&name)) {
+                layers.remove(&name)?;
+                done.push(format!("Deleted: layer {name}"));
             }
         }
         Ok(done)

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
+use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, Mount, Spec};
 use rocker_cgroup::{CpuQuota, Limits, Max};
 use rocker_fs::{Device, MountAttributes, Propagation, Rootfs};
 use rocker_ns::{Capabilities, Namespace, User};
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 
 /// The root file system that `spec` describes, over the detached mount `root`.
 pub(crate) fn rootfs(spec: &Spec, root: OwnedFd, target: PathBuf) -> Result<Rootfs> {
-    let mut rootfs = Rootfs::new(root, target);
+    let mut rootfs = Rootfs::new(root, target).all_devices(allows_all_devices(spec));
     for mount in spec.mounts().iter().flatten() {
         rootfs = rootfs.mount(fs_mount(mount)?);
     }
@@ -36,6 +36,22 @@ pub(crate) fn rootfs(spec: &Spec, root: OwnedFd, target: PathBuf) -> Result<Root
         .and_then(|root| root.readonly())
         .unwrap_or(false);
     Ok(rootfs.read_only(read_only))
+}
+
+/// Whether the specification's last word on devices is that all are allowed, as it is for a privileged container.
+fn allows_all_devices(spec: &Spec) -> bool {
+    let resources = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
+    let rules = resources.and_then(|resources| resources.devices().as_ref());
+    let any = |number: Option<i64>| number.is_none_or(|number| number == -1);
+    rules.and_then(|rules| rules.last()).is_some_and(|rule| {
+        rule.allow()
+            && rule.typ() == Some(LinuxDeviceType::A)
+            && any(rule.major())
+            && any(rule.minor())
+    })
 }
 
 /// One of the specification's mounts in the words of rocker-fs.
@@ -63,7 +79,7 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
             "noexec" => attributes |= MountAttributes::NOEXEC,
             "strictatime" => attributes |= MountAttributes::STRICTATIME,
             "rprivate" => result = result.propagation(Propagation::Private),
-            "rw" | "rbind" => {}
+            "rw" | "dev" | "rbind" => {}
             other => {
                 result = match other.split_once('=') {
                     Some((key, value)) => result.option(key, value),

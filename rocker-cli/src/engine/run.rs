@@ -7,7 +7,7 @@ use oci_spec::runtime::Spec;
 use rocker_cgroup::{Cgroup, Compat};
 use rocker_fs::{Overlay, create_dir_beneath, read_beneath};
 use rocker_image::Image;
-use rocker_ns::{Created, ExitCode, Namespace, Signals, User};
+use rocker_ns::{ExitCode, Namespace, Signals, User};
 
 use super::container::{self, Container};
 use super::options::{Network, RunOptions};
@@ -60,7 +60,12 @@ impl Engine {
             _ => container.forget(),
         };
         let undone = self.teardown(&container);
-        let code = outcome?.exit_code();
+        let code = match outcome {
+            Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom_killed => {
+                return Err(Error::TooLittleMemory { source });
+            }
+            outcome => outcome?.exit_code(),
+        };
         remembered.and(undone)?;
         Ok(Exit { code, oom_killed })
     }
@@ -82,10 +87,20 @@ impl Engine {
             create_in(&mut command, &cgroup, options.io)?
         };
         cgroup.detach();
+        // Opened while the process waits: one that fails soon takes its namespace with it.
+        let netns = match options.network {
+            Network::Host => None,
+            _ => Some(created.namespace(Namespace::Net)?),
+        };
         // From here on the child sets up its root, and at the same time this process its network.
         created.set_up()?;
-        let hostname = spec.hostname().as_deref().unwrap_or_default();
-        self.connect(container, options, &created, hostname)?;
+        if let Some(netns) = netns
+            && let Err(error) = self.connect(container, options.network, &netns, &spec)
+        {
+            // What the process has to say for itself may be why.
+            created.ready()?;
+            return Err(error);
+        }
         supervise(created, options.io, signals, |child| {
             container.record.state = State::Running {
                 pid: child.id(),
@@ -183,21 +198,17 @@ impl Engine {
     fn connect(
         &self,
         container: &Container,
-        options: &RunOptions<'_>,
-        created: &Created,
-        hostname: &str,
+        network: Network,
+        netns: &OwnedFd,
+        spec: &Spec,
     ) -> Result<()> {
-        match options.network {
-            Network::Host => {}
-            Network::None => rocker_net::loopback_up(created.namespace(Namespace::Net)?.as_fd())?,
-            Network::Bridge => {
-                let netns = created.namespace(Namespace::Net)?;
-                let attachment = self.network()?.attach(container.id(), netns.as_fd())?;
-                let hosts = super::files::hosts(Some(attachment.address), hostname);
-                super::files::write(&container.file("hosts"), &hosts)?;
-            }
+        if network == Network::None {
+            return Ok(rocker_net::loopback_up(netns.as_fd())?);
         }
-        Ok(())
+        let attachment = self.network()?.attach(container.id(), netns.as_fd())?;
+        let hostname = spec.hostname().as_deref().unwrap_or_default();
+        let hosts = super::files::hosts(Some(attachment.address), hostname);
+        super::files::write(&container.file("hosts"), &hosts)
     }
 }
 

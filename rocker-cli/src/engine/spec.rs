@@ -8,9 +8,10 @@ use std::str::FromStr;
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{
     Capability, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxCpuBuilder,
-    LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, ProcessBuilder,
-    RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxMemoryBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
+    LinuxResourcesBuilder, Mount, MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 use rocker_cgroup::{CgroupMountView, Limits, Max};
 use rocker_fs::{MASKED_PATHS, READ_ONLY_PATHS};
@@ -61,7 +62,7 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
         .build()?;
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(options.network)?)
-        .resources(resources(&options.limits)?)
+        .resources(resources(&options.limits, options.privileged)?)
         .cgroups_path(Path::new("/").join(super::CGROUP_PARENT).join(facts.id));
     if !options.privileged {
         let paths = |paths: &[&str]| {
@@ -231,12 +232,16 @@ fn namespaces(network: Network) -> Result<Vec<LinuxNamespace>> {
         .collect()
 }
 
-fn resources(limits: &Limits) -> Result<LinuxResources> {
+fn resources(limits: &Limits, privileged: bool) -> Result<LinuxResources> {
     let max = |bound: Max| match bound {
         Max::At(bound) => i64::try_from(bound).unwrap_or(i64::MAX),
         Max::Unlimited => -1,
     };
-    let mut resources = LinuxResourcesBuilder::default();
+    let all_devices = LinuxDeviceCgroupBuilder::default()
+        .allow(privileged)
+        .typ(LinuxDeviceType::A)
+        .access("rwm");
+    let mut resources = LinuxResourcesBuilder::default().devices(vec![all_devices.build()?]);
     if let Some(cpu) = &limits.cpu {
         let micros =
             |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -331,12 +336,9 @@ fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     }
     for volume in &options.volumes {
         let access = if volume.read_only { "ro" } else { "rw" };
-        mounts.push(mount(
-            &volume.destination,
-            "bind",
-            &volume.source,
-            &["rbind", "rprivate", access],
-        )?);
+        let devices = if options.privileged { "dev" } else { "nodev" };
+        let list = ["rbind", "rprivate", access, devices];
+        mounts.push(mount(&volume.destination, "bind", &volume.source, &list)?);
     }
     Ok(mounts)
 }

@@ -26,7 +26,7 @@ fn kill_after(rocker: &Rocker<'_>, args: &str, delay: Duration) -> bool {
 
 /// Kills runs at ever later moments until one outruns the kill, and checks each time what the next command leaves.
 fn kill_everywhere(scene: &Scene<'_>, args: &str, check: impl Fn(&str)) {
-    let step = Duration::from_micros(1_500);
+    let step = Duration::from_millis(4);
     let mut outrun = 0;
     for count in 0..200 {
         if !kill_after(scene, args, step * count) {
@@ -35,7 +35,7 @@ fn kill_everywhere(scene: &Scene<'_>, args: &str, check: impl Fn(&str)) {
         scene.ok("ps -a");
         check(&format!("{args}, killed after {:?}", step * count));
         if outrun == 3 {
-            assert!(count > 10, "the kills hit something");
+            assert!(count > 5, "the kills hit something");
             return;
         }
     }
@@ -53,10 +53,37 @@ fn a_rocker_killed_at_any_moment_leaves_nothing_behind_the_next_command() {
 }
 
 #[test]
+fn a_rocker_killed_at_its_nth_system_call_leaves_nothing_behind_the_next_command() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        // The first hundred start the process; then each thirteenth is as good a sample as any other.
+        for count in (100..5_000).step_by(13) {
+            let args = "run --rm --mem 64 $I true";
+            let script = format!(
+                "exec strace -qq -o /dev/null -e inject=all:signal=KILL:when={count} rocker {args}"
+            );
+            let status = scene
+                .shell(&script)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            let killed = status.expect("strace is installed").signal() == Some(9);
+            scene.ok("ps -a");
+            scene.assert_all_gone(&format!("{args}, killed at its system call {count}"));
+            if !killed {
+                assert!(count > 300, "a run of only {count} system calls");
+                return;
+            }
+        }
+        panic!("a run of five thousand system calls");
+    });
+}
+
+#[test]
 fn a_pull_killed_at_any_moment_leaves_a_store_that_works() {
     fake_host::run(|host| {
         let scene = Scene::without_image(host);
-        let step = Duration::from_millis(2);
+        let step = Duration::from_millis(6);
         for count in 0..200 {
             let killed = kill_after(&scene, "pull -q $I", step * count);
             let line = scene.ok("run --rm $I echo whole");

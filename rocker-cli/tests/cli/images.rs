@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use crate::fake_host::{self, Host};
+use crate::fake_host;
 use crate::support::Scene;
 
 /// The unpacked layers.
@@ -134,13 +134,7 @@ fn a_zstd_image_has_the_files_of_the_gzip_one() {
     });
 }
 
-/// A root directory made by Debian's own tools, once for all test runs.
-fn debian(host: &Host) -> std::path::PathBuf {
-    let root = host.dir("debian");
-    host.sh(&format!("tar -xpC {} -f {}", root.display(), DEBIAN));
-    root
-}
-
+/// A root file system made by Debian's own tools, once for all test runs.
 const DEBIAN: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/debian-minbase.tar");
 
 /// Makes the tar file, outside of the fake host, where the archive of Debian's packages can be reached.
@@ -173,10 +167,8 @@ fn debian_runs_with_every_file_as_its_packages_have_it() {
     }
     fake_host::run(|host| {
         let scene = Scene::without_image(host);
-        let root = debian(host);
-        let name = scene
-            .registry
-            .push_dir(&root, "debian", r#"{"Cmd":["bash"]}"#);
+        let tar = std::path::Path::new(DEBIAN);
+        let name = scene.push_layers(&[tar], "debian", r#"{"Cmd":["bash"]}"#);
         scene.ok(&format!("pull -q {name}"));
         assert_eq!(scene.ok(&format!("run --rm {name} dpkg --verify")), "");
         let script =
@@ -282,13 +274,13 @@ fn a_name_of_two_is_taken_away_and_the_image_stays() {
 fn an_image_in_use_is_not_removed() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        let mut idle = scene.start_idle("--rm --name user");
+        let idle = scene.start_idle("--rm --name user");
         let id = scene.ok("ps -q");
         for name in ["$I".to_owned(), scene.ok("images -q").trim().to_owned()] {
             let done = scene.run(&format!("rmi {name}"));
-            assert_eq!(done.failed(1).contains(id.trim()), true, "{done:?}");
+            assert!(done.failed(1).contains(id.trim()), "{done:?}");
         }
-        idle.write("");
+
         assert_eq!(idle.end().code, 0);
         // A container that has ended uses it as well, until it is removed.
         scene.ok("run --name kept $I true");

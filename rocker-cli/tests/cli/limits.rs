@@ -106,13 +106,23 @@ fn half_a_cpu_is_half_a_cpu() {
             let nanos = host.sh(&format!("{v1} 2>/dev/null || {v2}"));
             Duration::from_nanos(nanos.trim().parse().unwrap())
         };
-        let (start, before) = (Instant::now(), usage());
-        std::thread::sleep(Duration::from_millis(2500));
-        let share = (usage() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+        // Never more than half; and half, as soon as the machine has that much to give.
+        let mut best = 0.0_f64;
+        for _ in 0..10 {
+            let (start, before) = (Instant::now(), usage());
+            std::thread::sleep(Duration::from_millis(1500));
+            let share = (usage() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+            assert!(share < 0.6, "used {share} of a CPU");
+            best = best.max(share);
+            if best > 0.4 {
+                break;
+            }
+        }
+
         run.signal("TERM");
         run.end_input();
         assert_eq!(run.end().code, 0);
-        assert!((0.3..0.6).contains(&share), "used {share} of a CPU");
+        assert!(best > 0.4, "used {best} of a CPU at best");
         scene.assert_all_gone("a busy run");
     });
 }
@@ -123,7 +133,7 @@ fn limits_that_make_no_sense_are_refused_by_name() {
         let scene = Scene::new(host);
         for (flags, names) in [
             ("--cpus 0", "--cpus"),
-            ("--cpus -1", "--cpus"),
+            ("--cpus=-1", "--cpus"),
             ("--cpus many", "--cpus"),
             ("-m 1x", "--memory"),
             ("-m 0", "--memory"),

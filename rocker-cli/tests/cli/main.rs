@@ -6,7 +6,6 @@
     reason = "a test, of which some parts are modules for several"
 )]
 
-#[allow(clippy::print_stderr, reason = "the module is shared by test binaries")]
 #[path = "../../../tests/fake_host/mod.rs"]
 mod fake_host;
 #[path = "../../../tests/registry/mod.rs"]

@@ -22,6 +22,12 @@ fn internet(host: &Host) {
          ip -n internet link set lo up");
 }
 
+/// The same machine, and the way to all others leads by it.
+fn default_route(host: &Host) {
+    internet(host);
+    host.sh("ip -n internet addr add 203.0.113.1/32 dev lo; ip route add default via 198.51.100.1");
+}
+
 #[test]
 fn two_containers_reach_each_other_by_address() {
     fake_host::run(|host| {
@@ -33,9 +39,7 @@ fn two_containers_reach_each_other_by_address() {
         for (from, to) in [("one", &second), ("two", &first), ("one", &first)] {
             scene.ok(&format!("exec {from} ping -c 1 -W 5 {to}"));
         }
-        let mut server = scene.start(&format!(
-            "exec one sh -c 'echo up; echo greetings | nc -l -p 80 -s {first}'"
-        ));
+        let mut server = scene.start("exec one sh -c 'echo up; echo greetings | nc -l -p 80'");
         assert_eq!(server.line(), "up");
         let script = format!("until nc {first} 80 </dev/null 2>/dev/null; do :; done");
         assert_eq!(
@@ -44,7 +48,7 @@ fn two_containers_reach_each_other_by_address() {
         );
         assert_eq!(server.end().code, 0);
         // The host reaches them as well.
-        host.sh(&format!("ping -c 1 -W 5 {first}"));
+        host.sh(&format!("busybox ping -c 1 -W 5 {first}"));
         assert_eq!(one.end().code, 0);
         assert_eq!(two.end().code, 0);
         scene.assert_all_gone("two containers");
@@ -55,27 +59,41 @@ fn two_containers_reach_each_other_by_address() {
 fn a_container_reaches_the_outside_which_knows_no_way_back() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        internet(host);
+        default_route(host);
         // Not in the default state, in which assert_all_gone compares: so it is done before and after.
         let before = host.state();
-        scene.ok("run --rm $I ping -c 1 -W 5 198.51.100.1");
+        scene.ok("run --rm $I ping -c 1 -W 5 203.0.113.1");
         let mut server = std::process::Command::new("ip")
             .args([
                 "netns", "exec", "internet", "busybox", "nc", "-l", "-p", "80", "-e", "echo", "far",
             ])
             .spawn()
             .unwrap();
-        let script = "until nc 198.51.100.1 80 </dev/null 2>/dev/null; do :; done";
+        let script = "until nc 203.0.113.1 80 </dev/null 2>/dev/null; do :; done";
         assert_eq!(scene.ok(&format!("run --rm $I sh -c '{script}'")), "far\n");
         server.wait().unwrap();
         // Nobody out there can begin to talk to a container.
         let idle = scene.start_idle("--rm --name web");
         let address = address(&scene, "web");
-        let done = host.try_sh(&format!("ip netns exec internet ping -c 1 -W 1 {address}"));
+        let done = host.try_sh(&format!(
+            "ip netns exec internet busybox ping -c 1 -W 1 {address}"
+        ));
         assert!(!done.status.success());
         assert_eq!(idle.end().code, 0);
         assert_eq!(host.state(), before);
         assert_eq!(host.sh("cat /proc/sys/net/ipv4/conf/up0/forwarding"), "0\n");
+    });
+}
+
+#[test]
+fn networks_beside_the_default_route_are_reached_too() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        internet(host);
+        host.sh("ip link add other type veth peer name other1; ip addr add 192.0.2.9/24 dev other; ip link set other up; ip route add default via 192.0.2.1");
+        let before = host.state();
+        scene.ok("run --rm $I ping -c 1 -W 5 198.51.100.1");
+        assert_eq!(host.state(), before);
     });
 }
 

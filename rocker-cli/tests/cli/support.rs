@@ -45,6 +45,43 @@ impl<'a> Scene<'a> {
     }
 }
 
+impl Scene<'_> {
+    /// Pushes an image of these tar files and returns its name; `config` is the JSON of its configuration's `config`.
+    pub fn push_layers(&self, tars: &[&Path], name: &str, config: &str) -> String {
+        let dir = self.host.dir(&format!("archive-{name}"));
+        let mut diff_ids = Vec::new();
+        let mut layers = Vec::new();
+        for (count, tar) in tars.iter().enumerate() {
+            let digest = self.host.sh(&format!("sha256sum <{}", tar.display()));
+            diff_ids.push(format!("\"sha256:{}\"", &digest[..64]));
+            layers.push(format!("\"{count}.tar\""));
+            std::os::unix::fs::symlink(tar, dir.join(format!("{count}.tar"))).unwrap();
+        }
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "amd64"
+        };
+        let config = format!(
+            r#"{{"os":"linux","architecture":"{architecture}","config":{config},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+            diff_ids.join(",")
+        );
+        fs::write(dir.join("config.json"), config).unwrap();
+        let manifest = format!(
+            r#"[{{"Config":"config.json","RepoTags":["x:y"],"Layers":[{}]}}]"#,
+            layers.join(",")
+        );
+        fs::write(dir.join("manifest.json"), manifest).unwrap();
+        let name = self.registry.name(name);
+        // As `docker save` writes it, with the layers as they are: skopeo does not look into them.
+        self.host.sh(&format!(
+            "cd {0}; tar -chf archive *.json *.tar; skopeo --insecure-policy copy -q --dest-tls-verify=false docker-archive:archive docker://{name}; rm -r {0}",
+            dir.display()
+        ));
+        name
+    }
+}
+
 impl<'a> std::ops::Deref for Scene<'a> {
     type Target = Rocker<'a>;
 
@@ -70,7 +107,7 @@ impl<'a> Rocker<'a> {
         thread::spawn(move || {
             if watch.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
                 let _ = writeln!(std::io::stderr(), "the test hangs: over after {PATIENCE:?}");
-                #[expect(clippy::exit, reason = "ends the fake host and all in it")]
+                // Which ends the fake host and all that is in it.
                 std::process::exit(1);
             }
         });
@@ -260,7 +297,7 @@ impl Done {
     /// The one line on stderr of a command that failed with `code`.
     #[track_caller]
     pub fn failed(&self, code: i32) -> String {
-        assert_eq!(self.code, code, "{self:?}");
+        assert_eq!(self.code, code, "{}: {self:?}", self.args);
         assert_eq!(self.out, "", "{self:?}");
         assert_eq!(self.err.lines().count(), 1, "{self:?}");
         assert!(self.err.starts_with("rocker: "), "{self:?}");
@@ -286,12 +323,6 @@ impl Background {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
-    }
-
-    pub fn write(&mut self, text: &str) {
-        let input = self.input.as_mut().unwrap();
-        input.write_all(text.as_bytes()).unwrap();
-        input.flush().unwrap();
     }
 
     /// Sends a signal to rocker itself.

@@ -135,10 +135,11 @@ fn job_control_and_window_size_work_and_the_terminal_is_as_before_afterwards() {
         tmux.types("sleep 2000");
         tmux.process("sleep 2000", true);
         tmux.key("C-z");
-        tmux.shows("[1]+  Stopped");
-        tmux.types("jobs; fg; echo back $?");
+        tmux.shows("^Z[1]+  Stopped");
+        tmux.types("clear; echo stopped; fg");
         tmux.shows("sleep 2000");
         tmux.key("C-c");
+
         tmux.process("sleep 2000", false);
         tmux.types("exit 5");
         tmux.shows("code 5");

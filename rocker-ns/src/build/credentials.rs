@@ -1,6 +1,6 @@
 //! The steps by which the program becomes its user, with the privileges that are left to it.
 
-use super::{prctl, prctl_args};
+use super::{die_with_parent, prctl, prctl_args};
 use crate::command::Command;
 use crate::plan::Plan;
 use crate::step::{Arg, Step};
@@ -75,12 +75,7 @@ pub(super) fn change(plan: &mut Plan, command: &Command) {
         );
     }
     if command.die_with_parent {
-        // After the change of user, which would reset it.
-        let mut args = prctl_args("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, 0);
-        args[1] = Arg::flags(libc::SIGKILL as u64, "SIGKILL");
-        plan.push(
-            Step::internal("prctl", args)
-                .because("so that the container does not outlive the one who looks after it"),
-        );
+        // Once more, since the change of user has undone the first.
+        plan.push(die_with_parent());
     }
 }

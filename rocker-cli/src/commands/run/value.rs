@@ -69,7 +69,7 @@ pub(crate) fn mebibytes(flag: &'static str, number: u64) -> Result<u64> {
         bad(
             flag,
             &number.to_string(),
-            "a number of MiB that fits 64 bits of bytes",
+            "fewer MiB",
         )
     })
 }
@@ -79,25 +79,25 @@ pub(crate) fn volume(text: &str) -> Result<Volume> {
     let wrong = |why: &str| bad("--volume", text, why);
     let mut parts = text.split(':');
     let (Some(source), Some(destination)) = (parts.next(), parts.next()) else {
-        return Err(wrong("is given as SRC:DST, or SRC:DST:ro"));
+        return Err(wrong("SRC:DST, or SRC:DST:ro"));
     };
     let read_only = match parts.next() {
         None | Some("rw") => false,
         Some("ro") => true,
-        Some(_) => return Err(wrong("only ro and rw may stand behind the second colon")),
+        Some(_) => return Err(wrong("ro or rw behind the second colon")),
     };
     if parts.next().is_some() || source.is_empty() {
-        return Err(wrong("is given as SRC:DST, or SRC:DST:ro"));
+        return Err(wrong("SRC:DST, or SRC:DST:ro"));
     }
     if !source.contains('/') && !source.starts_with('.') {
         return Err(wrong(
-            "the source is a path: /data, ./data (named volumes do not exist yet)",
+            "a path as the source, such as /data or ./data (named volumes do not exist yet)",
         ));
     }
     let destination = PathBuf::from(destination);
     if !destination.is_absolute() || destination == Path::new("/") {
         return Err(wrong(
-            "the destination is an absolute path, and not / itself",
+            "an absolute destination other than /",
         ));
     }
     let source = absolute(source).map_err(|error| wrong(&error.to_string()))?;
