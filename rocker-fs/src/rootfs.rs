@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::mask::{add_empty_directory, add_masks, add_read_only_path};
 use crate::mount::{Mount, MountAttributes, MountKind};
 use crate::mount_point::add_mount;
-use crate::plan::{MUST, Plan, Resolution, constant, string};
+use crate::plan::{MUST, Plan, Resolution, constant, shown, string};
 use crate::resolve::components;
 use crate::step::{Arg, Step};
 
@@ -134,12 +134,27 @@ impl Rootfs {
             plan.set_attributes(&root, false, MountAttributes::NODEV, None, MUST, why);
         }
         let mut dev = None;
-        for mount in &self.mounts {
-            let mounted = add_mount(&mut plan, &root, mount)?;
+        let mut read_only = Vec::new();
+        for (index, mount) in self.mounts.iter().enumerate() {
+            // What others lie beneath stays writable until their mount points are made.
+            let hold = is_read_only(mount)
+                && self.mounts[index + 1..]
+                    .iter()
+                    .any(|other| lies_beneath(other, mount));
+            let mounted = if hold {
+                let mut writable = mount.clone();
+                writable.attributes.remove(MountAttributes::RDONLY);
+                add_mount(&mut plan, &root, &writable)?
+            } else {
+                add_mount(&mut plan, &root, mount)?
+            };
+            if hold {
+                read_only.push((mounted.clone(), shown(&mount.destination)));
+            }
             if is_own_dev(mount) {
                 // By this descriptor it is found again, even if another mount comes to lie over it through a link.
                 dev = Some(mounted);
-            } else if let Arg::Result(_) = mounted {
+            } else if let (Arg::Result(_), false) = (&mounted, hold) {
                 plan.close(&mounted, MUST);
             }
         }
@@ -154,6 +169,14 @@ impl Rootfs {
         if let Some(empty) = empty {
             add_masks(&mut plan, &root, dev.as_ref(), &empty, &self.masked)?;
             plan.close(&empty, MUST);
+        }
+        for (mounted, shown) in read_only {
+            let why =
+                format!("so that {shown} cannot be written, now that all beneath it is mounted");
+            plan.set_attributes(&mounted, false, MountAttributes::RDONLY, None, MUST, why);
+            if dev.as_ref().is_none_or(|dev| !same(dev, &mounted)) {
+                plan.close(&mounted, MUST);
+            }
         }
         if let Some(dev) = dev {
             plan.close(&dev, MUST);
@@ -208,6 +231,28 @@ impl Rootfs {
         }
         Ok(())
     }
+}
+
+/// Whether this is a new file system that nothing can be written to.
+fn is_read_only(mount: &Mount) -> bool {
+    matches!(mount.kind, MountKind::Filesystem { .. })
+        && mount.attributes.contains(MountAttributes::RDONLY)
+}
+
+/// Whether `other` is mounted somewhere in what `mount` mounts.
+fn lies_beneath(other: &Mount, mount: &Mount) -> bool {
+    match (
+        components(&other.destination),
+        components(&mount.destination),
+    ) {
+        (Ok(other), Ok(mount)) => other.len() > mount.len() && other.starts_with(&mount),
+        _ => false,
+    }
+}
+
+/// Whether both are what one step returned.
+fn same(one: &Arg, other: &Arg) -> bool {
+    matches!((one, other), (Arg::Result(one), Arg::Result(other)) if one == other)
 }
 
 /// Whether this is a new file system at /dev.

@@ -52,27 +52,28 @@ fn a_mount_is_these_steps() {
     let expected = [
         r#"mount(NULL, "/", NULL, MS_REC|MS_SLAVE, NULL)"#,
         r#"move_mount(@, "", AT_FDCWD, "/run/t", MOVE_MOUNT_F_EMPTY_PATH)"#,
+        r#"mount_setattr(@, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_NODEV}, 32)"#,
         r#"mkdirat(@, "var", 0755)"#,
         r#"openat2(@, "var", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24)"#,
-        r#"mkdirat(<3>, "tmp", 0755)"#,
+        r#"mkdirat(<4>, "tmp", 0755)"#,
         r#"openat2(@, "var/tmp", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24)"#,
-        "close(<3>)",
+        "close(<4>)",
         r#"fsopen("tmpfs", FSOPEN_CLOEXEC)"#,
-        r#"fsconfig(<7>, FSCONFIG_SET_STRING, "source", "tmpfs", 0)"#,
-        r#"fsconfig(<7>, FSCONFIG_SET_STRING, "size", "1m", 0)"#,
-        "fsconfig(<7>, FSCONFIG_CMD_CREATE, NULL, NULL, 0)",
-        "fsmount(<7>, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID)",
-        "close(<7>)",
-        r#"move_mount(<11>, "", <5>, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)"#,
-        "close(<5>)",
-        "close(<11>)",
+        r#"fsconfig(<8>, FSCONFIG_SET_STRING, "source", "tmpfs", 0)"#,
+        r#"fsconfig(<8>, FSCONFIG_SET_STRING, "size", "1m", 0)"#,
+        "fsconfig(<8>, FSCONFIG_CMD_CREATE, NULL, NULL, 0)",
+        "fsmount(<8>, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID)",
+        "close(<8>)",
+        r#"move_mount(<12>, "", <6>, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)"#,
+        "close(<6>)",
+        "close(<12>)",
         "fchdir(@)",
         r#"pivot_root(".", ".")"#,
         r#"umount2(".", MNT_DETACH)"#,
         r#"chdir("/")"#,
         r#"openat2(AT_FDCWD, "/", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24)"#,
-        r#"mount_setattr(<20>, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_RDONLY}, 32)"#,
-        "close(<20>)",
+        r#"mount_setattr(<21>, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_RDONLY}, 32)"#,
+        "close(<21>)",
     ];
     assert_eq!(shown, expected.map(|line| line.replace('@', &root)));
     assert!(
@@ -258,6 +259,59 @@ fn the_child_finds_itself_in_its_root_file_system_and_the_host_is_gone() {
         assert_eq!(report, "");
         drop((rootfs, steps));
         assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn no_device_can_be_opened_but_those_that_were_asked_for() {
+    fake_host::run(|host| {
+        let image = host.dir("image");
+        host.sh(&format!("mknod -m 666 {}/brought c 1 5", image.display()));
+        let volume = host.dir("volume");
+        host.sh(&format!("mknod -m 666 {}/shared c 1 5", volume.display()));
+        let bind = || Mount::bind(&volume, "/volume").attributes(MountAttributes::NODEV);
+        let try_all = || {
+            // Made by the container's own root, which has CAP_MKNOD: beside the standard ones, and anywhere else.
+            let make = |path: &str| {
+                let device = nix::sys::stat::makedev(1, 5);
+                let (kind, mode) = (
+                    nix::sys::stat::SFlag::S_IFCHR,
+                    nix::sys::stat::Mode::S_IRWXU,
+                );
+                nix::sys::stat::mknod(path, kind, mode, device).unwrap();
+            };
+            make("/dev/made");
+            make("/made");
+            [
+                "/dev/zero",
+                "/dev/made",
+                "/made",
+                "/brought",
+                "/volume/shared",
+            ]
+            .into_iter()
+            .filter(|path| fs::File::open(path).is_ok())
+            .fold(String::new(), |open, path| open + path + " ")
+        };
+        let steps = standard(&image).mount(bind()).steps().unwrap();
+        assert_eq!(executor::in_child(&steps, try_all), "/dev/zero ");
+        let all = standard(&image).all_devices(true).mount(bind());
+        let open = executor::in_child(&all.steps().unwrap(), try_all);
+        assert_eq!(open, "/dev/zero /dev/made /made /brought ");
+    });
+}
+
+#[test]
+fn a_read_only_file_system_holds_the_mounts_beneath_it() {
+    fake_host::run(|host| {
+        let rootfs = standard(&host.dir("image"))
+            .mount(Mount::filesystem("tmpfs", "/hold").attributes(MountAttributes::RDONLY))
+            .mount(Mount::filesystem("tmpfs", "/hold/below"));
+        let report = executor::in_child(&rootfs.steps().unwrap(), || {
+            let write = |path: &str| fs::write(path, "").map_err(|error| error.kind()).err();
+            format!("{:?} {:?}", write("/hold/file"), write("/hold/below/file"))
+        });
+        assert_eq!(report, "Some(ReadOnlyFilesystem) None");
     });
 }
 

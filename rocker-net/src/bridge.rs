@@ -9,6 +9,9 @@ use crate::{Error, Result, Subnet};
 /// How the MAC address of every bridge of this crate begins: locally administered, and `r`. It is the mark by which a
 /// bridge of ours is told from anybody else's of the same name; a link cannot be given an alias when it is created.
 const MAC_PREFIX: [u8; 2] = [0x02, b'r'];
+/// The interface group that every bridge of this crate is in (`rk`), whatever its name and whosever state directory it
+/// belongs to: one rule can thus speak of them all.
+pub(crate) const GROUP: u32 = 0x726b;
 
 /// What [`Bridge::ensure`] is to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +84,7 @@ impl Bridge {
         check_interface_name(name)?;
         // Asking for it to be made costs no more than asking whether it is there.
         let requests = [
-            rtnl::create_bridge(name, mac(*address), *mtu),
+            rtnl::create_bridge(name, mac(*address), GROUP, *mtu),
             rtnl::get_link(name),
         ];
         let mut replies =
@@ -98,6 +101,9 @@ impl Bridge {
         let mut repairs = Vec::new();
         if !bridge.link.up || mtu.is_some_and(|mtu| mtu != bridge.link.mtu) {
             repairs.push(rtnl::set_link_up(name, *mtu));
+        }
+        if bridge.link.group != GROUP {
+            repairs.push(rtnl::set_link_group(name, GROUP));
         }
         repairs.push(rtnl::add_address(&bridge.link, *address, subnet));
         let completed = host.apply(
@@ -176,7 +182,7 @@ impl Bridge {
 
     /// The bridge, if its MAC address begins with `mark`.
     fn check(link: Link, mark: &[u8]) -> Result<Self> {
-        if link.kind == "bridge" && link.mac.starts_with(mark) {
+        if is_marked(&link, mark) {
             return Ok(Self { link });
         }
         Err(Error::NameTaken {
@@ -184,6 +190,15 @@ impl Bridge {
             wanted: "the bridge that rocker made for this subnet",
         })
     }
+}
+
+/// Whether the interface is a bridge of this crate, of whatever network and state directory.
+pub(crate) fn is_ours(link: &Link) -> bool {
+    is_marked(link, &MAC_PREFIX)
+}
+
+fn is_marked(link: &Link, mark: &[u8]) -> bool {
+    link.kind == "bridge" && link.mac.starts_with(mark)
 }
 
 /// Removes the interface. That it has gone meanwhile is fine.

@@ -31,6 +31,18 @@ struct Record {
     boot: String,
     /// For each interface that was not forwarding, the networks that need it to.
     interfaces: BTreeMap<String, BTreeSet<String>>,
+    /// Those of them that did not forward although the host was a router otherwise: somebody meant it.
+    #[serde(default)]
+    exempt: BTreeSet<String>,
+}
+
+/// What [`Forwarding::claim`] has written down and [`Claim::switch_on`] will do; the lock is held in between.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    forwarding: &'a Forwarding,
+    switch_on: Vec<String>,
+    guarded: BTreeSet<String>,
+    _lock: Lock,
 }
 
 impl Forwarding {
@@ -54,39 +66,47 @@ impl Forwarding {
         )
     }
 
-    /// Switches forwarding on for `interfaces` on behalf of `network`.
-    ///
-    /// <https://docs.kernel.org/networking/ip-sysctl.html>, `conf/interface/forwarding`. By the sysctl file rather
-    /// than by netlink, because only the former also switches large receive offload off, whose packets cannot be
-    /// forwarded.
-    pub(crate) fn enable(&self, network: &str, interfaces: &BTreeSet<String>) -> Result<()> {
-        if interfaces.is_empty() {
-            return Ok(());
-        }
-        let _lock = self.lock()?;
+    /// Writes down that `network` needs forwarding on `interfaces`, and finds where it has to be switched on for that.
+    pub(crate) fn claim<'a>(
+        &self,
+        network: &str,
+        interfaces: impl IntoIterator<Item = &'a String>,
+    ) -> Result<Claim<'_>> {
+        let lock = self.lock()?;
         let mut record = self.read()?;
+        let router = self.get("all")?.unwrap_or(false);
         let mut switch_on = Vec::new();
         let mut changed = false;
         for interface in interfaces {
             let forwards = self.get(interface)?.unwrap_or(true);
+            if !forwards && router && !record.interfaces.contains_key(interface) {
+                record.exempt.insert(interface.clone());
+            }
             if !forwards || record.interfaces.contains_key(interface) {
                 let networks = record.interfaces.entry(interface.clone()).or_default();
                 changed |= networks.insert(network.to_owned());
             }
             if !forwards {
-                switch_on.push(interface);
+                switch_on.push(interface.clone());
             }
         }
         // First the record, then the change: after a crash in between too much is restored, never too little.
         if changed {
             state::write(&self.file(), &record)?;
         }
-        switch_on.into_iter().try_for_each(|interface| {
-            self.set(
-                interface,
-                true,
-                "so that the kernel passes on the answers that come in here from the world",
-            )
+        let guarded = record
+            .interfaces
+            .iter()
+            .filter(|(interface, networks)| {
+                networks.contains(network) && is_ours(interface, router, &record.exempt)
+            })
+            .map(|(interface, _)| interface.clone())
+            .collect();
+        Ok(Claim {
+            forwarding: self,
+            switch_on,
+            guarded,
+            _lock: lock,
         })
     }
 
@@ -106,7 +126,7 @@ impl Forwarding {
             if !networks.is_empty() {
                 return true;
             }
-            if router {
+            if !is_ours(interface, router, &record.exempt) {
                 return false;
             }
             let restored = self.set(
@@ -118,6 +138,9 @@ impl Forwarding {
             errors.extend(restored.err());
             failed
         });
+        record
+            .exempt
+            .retain(|interface| record.interfaces.contains_key(interface));
         let written = if record.interfaces.is_empty() {
             state::remove(&self.file())
         } else {
@@ -182,6 +205,34 @@ impl Forwarding {
     }
 }
 
+/// Whether an interface of the record forwards because rocker switched it on, and not because the host has become a
+/// router since.
+fn is_ours(interface: &str, router: bool, exempt: &BTreeSet<String>) -> bool {
+    !router || exempt.contains(interface)
+}
+
+impl Claim<'_> {
+    /// The interfaces that forward for rocker alone: nobody else's packets are to profit.
+    pub(crate) fn guarded(&self) -> &BTreeSet<String> {
+        &self.guarded
+    }
+
+    /// Switches forwarding on.
+    ///
+    /// <https://docs.kernel.org/networking/ip-sysctl.html>, `conf/interface/forwarding`. By the sysctl file rather
+    /// than by netlink, because only the former also switches large receive offload off, whose packets cannot be
+    /// forwarded.
+    pub(crate) fn switch_on(self) -> Result<()> {
+        self.switch_on.iter().try_for_each(|interface| {
+            self.forwarding.set(
+                interface,
+                true,
+                "so that the kernel passes on the answers that come in here for containers",
+            )
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,9 +260,13 @@ mod tests {
             Self { dir, forwarding }
         }
 
-        fn enable(&self, network: &str, interfaces: &[&str]) {
-            let interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
-            self.forwarding.enable(network, &interfaces).unwrap();
+        /// Returns what is to be guarded.
+        fn enable(&self, network: &str, interfaces: &[&str]) -> Vec<String> {
+            let interfaces: Vec<_> = interfaces.iter().map(|name| (*name).to_owned()).collect();
+            let claim = self.forwarding.claim(network, &interfaces).unwrap();
+            let guarded = claim.guarded().iter().cloned().collect();
+            claim.switch_on().unwrap();
+            guarded
         }
 
         fn values(&self) -> Vec<String> {
@@ -236,8 +291,10 @@ mod tests {
     #[test]
     fn what_the_host_had_is_restored_and_what_it_forwards_itself_is_left_alone() {
         let fake = Fake::new(&[("eth0", "0\n"), ("eth1", "1\n")]);
-        fake.enable("a", &["eth0", "eth1", "gone0"]);
+        assert_eq!(fake.enable("a", &["eth0", "eth1", "gone0"]), ["eth0"]);
         assert_eq!(fake.values(), ["eth0=1", "eth1=1"]);
+        // Even with no route by it at the moment it forwards, and is to be guarded.
+        assert_eq!(fake.enable("a", &[]), ["eth0"]);
         fake.forwarding.release("a").unwrap();
         assert_eq!(fake.values(), ["eth0=0", "eth1=1"]);
         assert!(!fake.forwarding.file().exists());
@@ -247,8 +304,8 @@ mod tests {
     #[test]
     fn an_interface_forwards_until_its_last_network_is_gone() {
         let fake = Fake::new(&[("eth0", "0")]);
-        fake.enable("a", &["eth0"]);
-        fake.enable("b", &["eth0"]);
+        assert_eq!(fake.enable("a", &["eth0"]), ["eth0"]);
+        assert_eq!(fake.enable("b", &["eth0"]), ["eth0"]);
         fake.forwarding.release("a").unwrap();
         assert_eq!(fake.values(), ["eth0=1"]);
         fake.forwarding.release("b").unwrap();
@@ -271,8 +328,21 @@ mod tests {
         let fake = Fake::new(&[("all", "0"), ("eth0", "0")]);
         fake.enable("a", &["eth0"]);
         fs::write(fake.forwarding.sysctl("all"), "1").unwrap();
+        assert!(fake.enable("a", &["eth0"]).is_empty());
         fake.forwarding.release("a").unwrap();
         assert_eq!(fake.values(), ["all=1", "eth0=1"]);
+        assert!(!fake.forwarding.file().exists());
+    }
+
+    #[test]
+    fn an_interface_that_a_router_exempts_is_guarded_and_restored() {
+        let fake = Fake::new(&[("all", "1"), ("eth0", "0"), ("eth1", "1")]);
+        assert_eq!(fake.enable("a", &["eth0", "eth1"]), ["eth0"]);
+        assert_eq!(fake.enable("b", &["eth0", "eth1"]), ["eth0"]);
+        fake.forwarding.release("a").unwrap();
+        assert_eq!(fake.values(), ["all=1", "eth0=1", "eth1=1"]);
+        fake.forwarding.release("b").unwrap();
+        assert_eq!(fake.values(), ["all=1", "eth0=0", "eth1=1"]);
         assert!(!fake.forwarding.file().exists());
     }
 }

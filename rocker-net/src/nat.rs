@@ -1,5 +1,8 @@
 //! What a network has in the packet filter: a table of its own.
 
+use std::collections::BTreeSet;
+
+use crate::bridge::GROUP;
 use crate::netlink::{Connection, Protocol, Refusal, Request};
 use crate::nft::{Chain, ChainKind, Expr, Hook, Meta, Rule, Table, interface};
 use crate::{Error, Result, Subnet};
@@ -23,6 +26,8 @@ pub struct NatOptions {
     pub bridge: String,
     /// The addresses to hide behind the host's.
     pub subnet: Subnet,
+    /// Interfaces that forward for the sake of the bridges alone.
+    pub(crate) guarded: BTreeSet<Guarded>,
 }
 
 impl NatOptions {
@@ -32,8 +37,17 @@ impl NatOptions {
             table: table.into(),
             bridge: bridge.into(),
             subnet,
+            guarded: BTreeSet::new(),
         }
     }
+}
+
+/// An interface on which the host would not forward if it were not for containers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Guarded {
+    pub(crate) name: String,
+    /// Whether it is a bridge, between whose ports frames may pass.
+    pub(crate) is_bridge: bool,
 }
 
 /// The nf_tables table of a network: its containers reach the world under the host's address (masquerade), and nobody
@@ -158,6 +172,7 @@ fn table(options: &NatOptions) -> Table {
         table,
         bridge,
         subnet,
+        guarded,
     } = options;
     let mut masquerade = from_subnet(subnet);
     // oifname != BRIDGE masquerade
@@ -177,36 +192,64 @@ fn table(options: &NatOptions) -> Table {
         Expr::Equal(vec![0; 4]),
         Expr::Drop,
     ];
-    let chain = |name, kind, hook, priority, comment, expressions| Chain {
-        name,
-        kind,
-        hook,
-        priority,
-        rules: vec![Rule {
-            comment,
-            expressions,
-        }],
+    let rule = |comment, expressions| Rule {
+        comment,
+        expressions,
     };
+    let mut forward = vec![rule(
+        format!("rocker: nobody outside reaches {bridge} unasked"),
+        unasked,
+    )];
+    forward.extend(guarded.iter().map(guard));
     Table {
         name: table.clone(),
         chains: vec![
-            chain(
-                "postrouting",
-                ChainKind::Nat,
-                Hook::Postrouting,
-                PRIORITY_SRCNAT,
-                format!("rocker: {subnet} leaves under the host's address"),
-                masquerade,
-            ),
-            chain(
-                "forward",
-                ChainKind::Filter,
-                Hook::Forward,
-                PRIORITY_FILTER,
-                format!("rocker: nobody outside reaches {bridge} unasked"),
-                unasked,
-            ),
+            Chain {
+                name: "postrouting",
+                kind: ChainKind::Nat,
+                hook: Hook::Postrouting,
+                priority: PRIORITY_SRCNAT,
+                rules: vec![rule(
+                    format!("rocker: {subnet} leaves under the host's address"),
+                    masquerade,
+                )],
+            },
+            Chain {
+                name: "forward",
+                kind: ChainKind::Filter,
+                hook: Hook::Forward,
+                priority: PRIORITY_FILTER,
+                rules: forward,
+            },
         ],
+    }
+}
+
+/// Keeps the neighbours on an interface from networks that they could not reach by the host before.
+///
+/// A packet that one table drops is lost for all, so the rule must spare what is not its business: the bridges of other
+/// networks and state directories, which are all in one group, and IPv6, for which nothing was switched on.
+fn guard(guarded: &Guarded) -> Rule {
+    let name = &guarded.name;
+    // meta nfproto ipv4 iifname INTERFACE oifgroup != GROUP drop
+    let mut expressions = vec![
+        Expr::Meta(Meta::Nfproto),
+        Expr::Equal(vec![IPV4]),
+        Expr::Meta(Meta::IifName),
+        Expr::Equal(interface(name)),
+        Expr::Meta(Meta::OifGroup),
+        Expr::NotEqual(GROUP.to_ne_bytes().to_vec()),
+    ];
+    let mut comment = format!("rocker: what comes in by {name} is passed on to containers alone");
+    if guarded.is_bridge {
+        // oifname != INTERFACE: with br_netfilter even what a bridge passes from port to port comes by here.
+        expressions.extend([Expr::Meta(Meta::OifName), Expr::NotEqual(interface(name))]);
+        comment.push_str(", or stays on it");
+    }
+    expressions.push(Expr::Drop);
+    Rule {
+        comment,
+        expressions,
     }
 }
 

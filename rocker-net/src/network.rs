@@ -1,6 +1,6 @@
 //! A network: bridge, addresses, NAT and forwarding together, for as long as a container is attached.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bridge::{check_interface_name, mac};
+use crate::bridge::{check_interface_name, is_ours, mac};
 use crate::forwarding::Forwarding;
 use crate::ipam::check_name;
 use crate::lock::Lock;
+use crate::nat::Guarded;
 use crate::netlink::{Connection, Protocol};
 use crate::netns::connect_in;
+use crate::rtnl::Link;
 use crate::{
     Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result, Subnet,
 };
@@ -260,11 +262,21 @@ impl Network {
         let mut options = BridgeOptions::new(bridge, subnet);
         options.mtu = *mtu;
         let made = Bridge::ensure_by(host, &options)?;
-        let nat = NatOptions::new(self.table(), bridge, subnet);
+        let ways = ways_out(host)?;
+        let claim = self.forwarding.claim(&self.options.name, ways.keys())?;
+        let mut nat = NatOptions::new(self.table(), bridge, subnet);
+        nat.guarded = claim
+            .guarded()
+            .iter()
+            .map(|name| Guarded {
+                name: name.clone(),
+                is_bridge: ways.get(name).is_some_and(|link| link.kind == "bridge"),
+            })
+            .collect();
+        // The guard is up before anything forwards.
         Nat::ensure_by(netfilter, &nat)?;
         self.forwarding.enable_own(bridge)?;
-        self.forwarding
-            .enable(&self.options.name, &ways_out(host)?)?;
+        claim.switch_on()?;
         Ok((subnet, address, made))
     }
 
@@ -372,22 +384,18 @@ fn unless_foreign(removed: Result<()>) -> Option<Error> {
         .filter(|error| !matches!(error, Error::NameTaken { .. }))
 }
 
-/// The interfaces that the host's default routes lead by: what answers from the world come in by.
-fn ways_out(host: &mut Connection) -> Result<BTreeSet<String>> {
-    let why = "to find the interfaces that answers from the world come in by";
-    let routes = rtnl::routes(host, why)?;
+/// The interfaces by which the host reaches others, by name: what answers to containers come in by.
+fn ways_out(host: &mut Connection) -> Result<BTreeMap<String, Link>> {
+    let why = "to find the interfaces that answers to containers come in by";
+    let routes = rtnl::routes(host, why)?.into_iter();
     let ways: BTreeSet<u32> = routes
-        .into_iter()
-        .filter(|route| route.destination.prefix_len() == 0)
+        .filter(|route| route.unicast)
         .flat_map(|route| route.interfaces)
         .collect();
-    if ways.is_empty() {
-        return Ok(BTreeSet::new());
-    }
     let links = rtnl::links(host, why)?.into_iter();
     Ok(links
-        .filter(|link| ways.contains(&link.index))
-        .map(|link| link.name)
+        .filter(|link| ways.contains(&link.index) && !link.loopback && !is_ours(link))
+        .map(|link| (link.name.clone(), link))
         .collect())
 }
 

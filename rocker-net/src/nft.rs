@@ -91,6 +91,7 @@ pub(crate) enum Meta {
     IifName = 6,
     OifName = 7,
     Nfproto = 15,
+    OifGroup = 22,
 }
 
 /// An interface name as the register holds it.

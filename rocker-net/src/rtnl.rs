@@ -28,28 +28,34 @@ const ADDRESS_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
 
 const IFF_UP: u32 = 1;
+const IFF_LOOPBACK: u32 = 1 << 3;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_GROUP: u16 = 27;
 const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_MULTIPATH: u16 = 9;
+const RTN_UNICAST: u8 = 1;
 
 /// What is known of an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) up: bool,
+    pub(crate) loopback: bool,
     pub(crate) name: String,
     /// `veth`, `bridge`, …; empty for hardware.
     pub(crate) kind: String,
     pub(crate) mac: Vec<u8>,
     pub(crate) mtu: u32,
+    /// The number by which the packet filter can name several interfaces at once; 0 if nobody gave one.
+    pub(crate) group: u32,
     /// With veth, the index of the other end in its own namespace.
     pub(crate) peer: Option<u32>,
     /// The index of the bridge that it is plugged into.
@@ -60,6 +66,8 @@ pub(crate) struct Link {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) destination: Subnet,
+    /// Whether it leads to neighbours, rather than to the host itself, to everybody (broadcast) or to nowhere.
+    pub(crate) unicast: bool,
     /// The indices of the interfaces it leaves by; several with a multipath route.
     pub(crate) interfaces: Vec<u32>,
 }
@@ -96,13 +104,14 @@ fn set_up(message: &mut LinkMessage) {
     message.header.change_mask = LinkFlags::Up;
 }
 
-/// Asks for a bridge of this name, up, if there is none.
-pub(crate) fn create_bridge(name: &str, mac: [u8; 6], mtu: Option<u32>) -> Request {
+/// Asks for a bridge of this name, up and in this group, if there is none.
+pub(crate) fn create_bridge(name: &str, mac: [u8; 6], group: u32, mtu: Option<u32>) -> Request {
     let mut message = named(name);
     set_up(&mut message);
     message
         .attributes
         .push(LinkAttribute::Address(mac.to_vec()));
+    message.attributes.push(LinkAttribute::Group(group));
     message.attributes.extend(mtu.map(LinkAttribute::Mtu));
     message
         .attributes
@@ -206,6 +215,20 @@ pub(crate) fn set_link_up(name: &str, mtu: Option<u32>) -> Request {
         NLM_F_ACK,
         "set up",
         format!("{name} up"),
+    )
+}
+
+/// Asks for the interface to be in this group.
+pub(crate) fn set_link_group(name: &str, group: u32) -> Request {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Group(group));
+    let message = RouteNetlinkMessage::SetLink(message);
+    request(
+        &message,
+        "RTM_SETLINK",
+        NLM_F_ACK,
+        "set group of",
+        format!("{name} group {group}"),
     )
 }
 
@@ -346,9 +369,11 @@ pub(crate) fn addresses(host: &mut Connection, why: &'static str) -> Result<Vec<
 
 fn read_link(message: &[u8]) -> Option<Link> {
     let (header, attributes) = message.split_at_checked(LINK_HEADER)?;
+    let flags = nla::read_u32(&header[8..12])?;
     let mut link = Link {
         index: nla::read_u32(&header[4..8])?,
-        up: nla::read_u32(&header[8..12])? & IFF_UP != 0,
+        up: flags & IFF_UP != 0,
+        loopback: flags & IFF_LOOPBACK != 0,
         ..Link::default()
     };
     for (kind, value) in nla::attributes(attributes) {
@@ -357,6 +382,7 @@ fn read_link(message: &[u8]) -> Option<Link> {
             IFLA_IFNAME => link.name = nla::read_str(value),
             IFLA_MTU => link.mtu = nla::read_u32(value)?,
             IFLA_LINK => link.peer = nla::read_u32(value),
+            IFLA_GROUP => link.group = nla::read_u32(value)?,
             IFLA_MASTER => link.bridge = nla::read_u32(value),
             IFLA_LINKINFO => {
                 link.kind = nla::find(value, IFLA_INFO_KIND)
@@ -389,6 +415,7 @@ fn read_route(message: &[u8]) -> Option<Route> {
     }
     Some(Route {
         destination: Subnet::new(network, header[1]).ok()?,
+        unicast: header[7] == RTN_UNICAST,
         interfaces,
     })
 }

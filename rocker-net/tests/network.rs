@@ -272,6 +272,141 @@ fn forwarding_that_the_host_does_by_itself_is_left_on() {
     });
 }
 
+/// A second network of the host: `lan`, and behind it 192.0.2.0/24, by other interfaces than the default route.
+fn lan(host: &Host) -> Netns {
+    let netns = named_netns(host, "lan");
+    host.sh("ip link add lan0 type veth peer eth0 netns lan
+         ip addr add 203.0.113.2/24 dev lan0; ip link set lan0 up
+         ip -n lan addr add 203.0.113.1/24 dev eth0; ip -n lan addr add 192.0.2.1/24 dev lo
+         ip -n lan link set eth0 up; ip -n lan link set lo up
+         ip -n lan route add default via 203.0.113.2; ip route add 192.0.2.0/24 via 203.0.113.1
+         ip -n internet route add 192.0.2.0/24 via 198.51.100.2");
+    netns
+}
+
+/// Whether a neighbour on the uplink gets to a server behind the lan, with the host as its router.
+fn passes(internet: &Netns, lan: &Netns) -> bool {
+    let listener = lan.run(|| TcpListener::bind("192.0.2.1:0").unwrap());
+    let address = listener.as_ref().unwrap().local_addr().unwrap();
+    let limit = Duration::from_millis(300);
+    internet
+        .run(|| TcpStream::connect_timeout(&address, limit).is_ok())
+        .unwrap()
+}
+
+#[test]
+fn a_container_reaches_what_the_host_reaches_by_other_ways_than_the_default_route() {
+    fake_host::run(|host| {
+        internet(host);
+        let lan = lan(host);
+        let before = host.state();
+        let network = network(host);
+        let netns = Netns::new().unwrap();
+        network.attach("c", netns.as_fd()).unwrap();
+        for server in ["203.0.113.1", "192.0.2.1"] {
+            let (text, seen) = greet(&lan, &netns, server.parse().unwrap());
+            assert_eq!(
+                (&*text, seen.to_string().as_str()),
+                ("hello", "203.0.113.2")
+            );
+        }
+        network.detach("c").unwrap();
+        assert_eq!((&*forwarding("lan0"), &*forwarding("lo")), ("0", "0"));
+        assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn the_host_becomes_no_router_between_its_neighbours() {
+    fake_host::run(|host| {
+        let (internet, lan) = (internet(host), lan(host));
+        let before = host.state();
+        assert!(!passes(&internet, &lan));
+        let network = network(host);
+        // One that shares the uplink, and one of another state directory that has to bear with the rules of both.
+        let other =
+            Network::open(host.dir("state"), &NetworkOptions::new("other", "br-x")).unwrap();
+        let foreign =
+            Network::open(host.dir("foreign"), &NetworkOptions::new("foreign", "br-y")).unwrap();
+        let namespaces = [(); 3].map(|()| Netns::new().unwrap());
+        let all = [&network, &other, &foreign];
+        for (network, netns) in all.into_iter().zip(&namespaces) {
+            network.attach("c", netns.as_fd()).unwrap();
+        }
+        assert_eq!(forwarding("br-x"), "1");
+        for (server, address) in [(&internet, "198.51.100.1"), (&lan, "192.0.2.1")] {
+            for netns in &namespaces {
+                let (text, _) = greet(server, netns, address.parse().unwrap());
+                assert_eq!(text, "hello");
+            }
+        }
+        assert!(!passes(&internet, &lan));
+        // The rules of each network suffice, and it is they that do it.
+        foreign.detach("c").unwrap();
+        network.detach("c").unwrap();
+        assert!(!passes(&internet, &lan));
+        greet(&internet, &namespaces[1], "198.51.100.1".parse().unwrap());
+        host.sh("nft flush chain inet rocker-other forward");
+        assert!(passes(&internet, &lan));
+        other.detach("c").unwrap();
+        assert!(!passes(&internet, &lan));
+        assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn a_host_that_is_a_router_stays_one() {
+    fake_host::run(|host| {
+        let (internet, lan) = (internet(host), lan(host));
+        let network = network(host);
+        let (one, two) = (Netns::new().unwrap(), Netns::new().unwrap());
+        // One that becomes it while containers run, as Docker makes it, is respected from the next attachment on.
+        network.attach("one", one.as_fd()).unwrap();
+        host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward");
+        network.attach("two", two.as_fd()).unwrap();
+        assert!(passes(&internet, &lan));
+        network.detach("one").unwrap();
+        network.detach("two").unwrap();
+        assert!(passes(&internet, &lan));
+        // One that was it before, all the time.
+        let before = host.state();
+        network.attach("one", one.as_fd()).unwrap();
+        assert!(passes(&internet, &lan));
+        let rules = host.sh("nft list table inet rocker-bridge");
+        assert!(!rules.contains("uplink0"), "{rules}");
+        network.detach("one").unwrap();
+        assert!(passes(&internet, &lan));
+        assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn what_a_bridge_of_the_host_passes_from_port_to_port_is_left_alone() {
+    fake_host::run(|host| {
+        let (left, right) = (named_netns(host, "left"), named_netns(host, "right"));
+        host.sh("ip link add lan0 type bridge; ip link set lan0 up; ip addr add 203.0.113.3/24 dev lan0");
+        for (name, address) in [("left", "203.0.113.1"), ("right", "203.0.113.2")] {
+            host.sh(&format!(
+                "ip link add {name} type veth peer eth0 netns {name}; ip link set {name} up master lan0
+                 ip -n {name} addr add {address}/24 dev eth0; ip -n {name} link set eth0 up",
+            ));
+        }
+        // Then packets that are only switched pass the rules for packets that are routed.
+        host.sh("f=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $f ] || echo 1 >$f");
+        let network = network(host);
+        let netns = Netns::new().unwrap();
+        network.attach("c", netns.as_fd()).unwrap();
+        assert_eq!(forwarding("lan0"), "1");
+        let rules = host.sh("nft list table inet rocker-bridge");
+        let rule = "iifname \"lan0\" oifgroup != 29291 oifname != \"lan0\" drop";
+        assert!(rules.contains(rule), "{rules}");
+        let address = "203.0.113.2".parse().unwrap();
+        assert_eq!(greet(&right, &left, address).0, "hello");
+        assert_eq!(greet(&right, &netns, address).0, "hello");
+        network.detach("c").unwrap();
+    });
+}
+
 #[test]
 fn fifty_threads_and_processes_that_attach_at_once_get_distinct_addresses() {
     fake_host::run(|host| {

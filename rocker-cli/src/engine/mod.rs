@@ -41,7 +41,7 @@ const CGROUP_PARENT: &str = "rocker";
 /// use rocker_cli::{Engine, Roots, RunOptions};
 ///
 /// let engine = Engine::open(Roots::from_env())?;
-/// let exit = engine.run(&RunOptions::new("hello"))?;
+/// let exit = engine.run(&RunOptions::new("debian:12-slim"))?;
 /// assert_eq!(exit.code, 0);
 /// # Ok::<(), rocker_cli::Error>(())
 /// ```

@@ -34,7 +34,7 @@ impl Engine {
     /// Runs a container to its end and returns how it ended.
     ///
     /// Signals to this process are passed on to the program, as is, with [`Io::terminal`](super::Io::terminal), the
-    /// terminal of standard input. The calling thread should be the only one.
+    /// terminal of standard input. The calling thread should be the only one; the container is killed when it ends.
     ///
     /// # Errors
     /// Whatever kept the program from running; nothing is left of the container then.

@@ -317,7 +317,7 @@ fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
             "/sys/fs/cgroup",
             "tmpfs",
             "cgroup",
-            &["nosuid", "noexec", "nodev", "mode=755"],
+            &["nosuid", "noexec", "nodev", "ro", "mode=755"],
         )?);
     }
     for view in facts.cgroups {

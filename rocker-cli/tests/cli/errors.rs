@@ -123,8 +123,7 @@ fn a_command_line_that_is_none_is_explained_with_exit_code_125() {
             "ps extra",
         ] {
             let done = rocker.run(args);
-            assert_eq!((done.code, done.out.as_str()), (125, ""), "{done:?}");
-            assert!(done.err.to_lowercase().contains("usage"), "{done:?}");
+            assert!(done.failed(125).contains("--help"), "{done:?}");
         }
         for args in ["--help", "run --help", "--version", "help run"] {
             assert!(rocker.ok(args).contains("rocker"), "{args}");

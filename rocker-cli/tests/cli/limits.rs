@@ -108,13 +108,13 @@ fn half_a_cpu_is_half_a_cpu() {
         };
         // Never more than half; and half, as soon as the machine has that much to give.
         let mut best = 0.0_f64;
-        for _ in 0..10 {
+        for _ in 0..20 {
             let (start, before) = (Instant::now(), usage());
             std::thread::sleep(Duration::from_millis(1500));
             let share = (usage() - before).as_secs_f64() / start.elapsed().as_secs_f64();
             assert!(share < 0.6, "used {share} of a CPU");
             best = best.max(share);
-            if best > 0.4 {
+            if best > 0.35 {
                 break;
             }
         }
@@ -122,7 +122,7 @@ fn half_a_cpu_is_half_a_cpu() {
         run.signal("TERM");
         run.end_input();
         assert_eq!(run.end().code, 0);
-        assert!(best > 0.4, "used {best} of a CPU at best");
+        assert!(best > 0.35, "used {best} of a CPU at best");
         scene.assert_all_gone("a busy run");
     });
 }

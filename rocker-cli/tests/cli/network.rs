@@ -138,6 +138,8 @@ fn addresses_come_back_and_are_never_given_twice() {
         let first = address(&scene, "one");
         let two = scene.start_idle("--rm --name two");
         let second = address(&scene, "two");
+        let leases = "find /run/rocker-root/networks -path '*/leases/*=*' ! -name '*=.last'";
+        assert_eq!(host.sh(leases).lines().count(), 2);
         // The bridge and its rules are there while somebody needs them.
         assert!(host.sh("ip -o link").contains("rocker0"));
         assert!(host.sh("nft list ruleset").contains("masquerade"));

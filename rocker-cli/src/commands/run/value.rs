@@ -65,13 +65,9 @@ pub(crate) fn bytes(flag: &'static str, text: &str) -> Result<u64> {
 
 /// A number of MiB, in bytes.
 pub(crate) fn mebibytes(flag: &'static str, number: u64) -> Result<u64> {
-    number.checked_mul(1 << 20).ok_or_else(|| {
-        bad(
-            flag,
-            &number.to_string(),
-            "fewer MiB",
-        )
-    })
+    number
+        .checked_mul(1 << 20)
+        .ok_or_else(|| bad(flag, &number.to_string(), "fewer MiB"))
 }
 
 /// `SRC:DST[:ro|rw]`; a relative source is one below the working directory.
@@ -96,9 +92,7 @@ pub(crate) fn volume(text: &str) -> Result<Volume> {
     }
     let destination = PathBuf::from(destination);
     if !destination.is_absolute() || destination == Path::new("/") {
-        return Err(wrong(
-            "an absolute destination other than /",
-        ));
+        return Err(wrong("an absolute destination other than /"));
     }
     let source = absolute(source).map_err(|error| wrong(&error.to_string()))?;
     Ok(Volume {
