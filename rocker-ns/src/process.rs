@@ -137,6 +137,22 @@ impl Process {
             .map(|_| process))
     }
 
+    /// The calling process.
+    ///
+    /// # Errors
+    /// [`Error::Call`] when the kernel does not know pidfds (Linux 5.3), or no more files can be opened.
+    pub fn current() -> Result<Self> {
+        let pid = std::process::id();
+        match sys::pidfd_open(pid) {
+            Ok(pidfd) => Ok(Self { pid, pidfd }),
+            Err(source) => Err(Error::Call {
+                call: format!("pidfd_open({pid}, 0)"),
+                why: "so that this process is known by more than its number",
+                source,
+            }),
+        }
+    }
+
     /// The process's id in the caller's PID namespace.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -240,10 +256,7 @@ mod tests {
 
     #[test]
     fn a_process_is_only_found_under_its_own_start_time() {
-        let me = Process {
-            pid: std::process::id(),
-            pidfd: sys::pidfd_open(std::process::id()).unwrap(),
-        };
+        let me = Process::current().unwrap();
         let start = me.start_time().unwrap();
         assert!(
             Process::open(me.id(), start)

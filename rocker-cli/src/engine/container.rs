@@ -1,13 +1,13 @@
 //! Containers on disk: who they are, who looks after them, and what became of them.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::record::{self, Record, STATE, State};
-use super::{Engine, name};
+use super::{Engine, lock, name};
 use crate::{Error, Result};
 
 /// A container that this process looks after. The lock says so to all others, and the kernel lets go of it when this
@@ -77,10 +77,10 @@ impl Container {
             roots.running().join(&record.id),
         );
         // Held until others can see the container as somebody's: by its lock and its record.
-        let making = making(engine)?;
+        let making = engine.making()?;
         record.name = choose_name(engine, wanted_name)?;
         make_dir(&run)?;
-        let lock = lock(&run.join("lock"))?;
+        let lock = lock::take(&run)?;
         let container = Self {
             record,
             data,
@@ -108,7 +108,7 @@ impl Container {
         let roots = engine.roots();
         let (data, run) = (roots.containers().join(id), roots.running().join(id));
         make_dir(&run)?;
-        let Some(lock) = try_lock(&run.join("lock"))? else {
+        let Some(lock) = lock::try_take(&run)? else {
             return Ok(None);
         };
         let record = match engine.record(id) {
@@ -239,6 +239,11 @@ impl Engine {
         }
     }
 
+    /// Waits until nobody makes a container, and keeps others from it for as long as the file is open.
+    pub(crate) fn making(&self) -> Result<File> {
+        lock::wait(&self.roots().containers().join(".lock"))
+    }
+
     pub(crate) fn record(&self, id: &str) -> Result<Option<Record>> {
         record::read(&self.roots().containers().join(id).join(STATE))
     }
@@ -308,33 +313,6 @@ pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Whether somebody looks after the container with this run directory.
-pub(crate) fn is_held(run: &Path) -> Result<bool> {
-    let path = run.join("lock");
-    match OpenOptions::new().read(true).open(&path) {
-        Ok(file) => match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(fs::TryLockError::WouldBlock) => Ok(true),
-            Err(fs::TryLockError::Error(source)) => Err(Error::State {
-                operation: "lock",
-                path,
-                source,
-            }),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(Error::State {
-            operation: "open",
-            path,
-            source,
-        }),
-    }
-}
-
-/// Waits until nobody makes a container, and keeps others from it for as long as the file is open.
-pub(crate) fn making(engine: &Engine) -> Result<File> {
-    lock(&engine.roots().containers().join(".lock"))
-}
-
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now()
@@ -398,42 +376,5 @@ fn remove_dir(dir: &Path) -> Result<()> {
             source: error,
         }),
         _ => Ok(()),
-    }
-}
-
-fn open_lock(path: &Path) -> Result<File> {
-    let opened = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path);
-    opened.map_err(|source| Error::State {
-        operation: "open",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn lock(path: &Path) -> Result<File> {
-    let file = open_lock(path)?;
-    file.lock().map_err(|source| Error::State {
-        operation: "lock",
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(file)
-}
-
-fn try_lock(path: &Path) -> Result<Option<File>> {
-    let file = open_lock(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(fs::TryLockError::WouldBlock) => Ok(None),
-        Err(fs::TryLockError::Error(source)) => Err(Error::State {
-            operation: "lock",
-            path: path.to_owned(),
-            source,
-        }),
     }
 }

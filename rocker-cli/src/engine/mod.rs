@@ -5,6 +5,7 @@ mod exec;
 mod files;
 mod hello;
 mod image;
+mod lock;
 mod name;
 mod options;
 mod parts;

@@ -20,8 +20,9 @@ pub(crate) fn create_in(command: &mut Command, cgroup: &Cgroup, io: Io) -> Resul
         .timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
     let Some(directory) = cgroup.as_fd() else {
         // On v1 a process is put into its cgroups; it waits for that.
-        let created = command.create()?;
-        cgroup.add(created.id())?;
+        let mut created = command.create()?;
+        let added = cgroup.add(created.id()).map_err(Error::from);
+        or_its_own(&mut created, added)?;
         return Ok(created);
     };
     // On v2 it is made in there.
@@ -34,6 +35,15 @@ pub(crate) fn create_in(command: &mut Command, cgroup: &Cgroup, io: Io) -> Resul
         })?;
     command.cgroup(directory);
     Ok(command.create()?)
+}
+
+/// What came of something that was done for a process; where that failed because the process is gone, what the process
+/// has to say for itself.
+pub(crate) fn or_its_own<T>(created: &mut Created, outcome: Result<T>) -> Result<T> {
+    if outcome.is_err() {
+        created.ready()?;
+    }
+    outcome
 }
 
 /// Starts the program, tells `started` of it, and passes signals and the terminal on until it ends.

@@ -11,7 +11,7 @@ use rocker_ns::{ExitCode, Namespace, Signals, User};
 
 use super::container::{self, Container};
 use super::options::{Network, RunOptions};
-use super::process::{create_in, supervise};
+use super::process::{create_in, or_its_own, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
 use super::{CGROUP_PARENT, Engine, name, parts, steps};
@@ -90,16 +90,16 @@ impl Engine {
         // Opened while the process waits: one that fails soon takes its namespace with it.
         let netns = match options.network {
             Network::Host => None,
-            _ => Some(created.namespace(Namespace::Net)?),
+            _ => {
+                let netns = created.namespace(Namespace::Net).map_err(Error::from);
+                Some(or_its_own(&mut created, netns)?)
+            }
         };
         // From here on the child sets up its root, and at the same time this process its network.
         created.set_up()?;
-        if let Some(netns) = netns
-            && let Err(error) = self.connect(container, options.network, &netns, &spec)
-        {
-            // What the process has to say for itself may be why.
-            created.ready()?;
-            return Err(error);
+        if let Some(netns) = netns {
+            let connected = self.connect(container, options.network, &netns, &spec);
+            or_its_own(&mut created, connected)?;
         }
         supervise(created, options.io, signals, |child| {
             container.record.state = State::Running {

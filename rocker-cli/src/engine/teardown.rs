@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use rocker_cgroup::Cgroup;
 use rocker_ns::Process;
 
-use super::container::{self, Container, ids, is_held};
+use super::container::{self, Container, ids};
+use super::lock::is_held;
 use super::record::{Record, State};
 use super::{CGROUP_PARENT, Engine};
 use crate::{Error, Result};
@@ -75,7 +76,7 @@ impl Engine {
     /// Takes down a container that nobody looks after, and notes that it has ended.
     fn bury(&self, id: &str) -> Result<()> {
         // Somebody may be about to make it.
-        let making = container::making(self)?;
+        let making = self.making()?;
         let Some(mut container) = Container::adopt(self, id)? else {
             return Ok(());
         };

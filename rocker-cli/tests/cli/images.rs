@@ -147,7 +147,7 @@ fn make_debian() {
     }
     let new = format!("{DEBIAN}.new.tar");
     let script = r#". /etc/os-release
-        mmdebstrap --quiet --variant=minbase "$VERSION_CODENAME" "$0" $(ls /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)"#;
+        unshare --mount mmdebstrap --quiet --variant=minbase "$VERSION_CODENAME" "$0" $(ls /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)"#;
     let made = Command::new("sh")
         .args(["-euc", script, &new])
         .output()
