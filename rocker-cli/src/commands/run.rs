@@ -22,10 +22,6 @@ mod value;
     after_help = "Example: rocker run --rm -it --cpus 0.5 --mem 64 -v ./src:/src:ro debian bash"
 )]
 pub(crate) struct Run {
-    /// Print help
-    #[arg(long, action = clap::ArgAction::Help, help_heading = "Other options")]
-    help: Option<bool>,
-
     /// Connect standard input
     #[arg(short, long, help_heading = "Container")]
     interactive: bool,
@@ -142,13 +138,17 @@ pub(crate) struct Run {
 
     #[command(flatten, next_help_heading = "Other options")]
     explain: Explain,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help, help_heading = "Other options")]
+    help: Option<bool>,
 
     /// The image
-    #[arg(value_name = "IMAGE")]
+    #[arg(value_name = "IMAGE", help_heading = "Arguments")]
     image: String,
     /// The command and its arguments
     #[arg(
         value_name = "COMMAND",
+        help_heading = "Arguments",
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]

@@ -20,7 +20,7 @@ fn the_command_itself_is_pid_1_and_alone() {
         );
         // A process that loses its parent becomes the command's, as on any machine.
         let out = scene.ok(
-            "run --rm $I sh -c 'sh -c \"sleep 1000 & echo\"; ps -o pid,ppid,comm | grep sleep'",
+            "run --rm $I sh -c 'sh -c \"sleep 1000 & echo\"; until ps -o pid,ppid,comm | grep sleep; do :; done'",
         );
         assert_eq!(out.split_whitespace().nth(1), Some("1"), "{out}");
         scene.assert_all_gone("runs");
