@@ -348,10 +348,7 @@ fn execute(plan: &mut Plan, command: &Command) -> Result<()> {
 fn umask(mask: u32) -> Step {
     Step::internal(
         "umask",
-        vec![Arg::flags(
-            u64::from(mask),
-            format!("{mask:#05o}").replace("0o", "0"),
-        )],
+        vec![Arg::flags(u64::from(mask), format!("{mask:03o}"))],
     )
 }
 

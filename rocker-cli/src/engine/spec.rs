@@ -357,3 +357,138 @@ fn mount(
         .options(options)
         .build()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::image::{ConfigBuilder, ImageConfigurationBuilder};
+
+    fn image() -> ImageConfiguration {
+        let config = ConfigBuilder::default()
+            .entrypoint(vec!["/entry".to_owned()])
+            .cmd(vec!["arg".to_owned()])
+            .env(vec!["PATH=/image".to_owned(), "A=image".to_owned()])
+            .working_dir("srv".to_owned());
+        ImageConfigurationBuilder::default()
+            .config(config.build().unwrap())
+            .build()
+            .unwrap()
+    }
+
+    fn specify(options: &RunOptions<'_>) -> Spec {
+        let user = User::resolve("1000:7", b"", b"").unwrap();
+        let facts = Facts {
+            id: "0123456789abcdef",
+            options,
+            image: &image(),
+            user: &user,
+            cgroups: &[],
+            files: Path::new("/run/files"),
+        };
+        build(&facts).unwrap()
+    }
+
+    fn args(change: impl FnOnce(&mut RunOptions<'_>)) -> Vec<String> {
+        let mut options = RunOptions::new("image");
+        change(&mut options);
+        specify(&options)
+            .process()
+            .as_ref()
+            .unwrap()
+            .args()
+            .clone()
+            .unwrap()
+    }
+
+    #[test]
+    fn entrypoint_and_command_combine_as_with_docker() {
+        assert_eq!(args(|_| {}), ["/entry", "arg"]);
+        assert_eq!(
+            args(|options| options.command = vec!["x".into()]),
+            ["/entry", "x"]
+        );
+        assert_eq!(
+            args(|options| options.entrypoint = Some("/other".into())),
+            ["/other"]
+        );
+        let both = |options: &mut RunOptions<'_>| {
+            options.entrypoint = Some(String::new());
+            options.command = vec!["x".into(), "y".into()];
+        };
+        assert_eq!(args(both), ["x", "y"]);
+    }
+
+    #[test]
+    fn the_callers_variables_come_over_the_images() {
+        let mut options = RunOptions::new("image");
+        options.env = vec![
+            "A=caller".into(),
+            "B=x=y".into(),
+            "ROCKER_NO_SUCH_VARIABLE".into(),
+        ];
+        let spec = specify(&options);
+        let env = spec.process().as_ref().unwrap().env().clone().unwrap();
+        assert_eq!(
+            env,
+            [
+                "A=caller",
+                "B=x=y",
+                "HOME=/",
+                "HOSTNAME=0123456789ab",
+                "PATH=/image"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_document_says_how_the_container_is_contained() {
+        let spec = specify(&RunOptions::new("image"));
+        let process = spec.process().as_ref().unwrap();
+        assert_eq!(process.cwd(), Path::new("/srv"));
+        assert_eq!((process.user().uid(), process.user().gid()), (1000, 7));
+        let sets = process.capabilities().as_ref().unwrap();
+        assert_eq!(sets.bounding().as_ref().unwrap().len(), 14);
+        assert!(
+            sets.effective().as_ref().unwrap().is_empty(),
+            "only root holds capabilities"
+        );
+        assert!(sets.inheritable().as_ref().unwrap().is_empty());
+        let linux = spec.linux().as_ref().unwrap();
+        assert_eq!(linux.namespaces().as_ref().unwrap().len(), 6);
+        assert!(
+            linux
+                .masked_paths()
+                .as_ref()
+                .unwrap()
+                .contains(&"/proc/kcore".to_owned())
+        );
+        assert_eq!(
+            linux.cgroups_path().as_deref(),
+            Some(Path::new("/rocker/0123456789abcdef"))
+        );
+    }
+
+    #[test]
+    fn what_is_written_as_json_is_what_is_read_back() {
+        let mut options = RunOptions::new("image");
+        options.limits = Limits::default()
+            .memory_bytes(64_u64 << 20)
+            .pids(Max::Unlimited);
+        options.limits = options
+            .limits
+            .cpu(rocker_cgroup::CpuQuota::from_cpus(0.04).unwrap());
+        let spec = specify(&options);
+        let read: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+        assert_eq!(read, spec);
+        assert_eq!(crate::engine::parts::limits(&read).unwrap(), options.limits);
+    }
+
+    #[test]
+    fn dropping_all_and_adding_one_leaves_that_one() {
+        let mut options = RunOptions::new("image");
+        options.cap_drop = vec!["ALL".into()];
+        options.cap_add = vec!["net_raw".into()];
+        let names: Vec<_> = capabilities(&options).unwrap().names().collect();
+        assert_eq!(names, ["CAP_NET_RAW"]);
+    }
+}

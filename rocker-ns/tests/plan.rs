@@ -1,0 +1,107 @@
+//! Plans are data: what a command would do is known without doing it, and without privileges.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use rocker_ns::{Capabilities, Command, Namespace, User};
+
+fn calls(command: &Command) -> Vec<String> {
+    let plan = command.plan().unwrap();
+    plan.steps().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_plan_of_a_small_command_is_these_calls() {
+    let mut command = Command::new("/bin/true");
+    command
+        .arg("x")
+        .env("A", "b")
+        .unshare([Namespace::Uts, Namespace::Cgroup])
+        .hostname("inner")
+        .current_dir("/tmp");
+    let expected = [
+        "close(parent's end)",
+        "read(parent, …, 1)",
+        "prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)",
+        "setsid()",
+        "unshare(CLONE_NEWCGROUP)",
+        r#"sethostname("inner", 5)"#,
+        "umask(000)",
+        "umask(022)",
+        "rt_sigaction(SIGPIPE, {sa_handler=SIG_DFL}, NULL, 8)",
+        "rt_sigprocmask(SIG_SETMASK, [], NULL, 8)",
+        r#"openat2(AT_FDCWD, "/tmp", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS}, 24)"#,
+        "fchdir(<10>)",
+        "close_range(3, ~0U, CLOSE_RANGE_CLOEXEC)",
+        r#"write(parent, "R", 1)"#,
+        "read(parent, …, 1)",
+        r#"execve("/bin/true", ["/bin/true", "x"], ["A=b"])"#,
+    ];
+    assert_eq!(calls(&command), expected);
+}
+
+#[test]
+fn privileges_are_given_up_in_the_only_order_that_works() {
+    let mut command = Command::new("/bin/true");
+    let user = User::resolve("1000:7", b"", b"").unwrap();
+    command
+        .capabilities(Capabilities::container_default())
+        .user(user)
+        .no_new_privileges(true)
+        .die_with_parent(true);
+    let calls = calls(&command);
+    let place = |start: &str| {
+        calls
+            .iter()
+            .rposition(|call| call.starts_with(start))
+            .unwrap_or_else(|| panic!("{start} in {calls:#?}"))
+    };
+    let order = [
+        "prctl(PR_CAPBSET_DROP",
+        "setgroups(1, [7])",
+        "setresgid(7, 7, 7)",
+        "setresuid(1000, 1000, 1000)",
+        "capset({version=_LINUX_CAPABILITY_VERSION_3, pid=0}, {effective=0x0, permitted=0x0, inheritable=0})",
+        "prctl(PR_SET_NO_NEW_PRIVS, 1",
+        "prctl(PR_SET_PDEATHSIG, SIGKILL",
+        "close_range(",
+        "execve(",
+    ];
+    assert!(order.map(place).is_sorted(), "{calls:#?}");
+    assert!(
+        !calls
+            .iter()
+            .any(|call| call.contains("PR_CAPBSET_DROP, CAP_CHOWN"))
+    );
+}
+
+#[test]
+fn every_step_says_what_it_is_for() {
+    let mut command = Command::new("sh");
+    command
+        .unshare(Namespace::ALL)
+        .hostname("x")
+        .domainname("y")
+        .terminal(true)
+        .capabilities(Capabilities::NONE);
+    for step in command.plan().unwrap().steps() {
+        assert!(
+            step.why().starts_with("so that "),
+            "{step}: {:?}",
+            step.why()
+        );
+    }
+}
+
+#[test]
+fn a_name_is_tried_in_each_directory_of_the_path() {
+    let mut command = Command::new("prog");
+    command.env("PATH", "/a::/b");
+    let tried: Vec<_> = calls(&command)
+        .into_iter()
+        .filter(|call| call.starts_with("execve"))
+        .collect();
+    assert_eq!(
+        tried,
+        ["/a/prog", "./prog", "/b/prog"]
+            .map(|path| format!(r#"execve("{path}", ["prog"], ["PATH=/a::/b"])"#))
+    );
+}
