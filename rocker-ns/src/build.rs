@@ -6,6 +6,8 @@ mod terminal;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
+
 use crate::command::{Command, c_string};
 use crate::plan::Plan;
 use crate::step::{Arg, Role, Step};
@@ -15,8 +17,8 @@ use crate::{Namespace, Result, namespace, stdio};
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) plan: Plan,
-    /// The step that opens the terminal's end for the parent.
-    pub(crate) terminal: Option<usize>,
+    /// The number under which the child keeps the parent's end of the terminal.
+    pub(crate) terminal: Option<RawFd>,
     /// The step at which an intermediate process makes the one that goes on.
     pub(crate) fork: Option<usize>,
 }
@@ -38,6 +40,13 @@ pub(crate) struct Line {
     pub(crate) parent: RawFd,
 }
 
+impl Line {
+    /// The number of the child's end, which is above those of the standard streams.
+    fn number(&self) -> u32 {
+        self.child.as_raw_fd().unsigned_abs()
+    }
+}
+
 impl Streams {
     /// Opens what the command asks for.
     pub(crate) fn ready(command: &Command) -> Result<Self> {
@@ -45,9 +54,9 @@ impl Streams {
             Default::default()
         } else {
             [
-                command.stdin.ready(true)?,
-                command.stdout.ready(false)?,
-                command.stderr.ready(false)?,
+                command.stdin.ready(0)?,
+                command.stdout.ready(1)?,
+                command.stderr.ready(2)?,
             ]
         };
         Ok(Self {
@@ -88,6 +97,15 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         Step::internal("setsid", vec![])
             .because("so that the program cannot reach the terminal of whoever started it"),
     );
+    let join = Arg::flags(
+        u64::from(libc::KEYCTL_JOIN_SESSION_KEYRING),
+        "KEYCTL_JOIN_SESSION_KEYRING",
+    );
+    plan.push(
+        Step::internal("keyctl", vec![join, Arg::Null])
+            .tolerating(&[libc::ENOSYS, libc::EPERM, libc::EDQUOT])
+            .because("so that the program has a keyring of its own, and not the one of whoever started it"),
+    );
     if command.unshare.contains(&Namespace::Cgroup) {
         let (flag, name) = Namespace::Cgroup.flag();
         plan.push(
@@ -98,28 +116,18 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     }
     names(&mut plan, command)?;
     plan.push(umask(0).because("so that files get exactly the modes that the next steps name"));
-    plan.append(&command.setup);
+    plan.append(&command.setup)?;
     plan.push(umask(0o022).because("so that the program starts with the customary umask"));
     let terminal = if command.terminal {
         Some(terminal::open(&mut plan, command)?)
     } else {
         None
     };
-    standard_streams(&mut plan, streams);
+    standard_streams(&mut plan, command, streams);
     signals(&mut plan);
     directory(&mut plan, command)?;
     credentials::change(&mut plan, command);
-    plan.push(
-        Step::internal(
-            "close_range",
-            vec![
-                Arg::Int(3),
-                Arg::flags(u64::from(u32::MAX), "~0U"),
-                Arg::flags(u64::from(libc::CLOSE_RANGE_CLOEXEC), "CLOSE_RANGE_CLOEXEC"),
-            ],
-        )
-        .because("so that no file but the standard streams stays open in the program"),
-    );
+    close_files(&mut plan, streams, terminal);
     plan.push(
         Step::internal(
             "write",
@@ -140,11 +148,44 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         "so that the parent can finish what concerns the outside, such as the network",
     );
     execute(&mut plan, command)?;
+    let beside = |line: &Line| line.child.as_raw_fd() + 1;
+    let terminal = terminal.and(streams.line.as_ref().map(beside));
     Ok(Built {
         plan,
         terminal,
         fork,
     })
+}
+
+/// Closes every file but the standard streams and the line to the parent, beside which the parent finds its end of the
+/// terminal. Marking them as close-on-exec would be too late: `execve(2)` still finds its program, or the interpreter of
+/// a script, by a path such as `/proc/self/fd/7/usr/bin/env`.
+fn close_files(plan: &mut Plan, streams: &Streams, terminal: Option<usize>) {
+    let why = "so that no file of the parent's is open when the program is looked for";
+    let number = |line: Option<u32>, beside: u32, name: &'static str| match line {
+        Some(line) => Arg::Int(i64::from(line + beside)),
+        None => Arg::flags(0, name),
+    };
+    let line = streams.line.as_ref().map(Line::number);
+    let mut first = number(line, 1, "parent+1");
+    if let Some(master) = terminal {
+        let beside = std::mem::replace(&mut first, number(line, 2, "parent+2"));
+        let flags = Arg::flags(libc::O_CLOEXEC as u64, "O_CLOEXEC");
+        plan.push(
+            Step::internal("dup3", vec![Arg::Result(master), beside, flags])
+                .tolerating(&[libc::EINVAL]) // it is there already
+                .because("so that the parent finds its end of the terminal"),
+        );
+    }
+    if line.is_none_or(|line| line > 3) {
+        let last = match line {
+            Some(line) => Arg::Int(i64::from(line - 1)),
+            None => Arg::flags(0, "parent-1"),
+        };
+        plan.push(Step::internal("close_range", vec![Arg::Int(3), last, Arg::Int(0)]).because(why));
+    }
+    let last = Arg::flags(u64::from(u32::MAX), "~0U");
+    plan.push(Step::internal("close_range", vec![first, last, Arg::Int(0)]).because(why));
 }
 
 /// Sees to it that this process ends if its parent does: what it waits for would never come, and it shares the parent's
@@ -235,7 +276,7 @@ fn names(plan: &mut Plan, command: &Command) -> Result<()> {
     Ok(())
 }
 
-fn standard_streams(plan: &mut Plan, streams: &Streams) {
+fn standard_streams(plan: &mut Plan, command: &Command, streams: &Streams) {
     for (fd, (ready, stream)) in streams
         .standard
         .iter()
@@ -256,25 +297,43 @@ fn standard_streams(plan: &mut Plan, streams: &Streams) {
                 .because(format!("so that the program has its {stream}")),
             );
         }
+        let user = command
+            .user
+            .as_ref()
+            .filter(|user| user.uid != 0 && ready.is_pipe);
+        if let Some(user) = user {
+            plan.push(
+                Step::internal(
+                    "fchown",
+                    vec![
+                        Arg::Int(fd as i64),
+                        Arg::Int(i64::from(user.uid)),
+                        Arg::Int(-1),
+                    ],
+                )
+                .tolerating(&[libc::EPERM, libc::EINVAL, libc::EROFS])
+                .because(format!(
+                    "so that the program's user can open /dev/std* for its {stream}"
+                )),
+            );
+        }
     }
 }
 
 fn signals(plan: &mut Plan) {
-    plan.push(
-        Step::internal(
-            "rt_sigaction",
-            vec![
-                Arg::flags(libc::SIGPIPE as u64, "SIGPIPE"),
-                Arg::Bytes {
-                    bytes: vec![0; 32],
-                    shown: "{sa_handler=SIG_DFL}".into(),
-                },
-                Arg::Null,
-                Arg::Int(8),
-            ],
-        )
-        .because("so that the program does not inherit that Rust programs ignore broken pipes"),
-    );
+    for (number, name) in ignored_signals() {
+        let default = Arg::Bytes {
+            bytes: vec![0; 32],
+            shown: "{sa_handler=SIG_DFL}".into(),
+        };
+        plan.push(
+            Step::internal(
+                "rt_sigaction",
+                vec![Arg::flags(number, name), default, Arg::Null, Arg::Int(8)],
+            )
+            .because("so that the program does not inherit that its parent ignores this signal"),
+        );
+    }
     plan.push(
         Step::internal(
             "rt_sigprocmask",
@@ -290,6 +349,26 @@ fn signals(plan: &mut Plan) {
         )
         .because("so that the program starts with no signal blocked"),
     );
+}
+
+/// The signals that this process ignores, by the mask in proc_pid_status(5), and their names. Handlers do not reach the
+/// child, but an ignored signal stays so through `clone3(2)` and `execve(2)`.
+fn ignored_signals() -> Vec<(u64, String)> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Every Rust program ignores SIGPIPE; where the kernel does not tell, that much is known.
+    let mask = mask.unwrap_or(1 << (libc::SIGPIPE - 1));
+    let name = |number: u64| {
+        let known = i32::try_from(number)
+            .ok()
+            .and_then(|number| Signal::try_from(number).ok());
+        known.map_or_else(|| number.to_string(), |signal| signal.as_str().to_owned())
+    };
+    (1..=64)
+        .filter(|number| mask >> (number - 1) & 1 == 1)
+        .map(|number| (number, name(number)))
+        .collect()
 }
 
 fn directory(plan: &mut Plan, command: &Command) -> Result<()> {

@@ -36,11 +36,17 @@ enum Kind {
     Fixed(usize),
     /// An array of strings.
     Strings,
+    /// One of these numbers.
+    Among(&'static [u64]),
     /// Whatever the call takes there, by its other arguments.
     Any,
 }
 
-use Kind::{Any, CountOf, Fixed, Number, SizeOf, Strings, Struct, Text};
+use Kind::{Among, Any, CountOf, Fixed, Number, SizeOf, Strings, Struct, Text};
+
+/// The commands of fsconfig(2) that take a flag or a string, and no buffer whose length nobody checks:
+/// FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE, FSCONFIG_CMD_RECONFIGURE.
+const FSCONFIG: &[u64] = &[0, 1, 6, 7];
 
 macro_rules! calls {
     ($($access:ident $name:literal $number:ident [$($kind:expr),*];)*) => {
@@ -63,7 +69,7 @@ calls! {
     public  "fchmod"        SYS_fchmod         [Number, Number];
     public  "fchown"        SYS_fchown         [Number, Number, Number];
     public  "fchownat"      SYS_fchownat       [Number, Text, Number, Number, Number];
-    public  "fsconfig"      SYS_fsconfig       [Number, Number, Text, Text, Number];
+    public  "fsconfig"      SYS_fsconfig       [Number, Among(FSCONFIG), Text, Text, Number];
     public  "fsmount"       SYS_fsmount        [Number, Number, Number];
     public  "fsopen"        SYS_fsopen         [Text, Number];
     public  "mkdirat"       SYS_mkdirat        [Number, Text, Number];
@@ -91,6 +97,7 @@ calls! {
     private "dup3"          SYS_dup3           [Number, Number, Number];
     private "execve"        SYS_execve         [Text, Strings, Strings];
     private "fcntl"         SYS_fcntl          [Number, Number, Number];
+    private "keyctl"        SYS_keyctl         [Number, Text];
     private "ioctl"         SYS_ioctl          [Number, Number, Any];
     private "prctl"         SYS_prctl          [Number, Number, Number, Number, Number];
     private "prlimit64"     SYS_prlimit64      [Number, Number, Fixed(16), Text];
@@ -138,6 +145,7 @@ impl Kind {
             Struct => matches!(arg, Arg::Bytes { .. }),
             Strings => matches!(arg, Arg::Strings(_)),
             Any => true,
+            Among(numbers) => matches!(arg, Arg::Flags { value, .. } if numbers.contains(value)),
             Fixed(size) => matches!(arg, Arg::Bytes { bytes, .. } if bytes.len() == size),
             SizeOf(place) => number(arg) == size(args.get(place)),
             CountOf(place) => number(arg).map(|count| count * 4) == size(args.get(place)),

@@ -1,5 +1,6 @@
 //! Sets of capabilities, see capabilities(7).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -104,9 +105,16 @@ impl Capabilities {
 
     /// Every capability that is not in the set: its number and its name.
     pub(crate) fn missing(self) -> impl Iterator<Item = (u8, String)> {
-        all()
-            .filter(move |capability| self.0 & capability.bitmask() == 0)
-            .map(|capability| (capability.index(), capability.to_string()))
+        let names: BTreeMap<u8, String> = all().map(|one| (one.index(), one.to_string())).collect();
+        let named = move |number: u8| {
+            names
+                .get(&number)
+                .cloned()
+                .unwrap_or_else(|| format!("CAP_{number}"))
+        };
+        (0..=last())
+            .filter(move |number| self.0 >> number & 1 == 0)
+            .map(move |number| (number, named(number)))
     }
 
     /// One bit a capability, by its number.
@@ -119,6 +127,16 @@ impl fmt::Debug for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.names()).finish()
     }
+}
+
+/// The highest number that this kernel knows, which may be newer than the names here.
+fn last() -> u8 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|last| *last < 64)
+        .unwrap_or(63)
 }
 
 fn all() -> impl Iterator<Item = Capability> {

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::build::{self, Line, Streams};
 use crate::command::{Command, IdMap};
@@ -31,12 +31,15 @@ pub struct Created {
     pid: u32,
     pidfd: OwnedFd,
     pipes: [Option<OwnedFd>; 3],
-    terminal: Option<usize>,
+    terminal: Option<RawFd>,
     fork: Option<usize>,
     fail_at: Option<usize>,
     state: State,
     maker: u32,
 }
+
+/// Held from the making of a line until the process has it to itself.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -52,6 +55,9 @@ enum State {
 
 impl Created {
     pub(crate) fn new(command: &Command) -> Result<Self> {
+        // A process that another thread makes meanwhile would be born with a copy of this one's end of its line, and
+        // keep it open.
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let (line, theirs) = traced(
             "socketpair",
             "so that parent and child can wait for each other",
@@ -190,10 +196,9 @@ impl Created {
     pub fn ready(&mut self) -> Result<()> {
         self.set_up()?;
         if self.state == State::SettingUp {
-            let mut answer = [0];
-            match self.line.read(&mut answer) {
-                Ok(1) => self.state = State::Ready,
-                _ => return Err(self.why_not()),
+            match self.hear() {
+                true => self.state = State::Ready,
+                false => return Err(self.why_not()),
             }
         }
         Ok(())
@@ -205,11 +210,10 @@ impl Created {
     /// As [`ready`](Self::ready), and [`Error::Call`] when the descriptor cannot be taken over (Linux 5.6, and ptrace
     /// access to the process).
     pub fn terminal(&mut self) -> Result<Option<Terminal>> {
-        let Some(step) = self.terminal else {
+        let Some(fd) = self.terminal else {
             return Ok(None);
         };
         self.ready()?;
-        let fd = self.report.done(step).map_or(-1, |done| done.result as i32);
         let master = traced(
             "pidfd_getfd",
             "so that the parent has the other end of the program's terminal",
@@ -229,8 +233,7 @@ impl Created {
         self.ready()?;
         self.release();
         // The line closes when the program runs, since it is close-on-exec, or when the process ends.
-        let mut rest = [0];
-        let _ = self.line.read(&mut rest);
+        self.hear();
         let began = self
             .report
             .begun()
@@ -253,6 +256,17 @@ impl Created {
     fn release(&mut self) {
         // A process that was killed does not listen; the following read finds that out.
         let _ = self.line.write(b"G");
+    }
+
+    /// Waits for a word of the process; false when the line is at its end.
+    fn hear(&mut self) -> bool {
+        let mut word = [0];
+        loop {
+            match self.line.read(&mut word) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                heard => return matches!(heard, Ok(1)),
+            }
+        }
     }
 
     fn write_id_maps(&self, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {

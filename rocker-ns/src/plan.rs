@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use crate::step::{Arg, Role, Step};
+use crate::{Error, Result};
 
 /// The ordered list of system calls that the child makes between `clone3(2)` and `execve(2)`, and nothing else.
 ///
@@ -30,10 +31,22 @@ impl Plan {
     }
 
     /// Appends a list whose [`Arg::Result`]s count from its own beginning.
-    pub(crate) fn append(&mut self, steps: &[Step]) {
+    ///
+    /// # Errors
+    /// [`Error::BadArgument`] for a step that refers to itself or to a later one.
+    pub(crate) fn append(&mut self, steps: &[Step]) -> Result<()> {
         let base = self.steps.len();
-        self.steps
-            .extend(steps.iter().map(|step| step.clone().rebase(base)));
+        for (index, step) in steps.iter().enumerate() {
+            let early = |arg: &Arg| matches!(arg, Arg::Result(source) if *source >= index);
+            if let Some(place) = step.args.iter().position(early) {
+                return Err(Error::BadArgument {
+                    call: step.call(),
+                    place,
+                });
+            }
+            self.steps.push(step.clone().rebase(base));
+        }
+        Ok(())
     }
 
     /// Lets go of the files that the steps mention, which the child has its own copies of by now; their numbers stay.

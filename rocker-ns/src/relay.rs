@@ -1,16 +1,16 @@
 //! Standing between a person and a program: signals, the terminal, and the exit status.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, stderr, stdin, stdout};
+use std::os::fd::AsFd;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{read, write};
 
-use crate::{Child, Error, RawMode, Result, Terminal, WindowSize};
+use crate::pump::Pump;
+use crate::{Child, Error, RawMode, Result, Terminal, WindowSize, sys};
 
 /// The signals that concern the program rather than the one who relays.
 const FORWARDED: [Signal; 9] = [
@@ -50,11 +50,16 @@ impl Signals {
                 source: errno.into(),
             }
         };
+        // With SIGCHLD ignored, as some parents leave it, nobody would learn how the program ended.
+        sys::default_disposition(libc::SIGCHLD);
         let set: SigSet = FORWARDED.into_iter().collect();
         let before = set
             .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
             .map_err(failed("rt_sigprocmask"))?;
-        let incoming = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let incoming = SignalFd::with_flags(&set, flags).inspect_err(|_| {
+            let _ = before.thread_set_mask();
+        });
         Ok(Self {
             incoming: incoming.map_err(failed("signalfd4"))?,
             before,
@@ -76,7 +81,11 @@ impl Drop for Signals {
     }
 }
 
-/// Passes signals, and where there is a terminal its bytes and size, to a program until it ends.
+/// Passes signals, piped streams and the terminal between this process and a program, until the program ends.
+///
+/// What the program has [piped](crate::Stdio::piped) goes to and from this process's own standard streams. What is slow to
+/// be taken is not read either: nothing grows, and signals get through all the same. A program that three requests to
+/// end (interrupt or terminate) leave unimpressed is killed.
 ///
 /// ```no_run
 /// use rocker_ns::{Command, Relay, Signals};
@@ -90,44 +99,30 @@ impl Drop for Signals {
 pub struct Relay<'a> {
     child: &'a mut Child,
     signals: &'a Signals,
-    screen: Option<Screen<'a>>,
+    terminal: Option<&'a Terminal>,
+    interactive: bool,
 }
 
-/// A program's terminal and the streams of the person in front of it.
-#[derive(Debug)]
-struct Screen<'a> {
-    terminal: &'a Terminal,
-    input: Option<BorrowedFd<'a>>,
-    output: BorrowedFd<'a>,
-    /// What was typed and the program has not taken yet.
-    typed: Vec<u8>,
-}
+/// How many requests to end a program may overhear.
+const PATIENCE: u32 = 3;
 
 impl<'a> Relay<'a> {
-    /// Relays signals to `child`.
+    /// Relays between this process and `child`.
     pub fn new(child: &'a mut Child, signals: &'a Signals) -> Self {
         Self {
             child,
             signals,
-            screen: None,
+            terminal: None,
+            interactive: false,
         }
     }
 
-    /// Relays the program's terminal as well: from `input`, if given, and to `output`. An input that is a terminal is in
-    /// raw mode for as long as the program runs, and passes its size on.
+    /// Relays the program's terminal to standard output and, if `interactive`, from standard input. An input that is a
+    /// terminal is in raw mode for as long as the program runs, and passes its size on.
     #[must_use]
-    pub fn terminal(
-        mut self,
-        terminal: &'a Terminal,
-        input: Option<BorrowedFd<'a>>,
-        output: BorrowedFd<'a>,
-    ) -> Self {
-        self.screen = Some(Screen {
-            terminal,
-            input,
-            output,
-            typed: Vec::new(),
-        });
+    pub fn terminal(mut self, terminal: &'a Terminal, interactive: bool) -> Self {
+        self.terminal = Some(terminal);
+        self.interactive = interactive;
         self
     }
 
@@ -143,141 +138,87 @@ impl<'a> Relay<'a> {
                 source,
             }
         };
-        let mut raw = None;
-        if let Some(screen) = &self.screen {
-            screen
-                .terminal
-                .set_nonblocking()
-                .map_err(failed("fcntl(F_SETFL)"))?;
-            screen.pass_size();
-            raw = screen.input.and_then(|input| RawMode::enter(input).ok());
-        }
+        let (mut inputs, mut outputs) = self.pumps().map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))?;
+        self.pass_size();
+        let raw = self
+            .terminal
+            .filter(|_| self.interactive)
+            .and_then(|_| RawMode::enter(stdin()).ok());
+        let mut requests = 0;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;
             }
-            self.turn().map_err(failed("poll"))?;
+            let all = || inputs.iter().chain(&outputs);
+            let mut fds = vec![
+                PollFd::new(self.child.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.incoming.as_fd(), PollFlags::POLLIN),
+            ];
+            fds.extend(all().filter_map(Pump::wanted));
+            let happened = match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(failed("poll")(error.into())),
+                Ok(_) => fds
+                    .iter()
+                    .map(|fd| fd.any().unwrap_or(false))
+                    .collect::<Vec<_>>(),
+            };
+            drop(fds);
+            let mut ready = happened.into_iter().skip(2);
+            for pump in inputs
+                .iter_mut()
+                .chain(&mut outputs)
+                .filter(|pump| pump.wanted().is_some())
+            {
+                if ready.next() == Some(true) {
+                    pump.turn();
+                }
+            }
+            while let Some(signal) = self.signals.next() {
+                if matches!(signal, libc::SIGINT | libc::SIGTERM) {
+                    requests += 1;
+                }
+                match (signal, self.terminal) {
+                    (libc::SIGWINCH, Some(_)) => self.pass_size(),
+                    _ if requests >= PATIENCE => self.child.process().signal(libc::SIGKILL)?,
+                    _ => self.child.process().signal(signal)?,
+                }
+            }
         };
-        if let Some(screen) = &mut self.screen {
-            // What the program wrote last; the kernel keeps only some pages of it.
-            screen.show(64);
-        }
+        outputs
+            .iter_mut()
+            .for_each(|pump| pump.finish(&self.signals.incoming));
         drop(raw);
         Ok(status)
     }
 
-    /// Waits until something happens, and handles it.
-    fn turn(&mut self) -> io::Result<()> {
-        let mut fds = vec![
-            PollFd::new(self.child.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.signals.incoming.as_fd(), PollFlags::POLLIN),
-        ];
-        if let Some(screen) = &self.screen {
-            let wanted = if screen.typed.is_empty() {
-                PollFlags::POLLIN
-            } else {
-                PollFlags::POLLIN | PollFlags::POLLOUT
-            };
-            fds.push(PollFd::new(screen.terminal.as_fd(), wanted));
-            // What the program does not take is not read either, so that nothing grows.
-            if let Some(input) = screen.input.filter(|_| screen.typed.is_empty()) {
-                fds.push(PollFd::new(input, PollFlags::POLLIN));
+    /// What goes to the program, and what comes from it.
+    fn pumps(&mut self) -> io::Result<(Vec<Pump>, Vec<Pump>)> {
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        if let Some(terminal) = self.terminal {
+            terminal.set_nonblocking()?;
+            outputs.push(Pump::new(terminal, stdout())?);
+            if self.interactive {
+                inputs.push(Pump::new(stdin(), terminal)?);
             }
         }
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => return Ok(()),
-            other => other?,
-        };
-        let happened: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-        drop(fds);
-        while let Some(signal) = self.signals.next() {
-            match &self.screen {
-                Some(screen) if signal == libc::SIGWINCH => screen.pass_size(),
-                _ => self
-                    .child
-                    .process()
-                    .signal(signal)
-                    .map_err(io::Error::other)?,
-            }
+        if let Some(pipe) = self.child.stdin.take() {
+            // Taken, so that the program learns of the end of the input when the pump is done.
+            inputs.push(Pump::new(stdin(), pipe)?);
         }
-        let mut closed = false;
-        if let Some(screen) = &mut self.screen {
-            if happened.get(2) == Some(&true) {
-                closed = screen.show(4);
-                screen.hand_over();
-            }
-            if happened.get(3) == Some(&true) {
-                screen.take();
-                screen.hand_over();
-            }
+        if let Some(pipe) = &self.child.stdout {
+            outputs.push(Pump::new(pipe, stdout())?);
         }
-        if closed {
-            // It polls as ready for as long as no process has the terminal open: leave the processor to the others.
-            let mut fds = [PollFd::new(self.child.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, PollTimeout::from(50_u8));
+        if let Some(pipe) = &self.child.stderr {
+            outputs.push(Pump::new(pipe, stderr())?);
         }
-        Ok(())
+        Ok((inputs, outputs))
     }
-}
 
-impl Screen<'_> {
     fn pass_size(&self) {
-        if let Some(size) = self
-            .input
-            .and_then(WindowSize::of)
-            .or_else(|| WindowSize::of(self.output))
-        {
-            let _ = self.terminal.resize(size);
-        }
-    }
-
-    /// Shows what the program wrote, `chunks` times at most, so that a talkative one keeps nobody from typing. Returns
-    /// whether no process has the terminal open any more.
-    fn show(&mut self, chunks: usize) -> bool {
-        let mut buffer = [0; 8192];
-        for _ in 0..chunks {
-            let count = match read(self.terminal.as_fd(), &mut buffer) {
-                Ok(count @ 1..) => count,
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => return false,
-                Ok(_) | Err(_) => return true,
-            };
-            let mut rest = &buffer[..count];
-            while !rest.is_empty() {
-                match write(self.output, rest) {
-                    Ok(written) => rest = &rest[written..],
-                    Err(Errno::EINTR) => {}
-                    Err(Errno::EAGAIN) => {
-                        let mut fds = [PollFd::new(self.output, PollFlags::POLLOUT)];
-                        let _ = poll(&mut fds, PollTimeout::NONE);
-                    }
-                    // Nobody looks any more; the program may go on.
-                    Err(_) => break,
-                }
-            }
-        }
-        false
-    }
-
-    /// Takes what was typed.
-    fn take(&mut self) {
-        let Some(input) = self.input else { return };
-        let mut buffer = [0; 4096];
-        match read(input, &mut buffer) {
-            Ok(0) => self.input = None,
-            Ok(count) => self.typed.extend_from_slice(&buffer[..count]),
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(_) => self.input = None,
-        }
-    }
-
-    /// Hands over what was typed, as much as the program takes.
-    fn hand_over(&mut self) {
-        while !self.typed.is_empty() {
-            match write(self.terminal.as_fd(), &self.typed) {
-                Ok(written) => drop(self.typed.drain(..written)),
-                Err(_) => return,
-            }
+        let size = WindowSize::of(stdin()).or_else(|| WindowSize::of(stdout()));
+        if let (Some(terminal), Some(size)) = (self.terminal, size) {
+            let _ = terminal.resize(size);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
 use crate::{Error, Result};
@@ -58,11 +59,14 @@ pub(crate) struct Ready {
     pub(crate) child: Option<Arc<OwnedFd>>,
     /// The parent's end of a pipe.
     pub(crate) parent: Option<OwnedFd>,
+    /// Whether it is a pipe, made here or inherited.
+    pub(crate) is_pipe: bool,
 }
 
 impl Stdio {
-    /// Opens what the stream needs. `input` is whether the child reads from it.
-    pub(crate) fn ready(&self, input: bool) -> Result<Ready> {
+    /// Opens what the stream of this number needs.
+    pub(crate) fn ready(&self, number: u8) -> Result<Ready> {
+        let input = number == 0;
         let failed = |call: &str| {
             let call = call.to_owned();
             move |source| Error::Call {
@@ -72,7 +76,7 @@ impl Stdio {
             }
         };
         let (child, parent) = match &self.0 {
-            Kind::Inherit => return Ok(Ready::default()),
+            Kind::Inherit => return Ok(Ready::inherited(number)),
             Kind::Null => {
                 let null = OpenOptions::new()
                     .read(input)
@@ -97,8 +101,29 @@ impl Stdio {
             ),
         };
         Ok(Ready {
+            is_pipe: is_pipe(&child),
             child: Some(Arc::new(child)),
             parent,
         })
     }
+}
+
+impl Ready {
+    fn inherited(number: u8) -> Self {
+        let is_pipe = match number {
+            0 => is_pipe(io::stdin()),
+            1 => is_pipe(io::stdout()),
+            _ => is_pipe(io::stderr()),
+        };
+        Self {
+            is_pipe,
+            ..Self::default()
+        }
+    }
+}
+
+fn is_pipe(fd: impl AsFd) -> bool {
+    let copy = fd.as_fd().try_clone_to_owned().map(File::from);
+    copy.and_then(|file| file.metadata())
+        .is_ok_and(|metadata| metadata.file_type().is_fifo())
 }

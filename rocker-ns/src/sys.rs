@@ -1,8 +1,11 @@
 //! The unsafe corner of the crate: system calls that have no safe wrapper elsewhere.
 
 use std::arch::asm;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr::{self, NonNull};
 
 use crate::report::{Header, Record};
@@ -114,7 +117,8 @@ pub(crate) unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Re
     ];
     // SAFETY: without CLONE_VM and a stack this is a fork: the child has its own copy of all memory.
     let mut result = unsafe { syscall(libc::SYS_clone3, words) };
-    if result == -(libc::ENOSYS as isize) && cgroup.is_none() {
+    // What clone(2) cannot do stays an error: cgroups, and time namespaces, whose flag is part of its exit signal.
+    if result == -(libc::ENOSYS as isize) && cgroup.is_none() && flags & 0xff == 0 {
         let flags = flags | libc::CLONE_PIDFD as u64 | libc::SIGCHLD as u64;
         // SAFETY: as above; the pidfd is written where the parent's thread id would be.
         result = unsafe {
@@ -283,6 +287,88 @@ pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: WindowSize) -> io:
     // SAFETY: the request reads a winsize.
     let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) };
     done(result.into())
+}
+
+/// Whether nothing can be written through the mount that this process's program was started from.
+pub(crate) fn own_executable_is_read_only() -> io::Result<bool> {
+    let flags = nix::sys::statvfs::fstatvfs(&own_executable()?)?.flags();
+    Ok(flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+}
+
+fn own_executable() -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open("/proc/self/exe")
+}
+
+/// Executes this process's program out of a read-only mount of it; returns only when that fails, and why.
+pub(crate) fn execute_read_only(args: &[CString], variables: &[CString]) -> io::Error {
+    match mount_read_only() {
+        Ok(mount) => {
+            let pointers = |strings: &[CString]| -> Vec<_> {
+                strings
+                    .iter()
+                    .map(|text| text.as_ptr())
+                    .chain([ptr::null()])
+                    .collect()
+            };
+            let (args, variables) = (pointers(args), pointers(variables));
+            // SAFETY: both arrays end with a null pointer, and their strings outlive the call.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_execveat,
+                    mount.as_raw_fd(),
+                    c"".as_ptr(),
+                    args.as_ptr(),
+                    variables.as_ptr(),
+                    libc::AT_EMPTY_PATH,
+                );
+            }
+            io::Error::last_os_error()
+        }
+        Err(error) => error,
+    }
+}
+
+/// A detached read-only mount of the file that is this process's program.
+fn mount_read_only() -> io::Result<OwnedFd> {
+    let program = own_executable()?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
+    // SAFETY: the call takes numbers and an empty string, and makes a descriptor for its caller.
+    let mount = unsafe {
+        made(libc::syscall(
+            libc::SYS_open_tree,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+        ))
+    }?;
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the call reads a mount_attr of the size that it is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &attributes,
+            size_of_val(&attributes),
+        )
+    };
+    done(result)?;
+    Ok(mount)
+}
+
+/// Gives a signal its default disposition, see signal(2).
+pub(crate) fn default_disposition(signal: i32) {
+    // SAFETY: the default disposition runs no code of this process.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
 /// How a process ended, without looking at its exit status twice: `waitid(2)` by pidfd (Linux 5.4).

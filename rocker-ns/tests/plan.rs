@@ -3,9 +3,13 @@
 
 use rocker_ns::{Capabilities, Command, Namespace, User};
 
+/// The calls of the plan, but for those that depend on which signals whoever started the tests ignores.
 fn calls(command: &Command) -> Vec<String> {
     let plan = command.plan().unwrap();
-    plan.steps().iter().map(ToString::to_string).collect()
+    let calls = plan.steps().iter().map(ToString::to_string);
+    calls
+        .filter(|call| !call.starts_with("rt_sigaction"))
+        .collect()
 }
 
 #[test]
@@ -17,20 +21,27 @@ fn the_plan_of_a_small_command_is_these_calls() {
         .unshare([Namespace::Uts, Namespace::Cgroup])
         .hostname("inner")
         .current_dir("/tmp");
+    let plan = command.plan().unwrap();
+    let opened = plan
+        .steps()
+        .iter()
+        .position(|step| step.call() == "openat2")
+        .unwrap();
     let expected = [
         "close(parent's end)",
         "read(parent, …, 1)",
         "prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)",
         "setsid()",
+        "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)",
         "unshare(CLONE_NEWCGROUP)",
         r#"sethostname("inner", 5)"#,
         "umask(000)",
         "umask(022)",
-        "rt_sigaction(SIGPIPE, {sa_handler=SIG_DFL}, NULL, 8)",
         "rt_sigprocmask(SIG_SETMASK, [], NULL, 8)",
         r#"openat2(AT_FDCWD, "/tmp", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS}, 24)"#,
-        "fchdir(<10>)",
-        "close_range(3, ~0U, CLOSE_RANGE_CLOEXEC)",
+        &format!("fchdir(<{opened}>)"),
+        "close_range(3, parent-1, 0)",
+        "close_range(parent+1, ~0U, 0)",
         r#"write(parent, "R", 1)"#,
         "read(parent, …, 1)",
         r#"execve("/bin/true", ["/bin/true", "x"], ["A=b"])"#,

@@ -163,6 +163,14 @@ fn engine() -> Result<Engine> {
     Engine::open(Roots::from_env())
 }
 
+/// The engine, for commands that run something in a container: none of it can write to rocker's executable. The process
+/// is started over for that, once.
+fn protected() -> Result<Engine> {
+    let engine = engine()?;
+    rocker_ns::protect_executable()?;
+    Ok(engine)
+}
+
 /// Writes to standard output; a reader that has gone is no error.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();

@@ -1,7 +1,6 @@
 //! What a run and an exec have in common: a process in a container's cgroup, and the person in front of it.
 
-use std::io::{stdin, stdout};
-use std::os::fd::AsFd;
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitStatus;
 
 use rocker_cgroup::Cgroup;
@@ -12,9 +11,22 @@ use crate::{Error, Result};
 
 /// Makes the process of `command` as a member of `cgroup`, before it does anything.
 pub(crate) fn create_in(command: &mut Command, cgroup: &Cgroup, io: Io) -> Result<Created> {
-    if !io.interactive {
-        command.stdin(Stdio::null());
-    }
+    // A terminal of the caller's is never handed over: the program could type into it, and change its mode.
+    command.stdin(match stdin().is_terminal() {
+        _ if !io.interactive => Stdio::null(),
+        true => Stdio::piped(),
+        false => Stdio::inherit(),
+    });
+    let output = |is_terminal| {
+        if is_terminal {
+            Stdio::piped()
+        } else {
+            Stdio::inherit()
+        }
+    };
+    command
+        .stdout(output(stdout().is_terminal()))
+        .stderr(output(stderr().is_terminal()));
     command
         .die_with_parent(true)
         .timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
@@ -58,13 +70,18 @@ pub(crate) fn supervise(
         terminal.resize(size)?;
     }
     let mut child = created.start()?;
-    started(&child)?;
-    tracing::debug!(target: "rocker::phase", "running");
-    let (stdin, stdout) = (stdin(), stdout());
-    let mut relay = Relay::new(&mut child, signals);
-    if let Some(terminal) = &terminal {
-        let input = io.interactive.then(|| stdin.as_fd());
-        relay = relay.terminal(terminal, input, stdout.as_fd());
+    let ended = started(&child).and_then(|()| {
+        tracing::debug!(target: "rocker::phase", "running");
+        let mut relay = Relay::new(&mut child, signals);
+        if let Some(terminal) = &terminal {
+            relay = relay.terminal(terminal, io.interactive);
+        }
+        Ok(relay.run()?)
+    });
+    if ended.is_err() {
+        // Whatever went wrong here, the program does not go on without somebody to look after it.
+        child.kill()?;
+        child.wait()?;
     }
-    Ok(relay.run()?)
+    ended
 }
