@@ -70,7 +70,7 @@ pub enum Error {
         name: String,
     },
     /// The container runs.
-    #[error("container {name} is running; stop it first, or use `rocker rm -f`")]
+    #[error("container {name} is running; wait for its end, or use `rocker rm -f`")]
     StillRunning {
         /// Its name.
         name: String,

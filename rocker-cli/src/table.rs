@@ -1,7 +1,6 @@
 //! Tables for people: columns as wide as they need to be, times and sizes as one says them.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Rows of cells under a header.
 #[derive(Debug)]
@@ -56,13 +55,6 @@ pub(crate) fn printable(text: &str) -> String {
         }
     };
     text.chars().flat_map(escape).collect()
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 /// How long ago something was, in one unit: `3 minutes`.

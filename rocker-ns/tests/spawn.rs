@@ -287,6 +287,50 @@ fn the_working_directory_cannot_be_behind_a_leaked_descriptor() {
 }
 
 #[test]
+fn no_program_is_found_through_a_descriptor_of_the_parents() {
+    fake_host::run(|_| {
+        // CVE-2024-21626, by the program's own path: close-on-exec would come too late.
+        let open = fs::File::open("/").unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&open);
+        for path in ["usr/bin/env", "../usr/bin/env"] {
+            let error = Command::new(format!("/proc/self/fd/{number}/{path}"))
+                .spawn()
+                .unwrap_err();
+            assert!(matches!(error, Error::NotFound { .. }), "{}", chain(&error));
+        }
+    });
+}
+
+#[test]
+fn no_container_can_write_to_the_program_on_the_host() {
+    fake_host::run(|_| {
+        // CVE-2019-5736. The first call starts this very test over; the second finds the program protected.
+        rocker_ns::protect_executable().unwrap();
+        let write = nix::unistd::access("/proc/self/exe", nix::unistd::AccessFlags::W_OK);
+        assert_eq!(write, Err(nix::errno::Errno::EROFS));
+    });
+}
+
+#[test]
+fn processes_made_side_by_side_do_not_hold_up_each_other() {
+    fake_host::run(|_| {
+        let created = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| shell("exit 5").create().unwrap()))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        // Each waits for the end of its line while the others have not run their programs yet.
+        for process in created {
+            assert_eq!(process.start().unwrap().wait().unwrap().exit_code(), 5);
+        }
+    });
+}
+
+#[test]
 fn a_user_namespace_maps_the_ids_it_was_given() {
     fake_host::run(|_| {
         let mut command = shell("id -u; cat /proc/self/uid_map | tr -s ' '");

@@ -22,7 +22,7 @@ pub(crate) struct Images {
 
 impl Images {
     pub(crate) fn run(self) -> Result<u8> {
-        let now = table::now();
+        let now = crate::engine::now();
         let mut header = vec!["REPOSITORY", "TAG"];
         if self.digests {
             header.push("DIGEST");

@@ -23,7 +23,7 @@ pub(crate) struct Ps {
 impl Ps {
     pub(crate) fn run(self) -> Result<u8> {
         let containers = engine()?.containers()?;
-        let now = table::now();
+        let now = crate::engine::now();
         let mut table = Table::new([
             "CONTAINER ID",
             "IMAGE",
@@ -48,7 +48,7 @@ impl Ps {
                 id,
                 container.image.clone(),
                 self.command(&container),
-                format!("{} ago", table::ago(now, container.created)),
+                created(&container, now),
                 status(&container, now),
                 container.name,
             ]);
@@ -63,6 +63,13 @@ impl Ps {
             return format!("\"{command}\"");
         }
         format!("\"{}…\"", command.chars().take(19).collect::<String>())
+    }
+}
+
+fn created(container: &ContainerSummary, now: u64) -> String {
+    match container.created {
+        0 => "N/A".to_owned(),
+        at => format!("{} ago", table::ago(now, at)),
     }
 }
 

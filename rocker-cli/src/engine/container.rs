@@ -20,6 +20,9 @@ pub(crate) struct Container {
     _lock: File,
 }
 
+/// What the run directory of a container is called while it is removed: this and its id.
+const GONE: &str = ".gone-";
+
 /// What there is to know about a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -166,9 +169,17 @@ impl Container {
         self.run.join(name)
     }
 
-    /// Removes what exists only while the container runs.
+    /// Removes what exists only while the container runs; at once, as others see it, so that nobody finds it half gone.
     pub(crate) fn remove_run_dir(&self) -> Result<()> {
-        remove_dir(&self.run)
+        let aside = self.run.with_file_name(format!("{GONE}{}", self.record.id));
+        match fs::rename(&self.run, &aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::State {
+                operation: "rename",
+                path: self.run.clone(),
+                source: error,
+            }),
+            _ => remove_dir(&aside),
+        }
     }
 
     /// Removes what outlives a run: its record and all that it wrote.
@@ -188,7 +199,9 @@ impl Engine {
         for id in ids(&self.roots().containers())? {
             match self.record(&id) {
                 Ok(Some(record)) => all.push(record.summary()),
-                Ok(None) | Err(Error::Damaged { .. }) => all.push(ContainerSummary {
+                // It is being made, or removed.
+                Ok(None) => {}
+                Err(Error::Damaged { .. }) => all.push(ContainerSummary {
                     name: id.chars().take(12).collect(),
                     id,
                     image: "?".to_owned(),
@@ -245,7 +258,15 @@ impl Engine {
     }
 
     pub(crate) fn record(&self, id: &str) -> Result<Option<Record>> {
-        record::read(&self.roots().containers().join(id).join(STATE))
+        let path = self.roots().containers().join(id).join(STATE);
+        let record: Option<Record> = record::read(&path)?;
+        match record {
+            Some(record) if record.id != id => {
+                let source = serde::de::Error::custom("it is the record of another container");
+                Err(Error::Damaged { path, source })
+            }
+            record => Ok(record),
+        }
     }
 }
 
@@ -311,6 +332,16 @@ pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(ids)
+}
+
+/// Removes what those left who died while they removed a run directory.
+pub(crate) fn sweep(running: &Path) -> Result<()> {
+    for entry in fs::read_dir(running).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(GONE) {
+            remove_dir(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Seconds since 1970.

@@ -10,7 +10,7 @@ use rocker_image::{
 };
 
 use super::options::PullPolicy;
-use super::{Engine, RunOptions, hello};
+use super::{Engine, RunOptions, container, hello};
 use crate::{Error, Result};
 
 /// Unpacks layers with rocker-fs for rocker-image.
@@ -71,7 +71,10 @@ impl Engine {
     /// # Errors
     /// [`Error::NoImage`], [`Error::ImageInUse`], [`Error::Image`].
     pub fn remove_image(&self, name: &str) -> Result<Vec<String>> {
+        self.reconcile()?;
         let store = self.store()?;
+        // Nobody makes a container from here on: who is not in the records yet looks again for its layers.
+        let _making = self.making()?;
         let found = store.find(name)?;
         let image = match &found[..] {
             [] => {
@@ -147,14 +150,12 @@ impl Engine {
 
     fn refuse_if_used(&self, image: &Image) -> Result<()> {
         let manifest = image.manifest_digest().to_string();
-        for container in self.containers()? {
-            if self
-                .record(&container.id)
-                .is_ok_and(|record| record.is_some_and(|record| record.manifest == manifest))
-            {
+        for id in container::ids(&self.roots().containers())? {
+            let record = self.record(&id);
+            if record.is_ok_and(|record| record.is_some_and(|record| record.manifest == manifest)) {
                 return Err(Error::ImageInUse {
                     image: short_id(image.config_digest()).to_owned(),
-                    container: container.id[..12].to_owned(),
+                    container: id[..12].to_owned(),
                 });
             }
         }
@@ -165,7 +166,14 @@ impl Engine {
     pub(crate) fn image(&self, options: &RunOptions<'_>) -> Result<Image> {
         let store = self.store()?;
         if options.image == hello::NAME && options.pull != PullPolicy::Always {
-            return hello::image(&store, &self.layers()?);
+            let image = hello::image(&store, &self.layers()?)?;
+            if options
+                .platform
+                .as_ref()
+                .is_none_or(|wanted| image.platform().fits(wanted))
+            {
+                return Ok(image);
+            }
         }
         if options.pull != PullPolicy::Always
             && let Some(image) = self.find_image(&options.image)?
@@ -201,7 +209,7 @@ impl Engine {
         Ok(if found.len() == 1 { found.pop() } else { None })
     }
 
-    fn is_unpacked(&self, image: &Image) -> Result<bool> {
+    pub(crate) fn is_unpacked(&self, image: &Image) -> Result<bool> {
         let layers = self.layers()?;
         Ok(image
             .diff_ids()

@@ -26,6 +26,7 @@ use rocker_image::Store;
 
 use crate::{Error, Result};
 
+pub(crate) use container::now;
 pub use container::{ContainerSummary, Status};
 pub use exec::ExecOptions;
 pub use options::{Io, Network, PullPolicy, RunOptions, Volume};

@@ -77,6 +77,12 @@ impl Engine {
         image: &Image,
         signals: &Signals,
     ) -> Result<ExitStatus> {
+        // From its record on nobody removes the image; until then somebody may have.
+        if !self.is_unpacked(image)? {
+            return Err(Error::NoImage {
+                name: options.image.clone(),
+            });
+        }
         let root = self.mount_root(container, image)?;
         let spec = self.specify(container, options, image, &root)?;
         let cgroup = self.make_cgroup(container, &spec)?;

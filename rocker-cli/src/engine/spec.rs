@@ -1,7 +1,7 @@
 //! The container as an OCI runtime specification: from what is asked for and what the image says to one document, the
 //! one source of truth for all that follows. What each crate takes from it is in [`parts`](super::parts).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -55,7 +55,7 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
                 .build()?,
         )
         .args(command(options, facts.image)?)
-        .env(environment(facts))
+        .env(environment(facts)?)
         .cwd(Path::new("/").join(cwd.unwrap_or_default()))
         .capabilities(oci_capabilities(capabilities, facts.user.uid == 0)?)
         .no_new_privileges(options.no_new_privileges)
@@ -77,10 +77,6 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
     } else {
         linux = linux.masked_paths(Vec::new()).readonly_paths(Vec::new());
     }
-    let hostname = options
-        .hostname
-        .clone()
-        .unwrap_or_else(|| facts.id[..12].to_owned());
     let spec = SpecBuilder::default()
         .root(
             RootBuilder::default()
@@ -88,8 +84,9 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
                 .readonly(options.read_only)
                 .build()?,
         )
-        .hostname(hostname)
+        .hostname(hostname(facts)?)
         .mounts(mounts(facts)?)
+        .annotations(annotations(facts.image))
         .process(process)
         .linux(linux.build()?);
     Ok(spec.build()?)
@@ -126,7 +123,35 @@ fn command(options: &RunOptions<'_>, image: &ImageConfiguration) -> Result<Vec<S
     }
 }
 
-fn environment(facts: &Facts<'_>) -> Vec<String> {
+/// The container's host name, which also stands in files and variables.
+fn hostname(facts: &Facts<'_>) -> Result<String> {
+    let Some(name) = &facts.options.hostname else {
+        return Ok(facts.id[..12].to_owned());
+    };
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(good) {
+        return Err(Error::BadValue {
+            flag: "--hostname",
+            value: name.clone(),
+            expected: "1 to 64 letters, digits, `-`, `.` and `_`".to_owned(),
+        });
+    }
+    Ok(name.clone())
+}
+
+/// What the image says for those who end the container, as the OCI image specification has it converted.
+fn annotations(image: &ImageConfiguration) -> HashMap<String, String> {
+    let signal = image
+        .config()
+        .as_ref()
+        .and_then(|config| config.stop_signal().clone());
+    signal
+        .map(|signal| ("org.opencontainers.image.stopSignal".to_owned(), signal))
+        .into_iter()
+        .collect()
+}
+
+fn environment(facts: &Facts<'_>) -> Result<Vec<String>> {
     let image = facts
         .image
         .config()
@@ -139,20 +164,16 @@ fn environment(facts: &Facts<'_>) -> Vec<String> {
         "HOME".to_owned(),
         facts.user.home.to_string_lossy().into_owned(),
     );
-    let hostname = facts
-        .options
-        .hostname
-        .clone()
-        .unwrap_or_else(|| facts.id[..12].to_owned());
-    env.insert("HOSTNAME".to_owned(), hostname);
+    env.insert("HOSTNAME".to_owned(), hostname(facts)?);
     if facts.options.io.terminal {
         env.insert("TERM".to_owned(), "xterm".to_owned());
     }
     add_variables(&mut env, &image, false);
     add_variables(&mut env, &facts.options.env, true);
-    env.into_iter()
+    Ok(env
+        .into_iter()
         .map(|(name, value)| format!("{name}={value}"))
-        .collect()
+        .collect())
 }
 
 /// Adds `NAME=VALUE`s to an environment; where `inherit` says so, `NAME` alone takes the caller's value.

@@ -63,6 +63,7 @@ impl Engine {
                 orphans.push(id);
             }
         }
+        container::sweep(&self.roots().running())?;
         for id in orphans {
             let buried = is_held(&self.roots().running().join(&id))
                 .and_then(|held| if held { Ok(()) } else { self.bury(&id) });
