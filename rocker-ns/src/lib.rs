@@ -35,7 +35,7 @@ pub use executable::protect_executable;
 pub use namespace::Namespace;
 pub use plan::Plan;
 pub use process::{Child, ExitCode, Process};
-pub use relay::{Relay, Signals};
+pub use relay::{Relay, Signals, signal_number};
 pub use stdio::Stdio;
 pub use step::{Arg, Step};
 pub use terminal::{RawMode, Terminal, WindowSize};

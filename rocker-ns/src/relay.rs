@@ -3,6 +3,7 @@
 use std::io::{self, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::process::ExitStatus;
+use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -81,6 +82,31 @@ impl Drop for Signals {
     }
 }
 
+/// The number of a signal by its name or number, as images give it: `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; see
+/// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html). None where there is no such signal.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<i32> {
+    let known = |number: &i32| (1..=libc::SIGRTMAX()).contains(number);
+    if let Ok(number) = name.parse() {
+        return Some(number).filter(known);
+    }
+    let name = name.to_ascii_uppercase();
+    let short = name.trim_start_matches("SIG");
+    if let Some(rest) = short.strip_prefix("RTMIN") {
+        let offset = if rest.is_empty() {
+            Some(0)
+        } else {
+            rest.strip_prefix('+')?.parse::<i32>().ok()
+        };
+        return offset
+            .and_then(|offset| libc::SIGRTMIN().checked_add(offset))
+            .filter(known);
+    }
+    Signal::from_str(&format!("SIG{short}"))
+        .ok()
+        .map(|signal| signal as i32)
+}
+
 /// Passes signals, piped streams and the terminal between this process and a program, until the program ends.
 ///
 /// What the program has [piped](crate::Stdio::piped) goes to and from this process's own standard streams. What is slow to
@@ -101,6 +127,7 @@ pub struct Relay<'a> {
     signals: &'a Signals,
     terminal: Option<&'a Terminal>,
     interactive: bool,
+    stop_signal: i32,
 }
 
 /// How many requests to end a program may overhear.
@@ -114,7 +141,15 @@ impl<'a> Relay<'a> {
             signals,
             terminal: None,
             interactive: false,
+            stop_signal: libc::SIGTERM,
         }
+    }
+
+    /// The signal by which the program wants to be asked to end: it gets that one in place of SIGTERM.
+    #[must_use]
+    pub fn stop_signal(mut self, signal: i32) -> Self {
+        self.stop_signal = signal;
+        self
     }
 
     /// Relays the program's terminal to standard output and, if `interactive`, from standard input. An input that is a
@@ -180,6 +215,9 @@ impl<'a> Relay<'a> {
                 }
                 match (signal, self.terminal) {
                     (libc::SIGWINCH, Some(_)) => self.pass_size(),
+                    (libc::SIGTERM, _) if requests < PATIENCE => {
+                        self.child.process().signal(self.stop_signal)?;
+                    }
                     _ if requests >= PATIENCE => self.child.process().signal(libc::SIGKILL)?,
                     _ => self.child.process().signal(signal)?,
                 }
@@ -219,6 +257,35 @@ impl<'a> Relay<'a> {
         let size = WindowSize::of(stdin()).or_else(|| WindowSize::of(stdout()));
         if let (Some(terminal), Some(size)) = (self.terminal, size) {
             let _ = terminal.resize(size);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_known_by_name_and_number() {
+        for (name, number) in [
+            ("SIGTERM", 15),
+            ("quit", 3),
+            ("10", 10),
+            ("SIGRTMIN+3", libc::SIGRTMIN() + 3),
+        ] {
+            assert_eq!(signal_number(name), Some(number), "{name}");
+        }
+        for name in [
+            "",
+            "0",
+            "-9",
+            "65",
+            "NOSUCH",
+            "RTMIN-1",
+            "RTMIN+99",
+            "SIGRTMIN+2147483647",
+        ] {
+            assert_eq!(signal_number(name), None, "{name}");
         }
     }
 }

@@ -63,7 +63,7 @@ impl Engine {
         let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id)?.keep();
         let mut created = create_in(&mut command, &cgroup, options.io)?;
         created.set_up()?;
-        Ok(supervise(created, options.io, &signals, |_| Ok(()))?.exit_code())
+        Ok(supervise(created, options.io, &signals, None, |_| Ok(()))?.exit_code())
     }
 
     /// The container's own process with another program, and what the caller changes about it.

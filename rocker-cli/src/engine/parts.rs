@@ -9,8 +9,9 @@ use std::time::Duration;
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, Mount, Spec};
 use rocker_cgroup::{CpuQuota, Limits, Max};
 use rocker_fs::{Device, MountAttributes, Propagation, Rootfs};
-use rocker_ns::{Capabilities, Namespace, User};
+use rocker_ns::{Capabilities, Namespace, User, signal_number};
 
+use super::spec::STOP_SIGNAL;
 use crate::{Error, Result};
 
 /// The root file system that `spec` describes, over the detached mount `root`.
@@ -118,6 +119,11 @@ fn kind(typ: LinuxNamespaceType) -> Namespace {
         LinuxNamespaceType::User => Namespace::User,
         LinuxNamespaceType::Uts => Namespace::Uts,
     }
+}
+
+/// The signal that asks the program to end, where the image names one that exists.
+pub(crate) fn stop_signal(spec: &Spec) -> Option<i32> {
+    signal_number(spec.annotations().as_ref()?.get(STOP_SIGNAL)?)
 }
 
 /// The limits that `spec` sets.

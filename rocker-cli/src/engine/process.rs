@@ -63,6 +63,7 @@ pub(crate) fn supervise(
     mut created: Created,
     io: Io,
     signals: &Signals,
+    stop_signal: Option<i32>,
     started: impl FnOnce(&Child) -> Result<()>,
 ) -> Result<ExitStatus> {
     let terminal = created.terminal()?;
@@ -73,6 +74,9 @@ pub(crate) fn supervise(
     let ended = started(&child).and_then(|()| {
         tracing::debug!(target: "rocker::phase", "running");
         let mut relay = Relay::new(&mut child, signals);
+        if let Some(signal) = stop_signal {
+            relay = relay.stop_signal(signal);
+        }
         if let Some(terminal) = &terminal {
             relay = relay.terminal(terminal, io.interactive);
         }

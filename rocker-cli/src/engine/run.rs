@@ -33,7 +33,7 @@ pub struct Exit {
 impl Engine {
     /// Runs a container to its end and returns how it ended.
     ///
-    /// Signals to this process are passed on to the program, as is, with [`Io::terminal`](super::Io::terminal), the
+    /// Signals to this process are passed on to the program (SIGTERM as the image's StopSignal), as is, with [`Io::terminal`](super::Io::terminal), the
     /// terminal of standard input. The calling thread should be the only one; the container is killed when it ends.
     ///
     /// # Errors
@@ -107,7 +107,8 @@ impl Engine {
             let connected = self.connect(container, options.network, &netns, &spec);
             or_its_own(&mut created, connected)?;
         }
-        supervise(created, options.io, signals, |child| {
+        let stop_signal = parts::stop_signal(&spec);
+        supervise(created, options.io, signals, stop_signal, |child| {
             container.record.state = State::Running {
                 pid: child.id(),
                 start_time: child.process().start_time().unwrap_or(0),

@@ -23,6 +23,9 @@ use crate::{Error, Result};
 /// What `PATH` is where neither the image nor the caller says.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The annotation with the signal that asks the program to end, see the OCI image specification's conversion.md.
+pub(crate) const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
+
 /// What is known of a container before its specification can be written.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -146,7 +149,7 @@ fn annotations(image: &ImageConfiguration) -> HashMap<String, String> {
         .as_ref()
         .and_then(|config| config.stop_signal().clone());
     signal
-        .map(|signal| ("org.opencontainers.image.stopSignal".to_owned(), signal))
+        .map(|signal| (STOP_SIGNAL.to_owned(), signal))
         .into_iter()
         .collect()
 }

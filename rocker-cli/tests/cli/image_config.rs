@@ -128,3 +128,17 @@ fn exit_codes_are_dockers() {
         scene.assert_all_gone("runs that fail");
     });
 }
+
+#[test]
+fn the_images_stop_signal_is_what_asks_its_program_to_end() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let image = image(&scene, "stopped", r#"{"StopSignal": "SIGQUIT"}"#);
+        let script = "trap \"exit 44\" QUIT; trap \"exit 42\" TERM; echo up; sleep 1000 & wait";
+        let mut run = scene.start(&format!("run --rm {image} sh -c '{script}'"));
+        assert_eq!(run.line(), "up");
+        run.signal("TERM");
+        assert_eq!(run.end().code, 44);
+        scene.assert_all_gone("a stopped program");
+    });
+}
