@@ -108,21 +108,34 @@ const ORPHANS_MOMENT: Duration = Duration::from_secs(2);
 /// Whether the process that a lock file names is alive; a file that names none speaks of somebody who is about to
 /// write.
 fn supervisor_lives(lock: &mut File) -> bool {
-    let mut text = String::new();
-    if lock
-        .rewind()
-        .and_then(|()| lock.read_to_string(&mut text))
-        .is_err()
-    {
-        return true;
-    }
-    let named = text
-        .split_once(' ')
-        .and_then(|(pid, start)| Some((pid.parse().ok()?, start.trim().parse().ok()?)));
-    named.is_none_or(|(pid, start)| {
+    named(lock).is_none_or(|(pid, start)| {
         Process::open(pid, start)
             .is_ok_and(|process| process.is_some_and(|process| process.is_alive()))
     })
+}
+
+/// Lets the one who looks after a container go on, if somebody has stopped it (Ctrl-Z).
+pub(crate) fn wake_supervisor(run: &Path) {
+    if let Ok(mut lock) = File::open(run.join(LOCK))
+        && let Some((pid, start)) = named(&mut lock)
+        && let Ok(Some(process)) = Process::open(pid, start)
+        && let Err(error) = process.signal(SIGCONT)
+    {
+        tracing::warn!(%error, "the one who looks after the container cannot be woken");
+    }
+}
+
+/// The same number on every Linux that rocker runs on.
+const SIGCONT: i32 = 18;
+
+/// The process that a lock file names: its id, and when it started.
+fn named(lock: &mut File) -> Option<(u32, u64)> {
+    let mut text = String::new();
+    lock.rewind()
+        .and_then(|()| lock.read_to_string(&mut text))
+        .ok()?;
+    let (pid, start) = text.split_once(' ')?;
+    Some((pid.parse().ok()?, start.trim().parse().ok()?))
 }
 
 /// Writes into a lock file who holds it.

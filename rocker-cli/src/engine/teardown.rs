@@ -7,7 +7,7 @@ use rocker_cgroup::Cgroup;
 use rocker_ns::Process;
 
 use super::container::{self, Container, ids};
-use super::lock::is_held;
+use super::lock::{is_held, wake_supervisor};
 use super::record::{Record, State};
 use super::{CGROUP_PARENT, Engine};
 use crate::{Error, Result};
@@ -145,6 +145,7 @@ impl Engine {
             {
                 process.signal(SIGKILL)?;
             }
+            wake_supervisor(&run);
             if Instant::now() > limit {
                 return Err(Error::StillRunning {
                     name: container.name.clone(),

@@ -181,3 +181,16 @@ fn twenty_containers_at_once_have_addresses_of_their_own_and_leave_nothing() {
         scene.assert_all_gone("twenty containers");
     });
 }
+
+#[test]
+fn a_container_whose_supervisor_was_stopped_can_be_removed_by_force() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let mut run = scene.start("run --name held $I sh -c 'echo up; exec sleep 1000'");
+        assert_eq!(run.line(), "up");
+        run.signal("STOP");
+        scene.ok("rm -f held");
+        assert_eq!(run.end().code, 137);
+        scene.assert_all_gone("rm -f");
+    });
+}
