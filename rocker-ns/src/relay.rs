@@ -76,6 +76,8 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        // What came in too late was meant for the program, and is not to end this process in its place.
+        while self.next().is_some() {}
         if let Err(error) = self.before.thread_set_mask() {
             tracing::warn!(%error, "the signal mask could not be restored");
         }

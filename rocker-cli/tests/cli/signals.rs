@@ -28,6 +28,22 @@ fn signals_reach_the_program() {
 }
 
 #[test]
+fn a_program_that_overhears_three_requests_to_end_is_killed() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        // The kernel keeps a first process from signals that it does not handle.
+        let mut run = scene.start("run --rm $I sh -c 'echo up; exec sleep 1000'");
+        assert_eq!(run.line(), "up");
+        host.wait_until("it is killed", std::time::Duration::from_secs(20), || {
+            run.signal("INT");
+            !host.try_sh("pgrep -x sleep").status.success()
+        });
+        assert_eq!(run.end().code, 137);
+        scene.assert_all_gone("three interrupts");
+    });
+}
+
+#[test]
 fn a_program_that_a_signal_ends_gives_128_and_its_number() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
