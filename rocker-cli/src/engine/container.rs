@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::record::{self, Record, STATE, State};
+use super::record::{self, CONFIG, Record, STATE, State};
 use super::{Engine, lock, name};
 use crate::{Error, Result};
 
@@ -146,7 +146,7 @@ impl Container {
 
     /// The OCI runtime specification.
     pub(crate) fn config(&self) -> PathBuf {
-        self.data.join("config.json")
+        self.data.join(CONFIG)
     }
 
     /// What the container changes.
@@ -399,7 +399,8 @@ fn open_to_all(dir: &Path) -> Result<()> {
     })
 }
 
-fn remove_dir(dir: &Path) -> Result<()> {
+/// Removes a directory and all in it, if there is one.
+pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::State {
             operation: "remove",

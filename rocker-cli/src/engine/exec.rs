@@ -11,7 +11,7 @@ use rocker_ns::{ExitCode, Process, Signals};
 
 use super::options::Io;
 use super::process::{create_in, supervise};
-use super::record::{self, State};
+use super::record::{self, CONFIG, State};
 use super::run::user_of;
 use super::{CGROUP_PARENT, Engine, parts, spec};
 use crate::{Error, Result};
@@ -50,11 +50,7 @@ impl Engine {
             return Err(not_running());
         };
         let process = Process::open(pid, start_time)?.ok_or_else(not_running)?;
-        let config = self
-            .roots()
-            .containers()
-            .join(&found.id)
-            .join("config.json");
+        let config = self.roots().containers().join(&found.id).join(CONFIG);
         let spec: Spec = record::read(&config)?.ok_or_else(not_running)?;
         let signals = Signals::hold()?;
         let mut command = self.beside(&spec, pid, options)?;

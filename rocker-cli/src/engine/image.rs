@@ -165,21 +165,19 @@ impl Engine {
     /// The image to run: from the store, or from its registry where the options say so.
     pub(crate) fn image(&self, options: &RunOptions<'_>) -> Result<Image> {
         let store = self.store()?;
-        if options.image == hello::NAME && options.pull != PullPolicy::Always {
-            let image = hello::image(&store, &self.layers()?)?;
-            if options
-                .platform
-                .as_ref()
-                .is_none_or(|wanted| image.platform().fits(wanted))
-            {
-                return Ok(image);
-            }
-        }
-        if options.pull != PullPolicy::Always
-            && let Some(image) = self.find_image(&options.image)?
-        {
+        let fits = |image: &Image| {
             let wanted = options.platform.as_ref();
-            if wanted.is_none_or(|platform| image.platform().fits(platform))
+            wanted.is_none_or(|platform| image.platform().fits(platform))
+        };
+        if options.pull != PullPolicy::Always {
+            if options.image == hello::NAME {
+                let image = hello::image(&store, &self.layers()?)?;
+                if fits(&image) {
+                    return Ok(image);
+                }
+            }
+            if let Some(image) = find(&store, &options.image)?
+                && fits(&image)
                 && self.is_unpacked(&image)?
             {
                 return Ok(image);
@@ -197,18 +195,7 @@ impl Engine {
         Ok(self.pull(&options.image, &pull, options.progress)?.image)
     }
 
-    /// The image of this name, or the only one whose ID begins so.
-    fn find_image(&self, name: &str) -> Result<Option<Image>> {
-        let store = self.store()?;
-        if let Ok(reference) = name.parse::<Reference>()
-            && let Some(image) = store.image(&reference)?
-        {
-            return Ok(Some(image));
-        }
-        let mut found = store.find(name)?;
-        Ok(if found.len() == 1 { found.pop() } else { None })
-    }
-
+    /// Whether all of an image's layers are there to be mounted.
     pub(crate) fn is_unpacked(&self, image: &Image) -> Result<bool> {
         let layers = self.layers()?;
         Ok(image
@@ -224,6 +211,17 @@ impl Engine {
             .map(|diff_id| layers.path(&diff_id.to_string()))
             .collect())
     }
+}
+
+/// The image of this name, or the only one whose ID begins so.
+fn find(store: &Store, name: &str) -> Result<Option<Image>> {
+    if let Ok(reference) = name.parse::<Reference>()
+        && let Some(image) = store.image(&reference)?
+    {
+        return Ok(Some(image));
+    }
+    let mut found = store.find(name)?;
+    Ok(if found.len() == 1 { found.pop() } else { None })
 }
 
 /// The first twelve digits of an image's ID.

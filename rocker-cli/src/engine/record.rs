@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// The file of a container's directory that holds its [`Record`].
 pub(crate) const STATE: &str = "state.json";
 
+/// The file of a container's directory that holds its OCI runtime specification.
+pub(crate) const CONFIG: &str = "config.json";
+
 /// What `config.json`, the OCI specification, has no place for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 
 use oci_spec::runtime::Spec;
-use rocker_cgroup::{Cgroup, Compat};
+use rocker_cgroup::{Cgroup, Compat, Hierarchy};
 use rocker_fs::{Overlay, create_dir_beneath, read_beneath};
 use rocker_image::Image;
 use rocker_ns::{ExitCode, Namespace, Signals, User};
@@ -14,6 +14,7 @@ use super::options::{Network, RunOptions};
 use super::process::{create_in, or_its_own, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
+use super::teardown::oom_killed;
 use super::{CGROUP_PARENT, Engine, name, parts, steps};
 use crate::{Error, Result};
 
@@ -41,11 +42,12 @@ impl Engine {
     pub fn run(&self, options: &RunOptions<'_>) -> Result<Exit> {
         self.reconcile()?;
         let image = self.image(options)?;
+        let hierarchy = self.hierarchy()?;
         let signals = Signals::hold()?;
         let mut container =
             Container::create(self, new_record(options, &image)?, options.name.as_deref())?;
-        let outcome = self.run_to_end(&mut container, options, &image, &signals);
-        let oom_killed = self.oom_killed(container.id());
+        let outcome = self.run_to_end(&mut container, options, &image, &hierarchy, &signals);
+        let oom_killed = oom_killed(&hierarchy, container.id());
         // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
         let remembered = match &outcome {
             Ok(status) if !container.record.remove => {
@@ -59,7 +61,7 @@ impl Engine {
             }
             _ => container.forget(),
         };
-        let undone = self.teardown(&container);
+        let undone = self.teardown(&container, &hierarchy);
         let code = match outcome {
             Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom_killed => {
                 return Err(Error::TooLittleMemory { source });
@@ -75,6 +77,7 @@ impl Engine {
         container: &mut Container,
         options: &RunOptions<'_>,
         image: &Image,
+        hierarchy: &Hierarchy,
         signals: &Signals,
     ) -> Result<ExitStatus> {
         // From its record on nobody removes the image; until then somebody may have.
@@ -84,8 +87,8 @@ impl Engine {
             });
         }
         let root = self.mount_root(container, image)?;
-        let spec = self.specify(container, options, image, &root)?;
-        let cgroup = self.make_cgroup(container, &spec)?;
+        let spec = self.specify(container, options, image, hierarchy, &root)?;
+        let cgroup = make_cgroup(container, hierarchy, &spec)?;
         // The command holds the root open, and is gone when the process has it.
         let mut created = {
             let mut command = self.command(container, &spec, root)?;
@@ -131,9 +134,9 @@ impl Engine {
         container: &mut Container,
         options: &RunOptions<'_>,
         image: &Image,
+        hierarchy: &Hierarchy,
         root: &OwnedFd,
     ) -> Result<Spec> {
-        let hierarchy = self.hierarchy()?;
         let config = image.config();
         let wanted = options
             .user
@@ -170,19 +173,6 @@ impl Engine {
         Ok(spec)
     }
 
-    fn make_cgroup(&self, container: &Container, spec: &Spec) -> Result<Cgroup> {
-        let hierarchy = self.hierarchy()?;
-        let limits = parts::limits(spec)?;
-        Ok(Cgroup::create(
-            &hierarchy,
-            CGROUP_PARENT,
-            container.id(),
-            &limits,
-            Compat::Require,
-        )?
-        .0)
-    }
-
     /// The process that the specification describes.
     fn command(
         &self,
@@ -217,6 +207,19 @@ impl Engine {
         let hosts = super::files::hosts(Some(attachment.address), hostname);
         super::files::write(&container.file("hosts"), &hosts)
     }
+}
+
+/// The container's cgroup, with the limits that the specification sets.
+fn make_cgroup(container: &Container, hierarchy: &Hierarchy, spec: &Spec) -> Result<Cgroup> {
+    let limits = parts::limits(spec)?;
+    let made = Cgroup::create(
+        hierarchy,
+        CGROUP_PARENT,
+        container.id(),
+        &limits,
+        Compat::Require,
+    )?;
+    Ok(made.0)
 }
 
 /// Who the container runs as, by its own accounts.

@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rocker_cgroup::Cgroup;
+use rocker_cgroup::{Cgroup, Hierarchy};
 use rocker_ns::Process;
 
-use super::container::{self, Container, ids};
+use super::container::{self, Container, ids, remove_dir};
 use super::lock::{is_held, wake_supervisor};
 use super::record::{Record, State};
 use super::{CGROUP_PARENT, Engine};
@@ -17,7 +17,7 @@ impl Engine {
     /// error does not keep the rest from being undone.
     ///
     /// Its mounts, namespaces and devices are the kernel's to undo: they were only ever visible inside.
-    pub(crate) fn teardown(&self, container: &Container) -> Result<()> {
+    pub(crate) fn teardown(&self, container: &Container, hierarchy: &Hierarchy) -> Result<()> {
         let id = container.id();
         let mut errors = Vec::new();
         let mut note = |result: Result<()>| {
@@ -26,10 +26,7 @@ impl Engine {
             }
         };
         // First, since it also ends whatever process is left.
-        note(
-            self.hierarchy()
-                .and_then(|hierarchy| Ok(Cgroup::remove_by_name(&hierarchy, CGROUP_PARENT, id)?)),
-        );
+        note(Cgroup::remove_by_name(hierarchy, CGROUP_PARENT, id).map_err(Error::from));
         if container.record.bridged {
             note(self.network().and_then(|network| Ok(network.detach(id)?)));
         }
@@ -53,13 +50,9 @@ impl Engine {
         let mut orphans = ids(&self.roots().running())?;
         // A reboot leaves records of containers that run, and no trace of anybody who looks after them.
         for id in ids(&self.roots().containers())? {
-            let ended = |record: Record| matches!(record.state, State::Exited { .. });
-            if !orphans.contains(&id)
-                && !matches!(
-                    self.record(&id).map(|record| record.is_none_or(ended)),
-                    Ok(true) | Err(_)
-                )
-            {
+            let goes_on = |record: Record| !matches!(record.state, State::Exited { .. });
+            let record = self.record(&id);
+            if !orphans.contains(&id) && record.is_ok_and(|record| record.is_some_and(goes_on)) {
                 orphans.push(id);
             }
         }
@@ -82,7 +75,8 @@ impl Engine {
             return Ok(());
         };
         drop(making);
-        let oom_killed = self.oom_killed(id);
+        let hierarchy = self.hierarchy()?;
+        let oom_killed = oom_killed(&hierarchy, id);
         match container.record.state {
             State::Exited { .. } => {}
             State::Running { .. } if !container.record.remove => {
@@ -96,17 +90,7 @@ impl Engine {
             }
             _ => container.forget()?,
         }
-        self.teardown(&container)
-    }
-
-    /// Whether the kernel killed a process of the container for lack of memory.
-    pub(crate) fn oom_killed(&self, id: &str) -> bool {
-        let kills = self
-            .hierarchy()
-            .and_then(|hierarchy| Ok(Cgroup::open(&hierarchy, CGROUP_PARENT, id)?))
-            .map(Cgroup::keep)
-            .and_then(|cgroup| Ok(cgroup.oom_kills()?));
-        kills.is_ok_and(|kills| kills > 0)
+        self.teardown(&container, &hierarchy)
     }
 
     /// Removes a container and all that it wrote. With `force`, a running one is killed first.
@@ -121,15 +105,8 @@ impl Engine {
             }
             self.kill(&found)?;
         }
-        let dir = self.roots().containers().join(&found.id);
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::State {
-                operation: "remove",
-                path: dir,
-                source: error,
-            }),
-            _ => Ok(found.id),
-        }
+        remove_dir(&self.roots().containers().join(&found.id))?;
+        Ok(found.id)
     }
 
     /// Kills a running container and waits until the one who looks after it has taken it down.
@@ -156,6 +133,14 @@ impl Engine {
         }
         self.reconcile()
     }
+}
+
+/// Whether the kernel killed a process of the container for lack of memory.
+pub(crate) fn oom_killed(hierarchy: &Hierarchy, id: &str) -> bool {
+    let cgroup = Cgroup::open(hierarchy, CGROUP_PARENT, id).map(Cgroup::keep);
+    cgroup
+        .and_then(|cgroup| cgroup.oom_kills())
+        .is_ok_and(|kills| kills > 0)
 }
 
 /// How long a killed container may take to end.
