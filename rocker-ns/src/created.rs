@@ -383,13 +383,7 @@ impl Created {
             if let Some((_, errno)) = self.report.failure().filter(|(failed, _)| *failed == index) {
                 done.result = -i64::from(errno);
             }
-            trace::child_step(
-                self.pid,
-                step.call(),
-                &step.render_args(result),
-                step.why(),
-                done,
-            );
+            trace::child_step(self.pid, step, &step.render_args(result), done);
         }
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::call::{self, Call};
-use crate::{Error, Result};
+use crate::{Error, Result, trace};
 
 /// One system call that the child makes between `clone3(2)` and `execve(2)`: its name, its arguments, and why it is
 /// made.
@@ -31,6 +31,7 @@ pub struct Step {
     pub(crate) tolerates: Cow<'static, [i32]>,
     pub(crate) why: Cow<'static, str>,
     pub(crate) role: Role,
+    pub(crate) primitive: &'static str,
 }
 
 /// What the child does with a step's result beyond failing on an error.
@@ -132,6 +133,7 @@ impl Step {
             tolerates: Cow::Borrowed(&[]),
             why: Cow::Borrowed(""),
             role: Role::Plain,
+            primitive: trace::PRIMITIVE,
         }
     }
 
@@ -146,6 +148,14 @@ impl Step {
     #[must_use]
     pub fn tolerating(mut self, errnos: impl Into<Cow<'static, [i32]>>) -> Self {
         self.tolerates = errnos.into();
+        self
+    }
+
+    /// Names the primitive that the step belongs to, such as `fs` for a step of a root file system; `ns` without. Events
+    /// about the step carry it.
+    #[must_use]
+    pub fn part_of(mut self, primitive: &'static str) -> Self {
+        self.primitive = primitive;
         self
     }
 
@@ -174,6 +184,12 @@ impl Step {
     #[must_use]
     pub fn args(&self) -> &[Arg] {
         &self.args
+    }
+
+    /// The primitive that the step belongs to.
+    #[must_use]
+    pub fn primitive(&self) -> &'static str {
+        self.primitive
     }
 
     /// What the step is for.

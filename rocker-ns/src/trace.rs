@@ -12,12 +12,12 @@ use std::time::Instant;
 use tracing::Level;
 
 use crate::report::Done;
-use crate::sys;
+use crate::{Step, sys};
 
 /// The target of the events; a subscriber filters by it.
 const TARGET: &str = "rocker::syscall";
 /// The crate that speaks.
-const PRIMITIVE: &str = "ns";
+pub(crate) const PRIMITIVE: &str = "ns";
 
 /// What a system call returned, as a number for the listener.
 pub(crate) trait Outcome {
@@ -83,13 +83,14 @@ pub(crate) fn listening() -> bool {
 
 /// Reports a system call that the child made, with two more fields: `pid`, and `ago`, how many nanoseconds ago it began,
 /// so that a listener can put it into the order of things.
-pub(crate) fn child_step(pid: u32, call: &str, args: &str, why: &str, done: Done) {
+pub(crate) fn child_step(pid: u32, step: &Step, args: &str, done: Done) {
     let us = done.took / 1000;
     let ago = if done.started == 0 {
         0
     } else {
         sys::monotonic().saturating_sub(done.started)
     };
+    let (primitive, call, why) = (step.primitive(), step.call(), step.why());
     let result = done.result;
-    tracing::event!(target: TARGET, Level::TRACE, primitive = PRIMITIVE, call, args, result, why, us, pid, ago);
+    tracing::event!(target: TARGET, Level::TRACE, primitive, call, args, result, why, us, pid, ago);
 }

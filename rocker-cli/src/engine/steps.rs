@@ -8,6 +8,7 @@ pub(crate) fn translate(steps: Vec<rocker_fs::Step>) -> Result<Vec<rocker_ns::St
     let step = |step: rocker_fs::Step| {
         let args = step.args.into_iter().map(arg).collect();
         Ok(rocker_ns::Step::new(step.call, args)?
+            .part_of("fs")
             .tolerating(step.tolerates)
             .because(step.why))
     };
