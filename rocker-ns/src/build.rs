@@ -21,6 +21,8 @@ pub(crate) struct Built {
     pub(crate) terminal: Option<RawFd>,
     /// The step at which an intermediate process makes the one that goes on.
     pub(crate) fork: Option<usize>,
+    /// The step at which the process becomes an init, and makes the one that goes on.
+    pub(crate) init: Option<usize>,
 }
 
 /// The standard streams and the line to the parent, opened before the plan is made.
@@ -124,7 +126,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         None
     };
     standard_streams(&mut plan, command, streams);
-    signals(&mut plan);
+    signals(&mut plan, command);
     directory(&mut plan, command)?;
     credentials::change(&mut plan, command);
     close_files(&mut plan, streams, terminal);
@@ -147,6 +149,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         streams,
         "so that the parent can finish what concerns the outside, such as the network",
     );
+    let init = command.init.then(|| init(&mut plan, command));
     execute(&mut plan, command)?;
     let beside = |line: &Line| line.child.as_raw_fd() + 1;
     let terminal = terminal.and(streams.line.as_ref().map(beside));
@@ -154,7 +157,32 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         plan,
         terminal,
         fork,
+        init,
     })
+}
+
+/// Makes another process for the program, while this one becomes its init; returns the index of that step.
+fn init(plan: &mut Plan, command: &Command) -> usize {
+    let mut args = prctl_args("PR_SET_NAME", libc::PR_SET_NAME, 0);
+    args[1] = Arg::Str(c"rocker-init".to_owned());
+    plan.push(
+        Step::internal("prctl", args)
+            .because("so that ps(1) shows what this process is from here on"),
+    );
+    let step = clone((0, "SIGCHLD")).role(Role::Init);
+    let fork = plan.push(step.because(
+        "so that the program has an init, which reaps what nobody waits for and passes signals on: this process",
+    ));
+    plan.push(
+        Step::internal("setsid", vec![]).because(
+            "so that the program, and not its init, is the one that the terminal speaks to",
+        ),
+    );
+    if command.terminal {
+        plan.push(terminal::control(Arg::Int(0)));
+    }
+    plan.push(mask([0; 8], "[]").because("so that the program starts with no signal blocked"));
+    fork
 }
 
 /// Closes every file but the standard streams and the line to the parent, beside which the parent finds its end of the
@@ -242,16 +270,18 @@ fn join(plan: &mut Plan, command: &Command) -> Option<usize> {
         )
         .because("so that the program sees what the container's own process sees"),
     );
-    // struct clone_args: eleven 64-bit words, flags first. With CLONE_PARENT the exit signal is that of the caller.
-    let mut bytes = (libc::CLONE_PARENT as u64).to_ne_bytes().to_vec();
-    bytes.resize(88, 0);
-    let args = Arg::Bytes {
-        bytes,
-        shown: "{flags=CLONE_PARENT}".into(),
-    };
-    Some(plan.push(Step::internal("clone3", vec![args, Arg::Int(88)]).role(Role::Fork).because(
+    // With CLONE_PARENT the new process is a child of the parent's, like this one.
+    let step = clone((libc::CLONE_PARENT, "CLONE_PARENT|SIGCHLD")).role(Role::Fork);
+    Some(plan.push(step.because(
         "so that there is a process inside of the PID namespace: joining it moves only the children of the one that joins",
     )))
+}
+
+/// A process like this one; by clone(2), which is everywhere.
+fn clone((flags, names): (i32, &'static str)) -> Step {
+    let flags = Arg::flags((flags | libc::SIGCHLD) as u64, names);
+    let null = || Arg::Null;
+    Step::internal("clone", vec![flags, null(), null(), null(), Arg::Int(0)])
 }
 
 fn names(plan: &mut Plan, command: &Command) -> Result<()> {
@@ -320,7 +350,7 @@ fn standard_streams(plan: &mut Plan, command: &Command, streams: &Streams) {
     }
 }
 
-fn signals(plan: &mut Plan) {
+fn signals(plan: &mut Plan, command: &Command) {
     for (number, name) in ignored_signals() {
         let default = Arg::Bytes {
             bytes: vec![0; 32],
@@ -334,21 +364,21 @@ fn signals(plan: &mut Plan) {
             .because("so that the program does not inherit that its parent ignores this signal"),
         );
     }
-    plan.push(
-        Step::internal(
-            "rt_sigprocmask",
-            vec![
-                Arg::flags(libc::SIG_SETMASK as u64, "SIG_SETMASK"),
-                Arg::Bytes {
-                    bytes: vec![0; 8],
-                    shown: "[]".into(),
-                },
-                Arg::Null,
-                Arg::Int(8),
-            ],
-        )
-        .because("so that the program starts with no signal blocked"),
-    );
+    plan.push(if command.init {
+        mask([u8::MAX; 8], "~[]")
+            .because("so that no signal is lost before this process, as an init, looks for it")
+    } else {
+        mask([0; 8], "[]").because("so that the program starts with no signal blocked")
+    });
+}
+
+fn mask(signals: [u8; 8], shown: &'static str) -> Step {
+    let set = Arg::Bytes {
+        bytes: signals.to_vec(),
+        shown: shown.into(),
+    };
+    let how = Arg::flags(libc::SIG_SETMASK as u64, "SIG_SETMASK");
+    Step::internal("rt_sigprocmask", vec![how, set, Arg::Null, Arg::Int(8)])
 }
 
 /// The signals that this process ignores, by the mask in proc_pid_status(5), and their names. Handlers do not reach the

@@ -92,14 +92,14 @@ calls! {
     public  "unshare"       SYS_unshare        [Number];
     public  "write"         SYS_write          [Number, Struct, SizeOf(1)];
     private "capset"        SYS_capset         [Fixed(8), Fixed(24)];
-    private "clone3"        SYS_clone3         [Struct, SizeOf(0)];
+    private "clone"         SYS_clone          [Number, Text, Text, Text, Number];
     private "close_range"   SYS_close_range    [Number, Number, Number];
     private "dup3"          SYS_dup3           [Number, Number, Number];
     private "execve"        SYS_execve         [Text, Strings, Strings];
     private "fcntl"         SYS_fcntl          [Number, Number, Number];
     private "keyctl"        SYS_keyctl         [Number, Text];
     private "ioctl"         SYS_ioctl          [Number, Number, Any];
-    private "prctl"         SYS_prctl          [Number, Number, Number, Number, Number];
+    private "prctl"         SYS_prctl          [Number, Any, Number, Number, Number];
     private "prlimit64"     SYS_prlimit64      [Number, Number, Fixed(16), Text];
     private "read"          SYS_read           [Number, Struct, SizeOf(1)];
     private "rt_sigaction"  SYS_rt_sigaction   [Number, Fixed(32), Text, Number];

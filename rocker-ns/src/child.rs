@@ -5,6 +5,8 @@
 //! child walks a list that the parent made, makes one raw system call after the other, and notes the results in shared
 //! memory (see signal-safety(7)).
 
+use std::ops::Range;
+
 use crate::plan::RawStep;
 use crate::report::{Header, Record};
 use crate::step::Role;
@@ -20,12 +22,14 @@ const RACED: isize = -(libc::EAGAIN as isize);
 ///
 /// # Safety
 /// To be called in a new process that shares no memory with its parent but `header` and `records`. The words of `steps`
-/// must be valid for their calls, as [`Plan::encode`](crate::plan::Plan::encode) makes them.
+/// must be valid for their calls, as [`Plan::encode`](crate::plan::Plan::encode) makes them, and `memory` must be that of
+/// an [`Init`](crate::init::Init) if one of them makes this process an init.
 pub(crate) unsafe fn walk(
     steps: &[RawStep],
     header: &Header,
     records: &[Record],
     fail_at: usize,
+    memory: Range<usize>,
 ) -> ! {
     let mut denied = None;
     let mut last = (0, libc::ENOEXEC);
@@ -51,7 +55,7 @@ pub(crate) unsafe fn walk(
         if result == INTERRUPTED || (result == RACED && step.number == libc::SYS_openat2) {
             continue;
         }
-        if step.role == Role::Fork && result == 0 {
+        if matches!(step.role, Role::Fork | Role::Init) && result == 0 {
             // The process that goes on: its maker has noted the result, which is this process's id.
             index += 1;
             continue;
@@ -71,6 +75,8 @@ pub(crate) unsafe fn walk(
         match step.role {
             Role::Wait if result == 0 => fail(header, index, libc::EPIPE),
             Role::Fork => sys::exit_now(0),
+            // SAFETY: the memory was made for this, and what lies below its end is more than `init` needs.
+            Role::Init => unsafe { sys::on_stack(memory.end, init, memory.start, result as usize) },
             _ => {}
         }
         index += 1;
@@ -97,4 +103,67 @@ fn tolerated(errnos: &[i32], errno: i32) -> bool {
 fn fail(header: &Header, index: usize, errno: i32) -> ! {
     header.fail(index, errno);
     sys::exit_now(1)
+}
+
+/// The init of a PID namespace: takes leave of all that it has from its parent, then reaps whoever dies, passes each
+/// signal on to `program`, and ends as that does.
+///
+/// It runs on a stack of its own, at whose lower end, `memory`, there is the list of what it unmaps.
+extern "C" fn init(memory: usize, program: usize) -> ! {
+    let call = |number, words| {
+        // SAFETY: each use below hands over what the call takes.
+        unsafe { sys::syscall(number, words) }
+    };
+    call(libc::SYS_close_range, [0, u32::MAX as usize, 0, 0, 0, 0]);
+    let list = memory as *const usize;
+    // SAFETY: the list is that of an `Init`. Code, this stack and the list are not on it, and nothing else is used from
+    // here on; what is wiped is the thread's own data, of which the kernel uses a part that may be all zeros.
+    unsafe {
+        let count = list.read();
+        let (start, length) = (list.add(1).read(), list.add(2).read());
+        let mut place = 0;
+        while place < length {
+            (start as *mut u8).add(place).write_volatile(0);
+            place += 1;
+        }
+        let mut range = list.add(3);
+        let mut left = count;
+        while left > 0 {
+            call(
+                libc::SYS_munmap,
+                [range.read(), range.add(1).read(), 0, 0, 0, 0],
+            );
+            range = range.add(2);
+            left -= 1;
+        }
+    }
+    let every = u64::MAX;
+    let every = &raw const every as usize;
+    let flags = (libc::WNOHANG | libc::__WALL) as usize;
+    loop {
+        loop {
+            let mut status = 0_i32;
+            let ended = call(
+                libc::SYS_wait4,
+                [usize::MAX, &raw mut status as usize, flags, 0, 0, 0],
+            );
+            if ended <= 0 {
+                break;
+            }
+            if ended as usize == program {
+                // As a shell has it: 128 and the number of the signal that killed the program, or its own exit status.
+                let signal = status & 0x7f;
+                sys::exit_now(if signal == 0 {
+                    status >> 8 & 0xff
+                } else {
+                    128 + signal
+                });
+            }
+        }
+        // All signals are blocked, so that none that comes between the two calls is missed.
+        let signal = call(libc::SYS_rt_sigtimedwait, [every, 0, 0, 8, 0, 0]);
+        if signal > 0 && signal != libc::SIGCHLD as isize {
+            call(libc::SYS_kill, [program, signal as usize, 0, 0, 0, 0]);
+        }
+    }
 }

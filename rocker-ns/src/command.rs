@@ -25,6 +25,7 @@ pub struct Command {
     pub(crate) stdout: Stdio,
     pub(crate) stderr: Stdio,
     pub(crate) terminal: bool,
+    pub(crate) init: bool,
     pub(crate) unshare: Vec<Namespace>,
     pub(crate) join: Vec<(Namespace, Arc<OwnedFd>)>,
     pub(crate) enter: Option<(Arc<OwnedFd>, Vec<Namespace>)>,
@@ -68,6 +69,7 @@ impl Command {
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
             terminal: false,
+            init: false,
             unshare: Vec::new(),
             join: Vec::new(),
             enter: None,
@@ -146,6 +148,17 @@ impl Command {
     /// controlling terminal. The other end comes from [`Created::terminal`].
     pub fn terminal(&mut self, terminal: bool) -> &mut Self {
         self.terminal = terminal;
+        self
+    }
+
+    /// Makes the process that is created the init of the program, in place of the program itself: it waits for every
+    /// process that is left to it, passes signals on, and ends with the program's exit status, or 128 and the number of
+    /// the signal that killed the program. With [`Namespace::Pid`]; without it only the program's own end is noticed.
+    ///
+    /// The init is a loop in this crate, not a program: it unmaps all memory that it has from its parent but code and
+    /// static data, so that nothing else of the parent is to be found in the container.
+    pub fn init(&mut self, init: bool) -> &mut Self {
+        self.init = init;
         self
     }
 

@@ -7,14 +7,18 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::poll::PollTimeout;
+
 use crate::build::{self, Line, Streams};
+use crate::clone::{self, Orders};
 use crate::command::{Command, IdMap};
+use crate::init::Init;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::step::Role;
-use crate::sys::{self, Side};
+use crate::sys;
 use crate::trace::traced;
-use crate::{Child, Error, Namespace, Result, Terminal, child, namespace, trace};
+use crate::{Child, Error, Namespace, Result, Terminal, trace};
 
 /// A process in its namespaces that waits for its parent.
 ///
@@ -32,7 +36,12 @@ pub struct Created {
     pidfd: OwnedFd,
     pipes: [Option<OwnedFd>; 3],
     terminal: Option<RawFd>,
-    fork: Option<usize>,
+    /// The process beside which this one is to run.
+    entered: Option<Arc<OwnedFd>>,
+    /// The step at which the process was made, or will be, by the one that was made first.
+    fork: Option<(usize, u32)>,
+    /// The step at which the process becomes an init.
+    init: Option<usize>,
     fail_at: Option<usize>,
     state: State,
     maker: u32,
@@ -76,44 +85,15 @@ impl Created {
         });
         let mut built = build::build(command, &streams)?;
         let report = Report::new(built.plan.steps().len(), command.timed)?;
-        // A cgroup namespace made now would show the parent's cgroup; the child unshares it when it is in its own.
-        let unshare: Vec<_> = command
-            .unshare
-            .iter()
-            .copied()
-            .filter(|kind| *kind != Namespace::Cgroup)
-            .collect();
-        let (flags, names) = namespace::flags(&unshare);
+        let init = command.init.then(Init::prepare).transpose()?;
         let encoded = built.plan.encode(report.scratch());
-        let (header, records) = (report.header(), report.records());
-        let fail_at = command.fail_at.unwrap_or(usize::MAX);
-        let cgroup = command.cgroup.as_ref();
-        let args = || {
-            let into = if cgroup.is_some() {
-                "|CLONE_INTO_CGROUP"
-            } else {
-                ""
-            };
-            format!(
-                "{{flags={names}|CLONE_PIDFD|CLONE_CLEAR_SIGHAND{into}, exit_signal=SIGCHLD}}, 88"
-            )
+        let orders = Orders {
+            steps: &encoded.steps,
+            report: &report,
+            fail_at: command.fail_at.unwrap_or(usize::MAX),
+            memory: init.as_ref().map(Init::range).unwrap_or_default(),
         };
-        const WHY: &str = "so that there is a process in namespaces of its own";
-        let made = traced("clone3", WHY, args, || {
-            // SAFETY: the child only walks the list, which makes raw system calls.
-            match unsafe { sys::clone(flags, cgroup.map(AsFd::as_fd)) } {
-                // SAFETY: this is the child, whose memory is a copy; the steps are encoded from the plan.
-                Ok(Side::Child) => unsafe { child::walk(&encoded.steps, header, records, fail_at) },
-                Ok(Side::Parent { pid, pidfd }) => Ok((pid, pidfd)),
-                Err(error) => Err(error),
-            }
-        });
-        let call = || format!("clone3({})", args());
-        let (pid, pidfd) = made.map_err(|source| Error::Call {
-            call: call(),
-            why: WHY,
-            source,
-        })?;
+        let (pid, pidfd) = clone::clone(command, &orders)?;
         drop(encoded);
         built.plan.release_files();
         streams.line = None;
@@ -126,7 +106,9 @@ impl Created {
             pidfd,
             pipes: streams.standard.map(|ready| ready.parent), // and not the child's ends
             terminal: built.terminal,
-            fork: built.fork,
+            entered: command.enter.as_ref().map(|(pidfd, _)| Arc::clone(pidfd)),
+            fork: built.fork.map(|step| (step, pid)),
+            init: built.init,
             fail_at: command.fail_at,
             state: State::Blocked,
             maker: std::process::id(),
@@ -166,9 +148,10 @@ impl Created {
         }
         self.release();
         self.state = State::SettingUp;
-        if let Some(fork) = self.fork {
+        if let Some((fork, _)) = self.fork {
             // This process ends when it has made the one that goes on, or when it has failed.
-            let ended = sys::wait(self.pidfd.as_fd(), true, false);
+            let why = "so that the process in between, whose work is done, is gone";
+            let ended = sys::wait(self.pidfd.as_fd(), why);
             ended.map_err(|source| self.call_failed("waitid(P_PIDFD)", source))?;
             let made = self
                 .report
@@ -182,8 +165,9 @@ impl Created {
                 return Err(self.why_not());
             };
             // The id cannot have been used again: the process is our child (CLONE_PARENT) and was not waited for.
-            self.pidfd =
-                sys::pidfd_open(pid).map_err(|source| self.call_failed("pidfd_open", source))?;
+            let why = "so that the program is known by more than its number";
+            self.pidfd = sys::pidfd_open(pid, why)
+                .map_err(|source| self.call_failed("pidfd_open", source))?;
             self.pid = pid;
         }
         Ok(())
@@ -255,14 +239,19 @@ impl Created {
     /// Lets the process go on behind the wait that it is in, or will be in.
     fn release(&mut self) {
         // A process that was killed does not listen; the following read finds that out.
-        let _ = self.line.write(b"G");
+        let why = "so that the new process, which waits for it, goes on";
+        let args = || format!("{}, \"G\", 1", self.line.as_raw_fd());
+        let _ = traced("write", why, args, || (&self.line).write(b"G"));
     }
 
     /// Waits for a word of the process; false when the line is at its end.
     fn hear(&mut self) -> bool {
         let mut word = [0];
+        let why = "so that the new process is waited for: a byte says that it is ready, the end of the line that its program \
+                   runs, or that it is gone";
         loop {
-            match self.line.read(&mut word) {
+            let args = || format!("{}, …, 1", self.line.as_raw_fd());
+            match traced("read", why, args, || (&self.line).read(&mut word)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 heard => return matches!(heard, Ok(1)),
             }
@@ -311,6 +300,9 @@ impl Created {
     fn why_not(&mut self) -> Error {
         self.trace();
         self.reap();
+        if self.entered.as_ref().is_some_and(|one| self.went_with(one)) {
+            return Error::Gone;
+        }
         let Some((index, errno)) = self.report.failure() else {
             let index = self.report.begun();
             let call = self
@@ -342,6 +334,16 @@ impl Created {
         }
     }
 
+    /// Whether the process beside which this one was to run has ended, and has taken this one with it.
+    fn went_with(&self, one: &OwnedFd) -> bool {
+        let patience = match self.report.failure() {
+            Some(_) => PollTimeout::ZERO,
+            // Killed: the other one ends as soon as this one was waited for.
+            None => PollTimeout::from(500_u16),
+        };
+        sys::has_ended(one.as_fd(), patience)
+    }
+
     /// The paths at which the program was looked for.
     fn tried(&self) -> Vec<String> {
         let execs = self
@@ -370,28 +372,39 @@ impl Created {
             return;
         }
         let result = |index| self.report.done(index).map(|done| done.result);
-        for (index, step) in self
-            .plan
-            .steps()
-            .iter()
-            .enumerate()
-            .take(self.report.begun())
-        {
+        let steps = self.plan.steps().iter().enumerate();
+        for (index, step) in steps.take(self.report.begun()) {
             let Some(mut done) = self.report.done(index) else {
                 continue;
             };
             if let Some((_, errno)) = self.report.failure().filter(|(failed, _)| *failed == index) {
                 done.result = -i64::from(errno);
             }
-            trace::child_step(self.pid, step, &step.render_args(result), done);
+            trace::child_step(self.maker_of(index), step, &step.render_args(result), done);
         }
+    }
+
+    /// The id of the process that made a step.
+    fn maker_of(&self, index: usize) -> u32 {
+        match (self.fork, self.init) {
+            (Some((fork, first)), _) if index <= fork => first,
+            (_, Some(init)) if index > init => self.under_init().unwrap_or(self.pid),
+            _ => self.pid,
+        }
+    }
+
+    /// The only child of a process that has become an init; it has just been made.
+    fn under_init(&self) -> Option<u32> {
+        let pid = self.pid;
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
     }
 
     fn reap(&mut self) {
         if self.state != State::Over {
             self.state = State::Over;
             let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
-            let _ = sys::wait(self.pidfd.as_fd(), true, false);
+            let _ = sys::wait(self.pidfd.as_fd(), "so that nothing of it is left");
         }
     }
 }

@@ -68,6 +68,14 @@ pub enum Error {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// The kernel cannot do what was asked for.
+    #[error("this kernel has no {what}; they need {needs}")]
+    Unsupported {
+        /// What is missing.
+        what: String,
+        /// The least kernel that has it, and its configuration.
+        needs: &'static str,
+    },
     /// The process to be joined is gone.
     #[error("the process to join has ended")]
     Gone,

@@ -8,11 +8,14 @@ mod capability;
     reason = "between clone3 and execve there are only raw system calls"
 )]
 mod child;
-mod command;
 #[expect(unsafe_code, reason = "the one place that makes processes")]
+mod clone;
+mod command;
 mod created;
 mod error;
 mod executable;
+mod init;
+mod mounts;
 mod namespace;
 mod plan;
 mod process;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
+use crate::trace::traced;
 use crate::{Error, Result};
 
 /// A kind of Linux namespace, see [namespaces(7)](https://man7.org/linux/man-pages/man7/namespaces.7.html).
@@ -63,6 +64,20 @@ impl Namespace {
         }
     }
 
+    /// The kernel that has the kind, and its configuration.
+    pub(crate) const fn needs(self) -> &'static str {
+        match self {
+            Self::Cgroup => "Linux 4.6 with CONFIG_CGROUPS",
+            Self::Ipc => "CONFIG_IPC_NS",
+            Self::Mount => "Linux 2.4.19",
+            Self::Net => "CONFIG_NET_NS",
+            Self::Pid => "CONFIG_PID_NS",
+            Self::Time => "Linux 5.6 with CONFIG_TIME_NS, and clone3(2)",
+            Self::User => "CONFIG_USER_NS",
+            Self::Uts => "CONFIG_UTS_NS",
+        }
+    }
+
     /// The flag of `clone(2)`, and its name.
     pub(crate) const fn flag(self) -> (u64, &'static str) {
         let (flag, name) = match self {
@@ -85,8 +100,11 @@ impl Namespace {
     /// [`Error::Proc`] when the process is gone or its namespaces may not be looked at (ptrace access is needed).
     pub fn of(self, pid: u32) -> Result<OwnedFd> {
         let path = format!("/proc/{pid}/ns/{}", self.name());
-        match File::open(&path) {
-            Ok(file) => Ok(file.into()),
+        let why = "so that the namespace can be acted on from outside";
+        let args = || format!("AT_FDCWD, {path:?}, O_RDONLY|O_CLOEXEC");
+        let opened = traced("openat", why, args, || Ok(File::open(&path)?.into()));
+        match opened {
+            Ok(fd) => Ok(fd),
             Err(source) => Err(Error::Proc {
                 operation: "open",
                 path,

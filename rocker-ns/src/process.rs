@@ -1,6 +1,7 @@
 //! Processes by file descriptor: children, and processes that somebody else made.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
@@ -55,11 +56,12 @@ impl Child {
     /// [`Error::Call`] when it was waited for elsewhere, as with an ignored `SIGCHLD`.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         self.stdin = None;
-        loop {
-            if let Some(status) = self.look(true)? {
-                return Ok(status);
-            }
-        }
+        let status = match self.status {
+            Some(status) => status,
+            None => sys::wait(self.process.as_fd(), WHY).map_err(|error| self.lost(error))?,
+        };
+        self.status = Some(status);
+        Ok(status)
     }
 
     /// How the program ended, if it did.
@@ -67,7 +69,11 @@ impl Child {
     /// # Errors
     /// As [`Child::wait`].
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        self.look(false)
+        if self.status.is_none() {
+            let ended = sys::try_wait(self.process.as_fd(), WHY);
+            self.status = ended.map_err(|error| self.lost(error))?;
+        }
+        Ok(self.status)
     }
 
     /// Kills the program. In a PID namespace of its own, all of its processes die with it.
@@ -81,19 +87,16 @@ impl Child {
         self.process.signal(libc::SIGKILL)
     }
 
-    fn look(&mut self, block: bool) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            let ended =
-                sys::wait(self.process.as_fd(), block, false).map_err(|source| Error::Call {
-                    call: format!("waitid(P_PIDFD, {})", self.process.pid),
-                    why: "so that the exit status of the program is known",
-                    source,
-                })?;
-            self.status = ended.map(|ended| ExitStatus::from_raw(ended.raw));
+    fn lost(&self, source: io::Error) -> Error {
+        Error::Call {
+            call: format!("waitid(P_PIDFD, {})", self.process.pid),
+            why: WHY,
+            source,
         }
-        Ok(self.status)
     }
 }
+
+const WHY: &str = "so that the exit status of the program is known";
 
 impl AsFd for Child {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -108,13 +111,15 @@ pub struct Process {
     pidfd: OwnedFd,
 }
 
+const OPEN: &str = "so that what is done to this process can hit no other one";
+
 impl Process {
     /// The process `pid`, if it is still the one that [started](Process::start_time) at `start_time`.
     ///
     /// # Errors
     /// [`Error::Call`] when the kernel does not know pidfds (Linux 5.3).
     pub fn open(pid: u32, start_time: u64) -> Result<Option<Self>> {
-        let pidfd = match sys::pidfd_open(pid) {
+        let pidfd = match sys::pidfd_open(pid, OPEN) {
             Ok(pidfd) => pidfd,
             Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
                 return Ok(None);
@@ -123,7 +128,7 @@ impl Process {
                 let call = format!("pidfd_open({pid}, 0)");
                 return Err(Error::Call {
                     call,
-                    why: "so that signals reach this process and no other",
+                    why: OPEN,
                     source,
                 });
             }
@@ -143,11 +148,12 @@ impl Process {
     /// [`Error::Call`] when the kernel does not know pidfds (Linux 5.3), or no more files can be opened.
     pub fn current() -> Result<Self> {
         let pid = std::process::id();
-        match sys::pidfd_open(pid) {
+        let why = "so that this process is known by more than its number";
+        match sys::pidfd_open(pid, why) {
             Ok(pidfd) => Ok(Self { pid, pidfd }),
             Err(source) => Err(Error::Call {
                 call: format!("pidfd_open({pid}, 0)"),
-                why: "so that this process is known by more than its number",
+                why,
                 source,
             }),
         }

@@ -56,7 +56,7 @@ pub(crate) struct Done {
 impl Report {
     /// A report for a plan of `steps` steps.
     pub(crate) fn new(steps: usize, timed: bool) -> Result<Self> {
-        let mapping = Mapping::new(size_of::<Header>() + steps * size_of::<Record>())?;
+        let mapping = Mapping::shared(size_of::<Header>() + steps * size_of::<Record>())?;
         let report = Self { mapping, steps };
         report
             .header()

@@ -43,6 +43,8 @@ pub(crate) enum Role {
     Wait,
     /// A positive result means that this process has made the one that goes on, and ends here.
     Fork,
+    /// A positive result means that this process has made the one that goes on, and becomes its init.
+    Init,
     /// Success does not return.
     Exec,
 }

@@ -4,12 +4,18 @@ use std::arch::asm;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::ptr::{self, NonNull};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::report::{Header, Record};
 use crate::terminal::WindowSize;
+use crate::trace::traced;
 use crate::{Error, Result};
 
 /// Makes a system call without touching `errno`, and returns the kernel's own answer: a value, or minus the errno.
@@ -62,6 +68,103 @@ pub(crate) fn exit_now(status: i32) -> ! {
     }
 }
 
+/// Calls `function` on the stack that ends at `top`, and gives up the one before.
+///
+/// # Safety
+/// Below `top`, which is a multiple of 16, there must be room for what `function` does.
+pub(crate) unsafe fn on_stack(
+    top: usize,
+    function: extern "C" fn(usize, usize) -> !,
+    first: usize,
+    second: usize,
+) -> ! {
+    // SAFETY: the function follows the C calling convention and does not return to the stack that is given up.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        asm!(
+            "mov rsp, {top}",
+            "xor ebp, ebp",
+            "call {function}",
+            "ud2",
+            top = in(reg) top, function = in(reg) function,
+            in("rdi") first, in("rsi") second,
+            options(noreturn),
+        );
+        #[cfg(target_arch = "aarch64")]
+        asm!(
+            "mov sp, {top}",
+            "mov x29, xzr",
+            "blr {function}",
+            "brk #1",
+            top = in(reg) top, function = in(reg) function,
+            in("x0") first, in("x1") second,
+            options(noreturn),
+        );
+    }
+}
+
+/// Where the program and its shared libraries lie in memory, code and static data alike.
+pub(crate) fn objects() -> Vec<Range<usize>> {
+    unsafe extern "C" fn note(
+        info: *mut libc::dl_phdr_info,
+        _: libc::size_t,
+        found: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: dl_iterate_phdr passes what it was given, and a description that is valid during the call.
+        let (info, found) = unsafe { (&*info, &mut *found.cast::<Vec<Range<usize>>>()) };
+        // SAFETY: the description has that many headers.
+        let headers =
+            unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+        for header in headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD)
+        {
+            let start = info.dlpi_addr.wrapping_add(header.p_vaddr) as usize;
+            found.push(start..start + header.p_memsz as usize);
+        }
+        0
+    }
+    let mut found: Vec<Range<usize>> = Vec::new();
+    // SAFETY: the function is called before this returns, with the vector.
+    unsafe { libc::dl_iterate_phdr(Some(note), ptr::from_mut(&mut found).cast()) };
+    found
+}
+
+// Weak: a C library that registers no such area has no such symbols.
+std::arch::global_asm!(".weak __rseq_offset", ".weak __rseq_size");
+
+/// The area that the kernel writes to whenever the calling thread comes to run on a CPU, where the C library has
+/// registered one, see rseq(2). A child has it too.
+pub(crate) fn rseq_area() -> Option<Range<usize>> {
+    let (offset, size, thread): (*const isize, *const u32, usize);
+    // SAFETY: it reads three addresses: of two variables, where they exist, and of the thread's own data.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        asm!(
+            "mov {offset}, [rip + __rseq_offset@GOTPCREL]",
+            "mov {size}, [rip + __rseq_size@GOTPCREL]",
+            "mov {thread}, fs:[0]",
+            offset = out(reg) offset, size = out(reg) size, thread = out(reg) thread,
+            options(nostack, readonly, preserves_flags),
+        );
+        #[cfg(target_arch = "aarch64")]
+        asm!(
+            "adrp {offset}, :got:__rseq_offset",
+            "ldr {offset}, [{offset}, :got_lo12:__rseq_offset]",
+            "adrp {size}, :got:__rseq_size",
+            "ldr {size}, [{size}, :got_lo12:__rseq_size]",
+            "mrs {thread}, tpidr_el0",
+            offset = out(reg) offset, size = out(reg) size, thread = out(reg) thread,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    // SAFETY: where they are not null they are the C library's constants.
+    let (offset, size) = unsafe { (offset.as_ref()?, size.as_ref()?) };
+    let start = thread.wrapping_add_signed(*offset);
+    // The area is at least of this size, whatever part of it is in use.
+    (*size > 0).then(|| start..start + 32_usize.max(*size as usize))
+}
+
 /// CLOCK_MONOTONIC in nanoseconds; safe between clone and execve, since it is a read of the vDSO's page.
 pub(crate) fn monotonic() -> u64 {
     let mut now = libc::timespec {
@@ -91,12 +194,21 @@ pub(crate) enum Side {
     },
 }
 
-/// Makes a process by `clone3(2)`, or by `clone(2)` where that is missing and no cgroup is asked for. Signal handlers
-/// do not reach the child.
+/// How much of `struct clone_args` the kernel is to read: with a cgroup all of it, which Linux 5.7 knows; without, what
+/// the first kernels with the call have.
+pub(crate) const fn clone3_size(cgroup: bool) -> usize {
+    if cgroup {
+        size_of::<libc::clone_args>()
+    } else {
+        64
+    }
+}
+
+/// Makes a process by `clone3(2)`. Signal handlers do not reach the child.
 ///
 /// # Safety
 /// On [`Side::Child`] the caller must only do what is async-signal-safe until `execve(2)` or `_exit(2)`.
-pub(crate) unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+pub(crate) unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain numbers, for which zero is valid and means absent.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -107,81 +219,109 @@ pub(crate) unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Re
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
+    let args = ptr::from_mut(&mut args) as usize;
+    let words = [args, clone3_size(cgroup.is_some()), 0, 0, 0, 0];
+    // SAFETY: without CLONE_VM and a stack this is a fork: the child has its own copy of all memory.
+    let result = unsafe { syscall(libc::SYS_clone3, words) };
+    // SAFETY: the kernel has made this descriptor for the parent.
+    side(result, || unsafe { made(pidfd.into()) })
+}
+
+/// Makes a process by `clone(2)`, for kernels without `clone3(2)`. Signal handlers stay until `execve(2)`.
+///
+/// # Safety
+/// As [`clone3`].
+pub(crate) unsafe fn clone(flags: u64) -> io::Result<Side> {
+    let mut pidfd: libc::c_int = -1;
+    let flags = flags | libc::CLONE_PIDFD as u64 | libc::SIGCHLD as u64;
     let words = [
-        ptr::from_mut(&mut args) as usize,
-        size_of_val(&args),
+        flags as usize,
         0,
+        ptr::from_mut(&mut pidfd) as usize,
         0,
         0,
         0,
     ];
-    // SAFETY: without CLONE_VM and a stack this is a fork: the child has its own copy of all memory.
-    let mut result = unsafe { syscall(libc::SYS_clone3, words) };
-    // What clone(2) cannot do stays an error: cgroups, and time namespaces, whose flag is part of its exit signal.
-    if result == -(libc::ENOSYS as isize) && cgroup.is_none() && flags & 0xff == 0 {
-        let flags = flags | libc::CLONE_PIDFD as u64 | libc::SIGCHLD as u64;
-        // SAFETY: as above; the pidfd is written where the parent's thread id would be.
-        result = unsafe {
-            syscall(
-                libc::SYS_clone,
-                [
-                    flags as usize,
-                    0,
-                    ptr::from_mut(&mut pidfd) as usize,
-                    0,
-                    0,
-                    0,
-                ],
-            )
-        };
-    }
+    // SAFETY: as above; the pidfd is written where the parent's thread id would be.
+    let result = unsafe { syscall(libc::SYS_clone, words) };
+    // SAFETY: as above.
+    side(result, || unsafe { made(pidfd.into()) })
+}
+
+fn side(result: isize, pidfd: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<Side> {
     match result {
         0 => Ok(Side::Child),
         pid if pid > 0 => Ok(Side::Parent {
             pid: pid as u32,
-            // SAFETY: the kernel has made this descriptor for the parent.
-            pidfd: unsafe { made(pidfd.into()) }?,
+            pidfd: pidfd()?,
         }),
         error => Err(io::Error::from_raw_os_error(-error as i32)),
     }
 }
 
-/// Anonymous memory that a child shares with its parent.
+/// Anonymous memory of a child's and its parent's.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<libc::c_void>,
     length: usize,
 }
 
-// SAFETY: the memory is only ever reached as atomics, and the mapping is not bound to a thread.
+// SAFETY: what is shared is only ever reached as atomics, the rest through `&mut`, and no mapping is bound to a thread.
 unsafe impl Send for Mapping {}
 // SAFETY: as for Send.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    pub(crate) fn new(length: usize) -> Result<Self> {
+    /// Memory that both see.
+    pub(crate) fn shared(length: usize) -> Result<Self> {
+        let why = "so that the new process can tell its parent how far it came";
+        Self::new(length, (libc::MAP_SHARED, "MAP_SHARED"), why)
+    }
+
+    /// Memory of which the child gets a copy.
+    pub(crate) fn private(length: usize) -> Result<Self> {
+        let why = "so that the container's init has a stack of its own";
+        Self::new(length, (libc::MAP_PRIVATE, "MAP_PRIVATE"), why)
+    }
+
+    fn new(length: usize, (kind, name): (i32, &str), why: &'static str) -> Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new anonymous mapping touches no existing memory.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                length,
-                protection,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        match NonNull::new(start).filter(|_| start != libc::MAP_FAILED) {
-            Some(start) => Ok(Self { start, length }),
-            None => Err(Error::Call {
-                call: format!(
-                    "mmap(NULL, {length}, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_ANONYMOUS, -1, 0)"
-                ),
-                why: "so that the new process can tell its parent how far it came",
-                source: io::Error::last_os_error(),
-            }),
-        }
+        let args = || format!("NULL, {length}, PROT_READ|PROT_WRITE, {name}|MAP_ANONYMOUS, -1, 0");
+        let start = traced("mmap", why, args, || {
+            // SAFETY: a new anonymous mapping touches no existing memory.
+            let start = unsafe {
+                libc::mmap(
+                    ptr::null_mut(),
+                    length,
+                    protection,
+                    kind | libc::MAP_ANONYMOUS,
+                    -1,
+                    0,
+                )
+            };
+            NonNull::new(start)
+                .filter(|_| start != libc::MAP_FAILED)
+                .ok_or_else(io::Error::last_os_error)
+        });
+        let start = start.map_err(|source| Error::Call {
+            call: format!("mmap({})", args()),
+            why,
+            source,
+        })?;
+        Ok(Self { start, length })
+    }
+
+    /// The addresses of the memory.
+    pub(crate) fn range(&self) -> Range<usize> {
+        let start = self.start.as_ptr() as usize;
+        start..start + self.length
+    }
+
+    /// The memory as numbers. For memory that is not shared.
+    pub(crate) fn words(&mut self) -> &mut [usize] {
+        let count = self.length / size_of::<usize>();
+        // SAFETY: the memory is page-aligned, of that length, initialised to zero, and `&mut self` is the only way to it.
+        unsafe { std::slice::from_raw_parts_mut(self.start.cast().as_ptr(), count) }
     }
 
     /// The structure at the beginning of the memory.
@@ -233,11 +373,18 @@ fn done(result: libc::c_long) -> io::Result<()> {
 }
 
 /// `pidfd_open(2)`: the process by file descriptor (Linux 5.3).
-pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the call takes two numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    // SAFETY: the call makes a descriptor for its caller.
-    unsafe { made(fd) }
+pub(crate) fn pidfd_open(pid: u32, why: &'static str) -> io::Result<OwnedFd> {
+    traced(
+        "pidfd_open",
+        why,
+        || format!("{pid}, 0"),
+        || {
+            // SAFETY: the call takes two numbers.
+            let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+            // SAFETY: the call makes a descriptor for its caller.
+            unsafe { made(fd) }
+        },
+    )
 }
 
 /// `pidfd_send_signal(2)` (Linux 5.1).
@@ -371,53 +518,52 @@ pub(crate) fn default_disposition(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
-/// How a process ended, without looking at its exit status twice: `waitid(2)` by pidfd (Linux 5.4).
-///
-/// With `keep` the status stays for a later call; with `block` the call waits for the end.
-pub(crate) fn wait(pidfd: BorrowedFd<'_>, block: bool, keep: bool) -> io::Result<Option<Ended>> {
-    let mut options = libc::WEXITED;
-    if !block {
-        options |= libc::WNOHANG;
-    }
-    if keep {
-        options |= libc::WNOWAIT;
-    }
+/// Waits for the end of a child: `waitid(2)` by pidfd (Linux 5.4).
+pub(crate) fn wait(pidfd: BorrowedFd<'_>, why: &'static str) -> io::Result<ExitStatus> {
+    let args = || format!("P_PIDFD, {}, {{…}}, WEXITED, NULL", pidfd.as_raw_fd());
+    traced("waitid", why, args, || {
+        loop {
+            match waitid(pidfd, libc::WEXITED) {
+                Ok(Some(status)) => return Ok(status),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+    })
+}
+
+/// How a child ended, if it did.
+pub(crate) fn try_wait(pidfd: BorrowedFd<'_>, why: &'static str) -> io::Result<Option<ExitStatus>> {
+    let args = || {
+        format!(
+            "P_PIDFD, {}, {{…}}, WEXITED|WNOHANG, NULL",
+            pidfd.as_raw_fd()
+        )
+    };
+    traced("waitid", why, args, || {
+        waitid(pidfd, libc::WEXITED | libc::WNOHANG)
+    })
+}
+
+fn waitid(pidfd: BorrowedFd<'_>, options: i32) -> io::Result<Option<ExitStatus>> {
     // SAFETY: siginfo_t is plain data, for which zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    loop {
-        // SAFETY: the call writes a siginfo_t.
-        let result = unsafe {
-            libc::waitid(
-                libc::P_PIDFD,
-                pidfd.as_raw_fd() as libc::id_t,
-                &mut info,
-                options,
-            )
-        };
-        if result == 0 {
-            break;
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+    let id = pidfd.as_raw_fd() as libc::id_t;
+    // SAFETY: the call writes a siginfo_t.
+    done(unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, options) }.into())?;
     // SAFETY: after waitid the fields for SIGCHLD are set; with WNOHANG and no end they are zero.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    if pid == 0 {
-        return Ok(None);
-    }
     // ExitStatus speaks the language of wait(2): the exit code in the second byte, the signal in the first.
     let raw = match info.si_code {
         libc::CLD_EXITED => (status & 0xff) << 8,
         libc::CLD_DUMPED => status | 0x80,
         _ => status,
     };
-    Ok(Some(Ended { raw }))
+    Ok((pid != 0).then(|| ExitStatus::from_raw(raw)))
 }
 
-/// How a process ended, as wait(2) encodes it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended {
-    pub(crate) raw: i32,
+/// Whether a process has ended, waited for or not, or does so within `patience`: then its pidfd can be read.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>, patience: PollTimeout) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    poll(&mut fds, patience).is_ok_and(|ready| ready > 0)
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::ExitStatus;
 use std::time::Instant;
 
 use tracing::Level;
@@ -64,9 +65,28 @@ pub(crate) fn traced<T: Outcome>(
     outcome
 }
 
+impl Outcome for ExitStatus {
+    fn value(&self) -> i64 {
+        0
+    }
+}
+
+impl Outcome for Option<ExitStatus> {
+    fn value(&self) -> i64 {
+        0
+    }
+}
+
 impl Outcome for (u32, OwnedFd) {
     fn value(&self) -> i64 {
         i64::from(self.0)
+    }
+}
+
+/// An address, for which strace(1) would print hexadecimal digits.
+impl Outcome for std::ptr::NonNull<libc::c_void> {
+    fn value(&self) -> i64 {
+        self.as_ptr() as i64
     }
 }
 

@@ -60,17 +60,9 @@ pub(super) fn open(plan: &mut Plan, command: &Command) -> Result<usize> {
             .because("so that the terminal belongs to the program's user"),
         );
     }
-    plan.push(
-        Step::internal(
-            "ioctl",
-            vec![
-                Arg::Result(slave),
-                Arg::flags(libc::TIOCSCTTY, "TIOCSCTTY"),
-                Arg::Int(0),
-            ],
-        )
-        .because("so that Ctrl-C and job control work: it is the session's controlling terminal"),
-    );
+    if !command.init {
+        plan.push(control(Arg::Result(slave)));
+    }
     if !command.setup.is_empty() {
         console(plan, slave)?;
     }
@@ -87,6 +79,13 @@ pub(super) fn open(plan: &mut Plan, command: &Command) -> Result<usize> {
         );
     }
     Ok(master)
+}
+
+/// Makes a terminal that of this process's session.
+pub(super) fn control(terminal: Arg) -> Step {
+    let request = Arg::flags(libc::TIOCSCTTY, "TIOCSCTTY");
+    Step::internal("ioctl", vec![terminal, request, Arg::Int(0)])
+        .because("so that Ctrl-C and job control work: it is the session's controlling terminal")
 }
 
 /// Binds the terminal to `/dev/console`, by descriptor.
