@@ -121,6 +121,14 @@ pub enum Error {
         /// The id given.
         id: String,
     },
+    /// Not a sequence of keys.
+    #[error(
+        "{keys:?} is not a sequence of keys: characters, or ctrl- and one of a-z @ [ \\ ] ^ _, with commas between them"
+    )]
+    BadKeys {
+        /// What was given.
+        keys: String,
+    },
     /// Standard input is not a terminal.
     #[error("the input device is not a terminal")]
     NotATerminal,

@@ -147,7 +147,11 @@ impl Process {
     /// # Errors
     /// [`Error::Call`] when the kernel does not know pidfds (Linux 5.3), or no more files can be opened.
     pub fn current() -> Result<Self> {
-        let pid = std::process::id();
+        Self::by_id(std::process::id())
+    }
+
+    /// The process that has the id now: for one that cannot be replaced meanwhile, such as a child of the caller's.
+    pub(crate) fn by_id(pid: u32) -> Result<Self> {
         let why = "so that this process is known by more than its number";
         match sys::pidfd_open(pid, why) {
             Ok(pidfd) => Ok(Self { pid, pidfd }),

@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
 
+use crate::DetachKeys;
+
 /// The most that is on its way: what a pipe that polls as writable takes without waiting (`PIPE_BUF`).
 const CHUNK: usize = 4096;
 
@@ -20,6 +22,9 @@ pub(crate) struct Pump {
     pending: Vec<u8>,
     /// Whether there is nothing more to be read.
     ended: bool,
+    /// What is not to be passed on, but ends it all.
+    keys: Option<DetachKeys>,
+    left: bool,
 }
 
 impl Pump {
@@ -30,7 +35,20 @@ impl Pump {
             to: Some(to.as_fd().try_clone_to_owned()?),
             pending: Vec::new(),
             ended: false,
+            keys: None,
+            left: false,
         })
+    }
+
+    /// The same pump, which looks for `keys` in what it reads.
+    pub(crate) fn until(mut self, keys: Option<DetachKeys>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Whether the keys were found.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left
     }
 
     /// What the pump waits for; none when it is done.
@@ -48,7 +66,12 @@ impl Pump {
         if self.pending.is_empty() {
             let mut buffer = [0; CHUNK];
             match read(&self.from, &mut buffer) {
-                Ok(count @ 1..) => self.pending.extend_from_slice(&buffer[..count]),
+                Ok(count @ 1..) => {
+                    self.pending.extend_from_slice(&buffer[..count]);
+                    if let Some(keys) = &mut self.keys {
+                        self.left = keys.filter(&mut self.pending);
+                    }
+                }
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 // The end; for a terminal an error says that no process has it open any more.
                 Ok(_) | Err(_) => self.ended = true,

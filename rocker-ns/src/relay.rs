@@ -1,17 +1,18 @@
 //! Standing between a person and a program: signals, the terminal, and the exit status.
 
 use std::io::{self, stderr, stdin, stdout};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitStatus;
 use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::pump::Pump;
-use crate::{Child, Error, RawMode, Result, Terminal, WindowSize, sys};
+use crate::trace::traced;
+use crate::{Child, DetachKeys, Error, RawMode, Result, Terminal, WindowSize, sys};
 
 /// The signals that concern the program rather than the one who relays.
 const FORWARDED: [Signal; 9] = [
@@ -45,20 +46,32 @@ impl Signals {
     /// [`Error::Call`] when no more files can be opened.
     pub fn hold() -> Result<Self> {
         let failed = |call: &'static str| {
-            move |errno: Errno| Error::Call {
+            move |source| Error::Call {
                 call: call.to_owned(),
                 why: "so that signals can be passed on to the program",
-                source: errno.into(),
+                source,
             }
         };
         // With SIGCHLD ignored, as some parents leave it, nobody would learn how the program ended.
         sys::default_disposition(libc::SIGCHLD);
         let set: SigSet = FORWARDED.into_iter().collect();
-        let before = set
-            .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
-            .map_err(failed("rt_sigprocmask"))?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let incoming = SignalFd::with_flags(&set, flags).inspect_err(|_| {
+        let why = "so that signals which are meant for the program do not end this process";
+        let args = || "SIG_BLOCK, [HUP INT QUIT USR1 USR2 ALRM TERM CONT WINCH]".to_owned();
+        let before = traced("rt_sigprocmask", why, args, || {
+            Ok(set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?)
+        });
+        let before = before.map_err(failed("rt_sigprocmask"))?;
+        let why = "so that they can be waited for, and passed on to the program";
+        let args = || {
+            "-1, [HUP INT QUIT USR1 USR2 ALRM TERM CONT WINCH], SFD_CLOEXEC|SFD_NONBLOCK".to_owned()
+        };
+        let incoming = traced("signalfd4", why, args, || {
+            Ok(SignalFd::with_flags(
+                &set,
+                SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+            )?)
+        });
+        let incoming = incoming.inspect_err(|_| {
             let _ = before.thread_set_mask();
         });
         Ok(Self {
@@ -67,10 +80,31 @@ impl Signals {
         })
     }
 
-    /// The next signal that came in, by number.
-    fn next(&self) -> Option<i32> {
+    /// The next signal that came in.
+    pub(crate) fn next(&self) -> Option<Incoming> {
         let info = self.incoming.read_signal().ok().flatten()?;
-        i32::try_from(info.ssi_signo).ok()
+        Some(Incoming {
+            number: i32::try_from(info.ssi_signo).ok()?,
+            sender: info.ssi_pid,
+            is_from_a_process: info.ssi_code <= 0,
+        })
+    }
+}
+
+/// A signal that was held back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming {
+    pub(crate) number: i32,
+    /// The process that sent it.
+    pub(crate) sender: u32,
+    /// Whether one did, and not the kernel, as for a key on the terminal; see `si_code` in sigaction(2).
+    pub(crate) is_from_a_process: bool,
+}
+
+impl AsFd for Signals {
+    /// It can be read when a signal is held back.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.incoming.as_fd()
     }
 }
 
@@ -130,6 +164,8 @@ pub struct Relay<'a> {
     terminal: Option<&'a Terminal>,
     interactive: bool,
     stop_signal: i32,
+    /// How many requests to end it the program has had.
+    requests: u32,
 }
 
 /// How many requests to end a program may overhear.
@@ -144,6 +180,7 @@ impl<'a> Relay<'a> {
             terminal: None,
             interactive: false,
             stop_signal: libc::SIGTERM,
+            requests: 0,
         }
     }
 
@@ -168,78 +205,104 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// [`Error::Call`] when waiting fails.
     pub fn run(mut self) -> Result<ExitStatus> {
-        let failed = |call: &'static str| {
-            move |source: io::Error| Error::Call {
-                call: call.to_owned(),
-                why: "so that the program can be heard",
-                source,
+        loop {
+            // Without keys there is no other way out.
+            if let Some(status) = self.relay(None)? {
+                return Ok(status);
             }
-        };
-        let (mut inputs, mut outputs) = self.pumps().map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))?;
+        }
+    }
+
+    /// Relays until the program ends, and returns how, or until the person in front of the terminal types `keys`: then
+    /// there is nothing to return, the terminal is as it was, and the program goes on.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_until_detached(mut self, keys: DetachKeys) -> Result<Option<ExitStatus>> {
+        self.relay(Some(keys))
+    }
+
+    fn relay(&mut self, keys: Option<DetachKeys>) -> Result<Option<ExitStatus>> {
+        let pumps = self.pumps(keys);
+        let (mut inputs, mut outputs) = pumps.map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))?;
         self.pass_size();
         let raw = self
             .terminal
             .filter(|_| self.interactive)
             .and_then(|_| RawMode::enter(stdin()).ok());
-        let mut requests = 0;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
-                break status;
+                break Some(status);
             }
-            let all = || inputs.iter().chain(&outputs);
-            let mut fds = vec![
-                PollFd::new(self.child.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.signals.incoming.as_fd(), PollFlags::POLLIN),
-            ];
-            fds.extend(all().filter_map(Pump::wanted));
-            let happened = match poll(&mut fds, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                Err(error) => return Err(failed("poll")(error.into())),
-                Ok(_) => fds
-                    .iter()
-                    .map(|fd| fd.any().unwrap_or(false))
-                    .collect::<Vec<_>>(),
-            };
-            drop(fds);
-            let mut ready = happened.into_iter().skip(2);
-            for pump in inputs
-                .iter_mut()
-                .chain(&mut outputs)
-                .filter(|pump| pump.wanted().is_some())
-            {
-                if ready.next() == Some(true) {
+            let pumps = || inputs.iter().chain(&outputs);
+            let ready = self.wait(pumps().filter_map(Pump::wanted))?;
+            let pumps = inputs.iter_mut().chain(&mut outputs);
+            let waiting = pumps.filter(|pump| pump.wanted().is_some());
+            for (pump, ready) in waiting.zip(ready) {
+                if ready {
                     pump.turn();
                 }
             }
-            while let Some(signal) = self.signals.next() {
-                if matches!(signal, libc::SIGINT | libc::SIGTERM) {
-                    requests += 1;
-                }
-                match (signal, self.terminal) {
-                    (libc::SIGWINCH, Some(_)) => self.pass_size(),
-                    (libc::SIGTERM, _) if requests < PATIENCE => {
-                        self.child.process().signal(self.stop_signal)?;
-                    }
-                    _ if requests >= PATIENCE => self.child.process().signal(libc::SIGKILL)?,
-                    _ => self.child.process().signal(signal)?,
-                }
+            if inputs.iter().any(Pump::is_left) {
+                break None;
             }
+            self.pass_signals()?;
         };
-        outputs
-            .iter_mut()
-            .for_each(|pump| pump.finish(&self.signals.incoming));
+        if status.is_some() {
+            let enough = self.signals;
+            outputs.iter_mut().for_each(|pump| pump.finish(enough));
+        }
         drop(raw);
         Ok(status)
     }
 
+    /// Waits until the program has ended, a signal has come, or one of the pumps has got what it waits for. Says which of
+    /// them have.
+    fn wait<'p>(&'p self, pumps: impl Iterator<Item = PollFd<'p>>) -> Result<Vec<bool>> {
+        let of_the_program = PollFd::new(self.child.as_fd(), PollFlags::POLLIN);
+        let of_signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
+        let mut fds: Vec<_> = [of_the_program, of_signals]
+            .into_iter()
+            .chain(pumps)
+            .collect();
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => Ok(Vec::new()),
+            Err(error) => Err(failed("poll")(error.into())),
+            Ok(_) => Ok(fds[2..]
+                .iter()
+                .map(|fd| fd.any().unwrap_or(false))
+                .collect()),
+        }
+    }
+
+    /// Passes on the signals that have come in.
+    fn pass_signals(&mut self) -> Result<()> {
+        while let Some(signal) = self.signals.next() {
+            if matches!(signal.number, libc::SIGINT | libc::SIGTERM) {
+                self.requests += 1;
+            }
+            let number = match signal.number {
+                libc::SIGWINCH if self.terminal.is_some() => {
+                    self.pass_size();
+                    continue;
+                }
+                _ if self.requests >= PATIENCE => libc::SIGKILL,
+                libc::SIGTERM => self.stop_signal,
+                other => other,
+            };
+            self.child.process().signal(number)?;
+        }
+        Ok(())
+    }
+
     /// What goes to the program, and what comes from it.
-    fn pumps(&mut self) -> io::Result<(Vec<Pump>, Vec<Pump>)> {
+    fn pumps(&mut self, keys: Option<DetachKeys>) -> io::Result<(Vec<Pump>, Vec<Pump>)> {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         if let Some(terminal) = self.terminal {
             terminal.set_nonblocking()?;
             outputs.push(Pump::new(terminal, stdout())?);
             if self.interactive {
-                inputs.push(Pump::new(stdin(), terminal)?);
+                inputs.push(Pump::new(stdin(), terminal)?.until(keys));
             }
         }
         if let Some(pipe) = self.child.stdin.take() {
@@ -260,6 +323,14 @@ impl<'a> Relay<'a> {
         if let (Some(terminal), Some(size)) = (self.terminal, size) {
             let _ = terminal.resize(size);
         }
+    }
+}
+
+fn failed(call: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Call {
+        call: call.to_owned(),
+        why: "so that the program can be heard",
+        source,
     }
 }
 

@@ -389,17 +389,26 @@ pub(crate) fn pidfd_open(pid: u32, why: &'static str) -> io::Result<OwnedFd> {
 
 /// `pidfd_send_signal(2)` (Linux 5.1).
 pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    // SAFETY: the call takes numbers and a null pointer.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            ptr::null::<()>(),
-            0,
-        )
-    };
-    done(result)
+    let pidfd = pidfd.as_raw_fd();
+    let why = "so that the signal reaches this process and no other";
+    traced(
+        "pidfd_send_signal",
+        why,
+        || format!("{pidfd}, {signal}, NULL, 0"),
+        || {
+            // SAFETY: the call takes numbers and a null pointer.
+            let result = unsafe {
+                libc::syscall(
+                    libc::SYS_pidfd_send_signal,
+                    pidfd,
+                    signal,
+                    ptr::null::<()>(),
+                    0,
+                )
+            };
+            done(result)
+        },
+    )
 }
 
 /// `pidfd_getfd(2)`: a copy of another process's descriptor (Linux 5.6).
@@ -431,9 +440,14 @@ pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: WindowSize) -> io:
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
-    // SAFETY: the request reads a winsize.
-    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) };
-    done(result.into())
+    let terminal = terminal.as_raw_fd();
+    let why = "so that the program knows the size of its terminal";
+    let (rows, columns) = (size.ws_row, size.ws_col);
+    let args = || format!("{terminal}, TIOCSWINSZ, {{ws_row={rows}, ws_col={columns}}}");
+    traced("ioctl", why, args, || {
+        // SAFETY: the request reads a winsize.
+        done(unsafe { libc::ioctl(terminal, libc::TIOCSWINSZ, &size) }.into())
+    })
 }
 
 /// Whether nothing can be written through the mount that this process's program was started from.

@@ -1,11 +1,12 @@
 //! Terminals: the program's own, and that of the person in front of it.
 
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
+use crate::trace::traced;
 use crate::{Error, Result, sys};
 
 /// The parent's end of a program's terminal: what is written to it the program reads, and the other way round, see
@@ -85,16 +86,25 @@ impl<T: AsFd> RawMode<T> {
             return Err(Error::NotATerminal);
         }
         let failed = |call: &'static str| {
-            move |errno: nix::Error| Error::Call {
+            move |source| Error::Call {
                 call: call.to_owned(),
                 why: "so that every key reaches the program",
-                source: errno.into(),
+                source,
             }
         };
-        let before = tcgetattr(&terminal).map_err(failed("tcgetattr"))?;
+        let number = terminal.as_fd().as_raw_fd();
+        let why = "so that the terminal's mode is known, to be restored";
+        let args = || format!("{number}, TCGETS, {{…}}");
+        let before = traced("ioctl", why, args, || Ok(tcgetattr(&terminal)?));
+        let before = before.map_err(failed("tcgetattr"))?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
-        tcsetattr(&terminal, SetArg::TCSADRAIN, &raw).map_err(failed("tcsetattr"))?;
+        let why = "so that every key reaches the program, Ctrl-C too";
+        let args = || format!("{number}, TCSETSW, {{raw}}");
+        let set = traced("ioctl", why, args, || {
+            Ok(tcsetattr(&terminal, SetArg::TCSADRAIN, &raw)?)
+        });
+        set.map_err(failed("tcsetattr"))?;
         Ok(Self { terminal, before })
     }
 }

@@ -3,13 +3,19 @@
 //! One `tracing` event a call, target `rocker::syscall`, level TRACE, with the fields `primitive`, `call`, `args`
 //! (as strace(1) writes them), `result` (the value, or minus the errno), `why`, and `us` (microseconds). With no
 //! listener the cost is one atomic load: the arguments are not even formatted.
+//!
+//! Left out is what goes on while the program runs: the waits (poll(2)) and the reads and writes of the relay, of which there
+//! are as many as the program has to say. So is what the memory allocator and the reading of `/proc/self` cost.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
 use std::time::Instant;
 
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::termios::Termios;
 use tracing::Level;
 
 use crate::report::Done;
@@ -80,6 +86,24 @@ impl Outcome for Option<ExitStatus> {
 impl Outcome for (u32, OwnedFd) {
     fn value(&self) -> i64 {
         i64::from(self.0)
+    }
+}
+
+impl Outcome for SigSet {
+    fn value(&self) -> i64 {
+        0
+    }
+}
+
+impl Outcome for SignalFd {
+    fn value(&self) -> i64 {
+        i64::from(self.as_fd().as_raw_fd())
+    }
+}
+
+impl Outcome for Termios {
+    fn value(&self) -> i64 {
+        0
     }
 }
 
