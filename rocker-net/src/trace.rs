@@ -1,9 +1,9 @@
 //! Reports the system calls that this crate makes to whoever listens.
 //!
 //! One `tracing` event a call, target `rocker::syscall`, level TRACE, with the fields `primitive`, `call`, `args`
-//! (as strace(1) writes them, without the buffers that the kernel only fills), `result` (the value, or minus the
-//! errno), `why`, and `us` (microseconds). With no listener the cost is one atomic load: the arguments are not even
-//! formatted.
+//! (as strace(1) writes them, without the buffers that the kernel only fills, and without the fields of structures that
+//! are 0), `result` (the value, or minus the errno), `why`, and `us` (microseconds). With no listener the cost is one
+//! atomic load: the arguments are not even formatted.
 //!
 //! Left out: close(2), getdents64(2) and the fstat(2) that the C library makes before it, and what the C library does to
 //! start and end a thread.

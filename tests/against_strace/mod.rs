@@ -208,6 +208,8 @@ fn plain(call: &str) -> String {
             text.push(letter);
         }
     }
+    // What strace says of a file that has been removed.
+    let text = text.replace("(deleted)", "");
     let (call, result) = text.rsplit_once(" = ").unwrap_or((&text, ""));
     let value = match result.split(' ').collect::<Vec<_>>()[..] {
         ["-1", name, ..] => name.to_owned(),
