@@ -6,7 +6,8 @@
 //! atomic load: the arguments are not even formatted.
 //!
 //! Left out: close(2), getdents64(2) and the fstat(2) that the C library makes before it, and what the C library does to
-//! start and end a thread.
+//! start and end a thread. Messages of netlink stand with their type, their flags and our words for what they are about,
+//! not with each attribute.
 
 use std::fs::File;
 use std::io;

@@ -27,12 +27,13 @@ const EVENTS: &str = "ROCKER_TEST_EVENTS";
 const BEGIN: &str = "/the-work-begins";
 const END: &str = "/the-work-ends";
 
-/// Collects the system calls as `call(args) = result`, and insists on a reason for each.
+/// Collects the system calls as `call(args) = result`, and insists on a reason for each, and on who makes it.
 #[derive(Clone, Default)]
 pub struct Listener(Arc<Mutex<Vec<String>>>);
 
 #[derive(Default)]
 struct Call {
+    primitive: String,
     call: String,
     args: String,
     result: i64,
@@ -42,6 +43,7 @@ struct Call {
 impl Visit for Call {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
+            "primitive" => self.primitive = value.to_owned(),
             "call" => self.call = value.to_owned(),
             "args" => self.args = value.to_owned(),
             "why" => self.why = value.to_owned(),
@@ -66,6 +68,8 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut seen = Call::default();
         event.record(&mut seen);
+        let speaker = format!("rocker-{}", seen.primitive);
+        assert_eq!(speaker, env!("CARGO_PKG_NAME"));
         let why = &seen.why;
         assert!(
             why.starts_with("so that ") && !why.contains('\n'),
@@ -192,12 +196,16 @@ fn seen(log: &str) -> Vec<String> {
 fn plain(call: &str) -> String {
     let mut text = String::new();
     let (mut quoted, mut escaped, mut depth) = (false, false, 0_u32);
-    for letter in call.chars() {
+    let mut letters = call.chars().peekable();
+    let mut before = ' ';
+    while let Some(letter) = letters.next() {
+        // `1<<4` is no descriptor.
+        let opens = before != '<' && letters.peek() != Some(&'<');
         match letter {
             _ if escaped => escaped = false,
             '\\' if quoted => escaped = true,
             '"' if depth == 0 => quoted = !quoted,
-            '<' if !quoted => depth += 1,
+            '<' if !quoted && opens => depth += 1,
             '>' if !quoted && depth > 0 => {
                 depth -= 1;
                 continue;
@@ -207,6 +215,7 @@ fn plain(call: &str) -> String {
         if depth == 0 {
             text.push(letter);
         }
+        before = letter;
     }
     // What strace says of a file that has been removed.
     let text = text.replace("(deleted)", "");
