@@ -5,10 +5,10 @@
 //! are 0), `result` (the value, or minus the errno), `why`, and `us` (microseconds). With no listener the cost is one
 //! atomic load: the arguments are not even formatted.
 //!
-//! Left out: close(2), dup(2), getdents64(2) and the fstat(2) that the C library makes before it, and the reads and writes of
-//! bulk data: what the reader of a layer reads, what is written to a layer's files, and what `read_beneath` reads.
-//! Calls of the stat(2) family and fchmodat(2) stand under their own names, though the C library may make them by way of
-//! newer calls or of /proc.
+//! Left out: close(2), dup(2), getcwd(2), getdents64(2) and the fstat(2) that the C library makes before it, and the
+//! reads and writes of bulk data: what the reader of a layer reads, what is written to a layer's files, and what
+//! `read_beneath` reads. Calls of the stat(2) family and fchmodat(2) stand under their own names, though the C library
+//! may make them by way of newer calls or of /proc.
 
 use std::fs::File;
 use std::io;

@@ -90,7 +90,7 @@ impl Subscriber for Listener {
 }
 
 impl Listener {
-    /// Does the work, and returns the calls that were reported meanwhile.
+    /// Does the work, and returns the calls that this thread reported meanwhile, and those that work for it.
     pub fn during(work: impl FnOnce()) -> Vec<String> {
         let listener = Self::default();
         tracing::subscriber::with_default(listener.clone(), work);
@@ -112,14 +112,52 @@ pub fn hold(
     work: impl FnOnce(),
 ) -> Vec<String> {
     if let Some(file) = std::env::var_os(EVENTS) {
-        let calls = Listener::during(|| {
-            let _ = fs::metadata(BEGIN);
-            work();
-            let _ = fs::metadata(END);
-        });
-        fs::write(file, calls.join("\n")).unwrap();
-        std::process::exit(0);
+        report(&Listener::during(|| marked(work)), file);
     }
+    let (seen, reported) = both(test, dir, concerns);
+    assert_same(&seen, &reported);
+    seen
+}
+
+/// As [`hold`], for work on threads that run beside each other: their calls are compared whatever the order.
+#[track_caller]
+pub fn hold_unordered(
+    test: &str,
+    dir: &Path,
+    concerns: impl Fn(&str) -> Option<String>,
+    work: impl FnOnce(),
+) -> Vec<String> {
+    if let Some(file) = std::env::var_os(EVENTS) {
+        let listener = Listener::default();
+        tracing::subscriber::set_global_default(listener.clone()).unwrap();
+        marked(work);
+        report(&listener.0.lock().unwrap(), file);
+    }
+    let (mut seen, mut reported) = both(test, dir, concerns);
+    seen.sort();
+    reported.sort();
+    assert_same(&seen, &reported);
+    seen
+}
+
+fn marked(work: impl FnOnce()) {
+    let _ = fs::metadata(BEGIN);
+    work();
+    let _ = fs::metadata(END);
+}
+
+fn report(calls: &[String], file: impl AsRef<Path>) -> ! {
+    fs::write(file, calls.join("\n")).unwrap();
+    std::process::exit(0)
+}
+
+/// What strace sees of the test, and what the test reports.
+#[track_caller]
+fn both(
+    test: &str,
+    dir: &Path,
+    concerns: impl Fn(&str) -> Option<String>,
+) -> (Vec<String>, Vec<String>) {
     let (log, events) = (dir.join("strace"), dir.join("events"));
     let output = Command::new("strace")
         .args(["-f", "-y", "-s", "65536", "-o"])
@@ -139,9 +177,7 @@ pub fn hold(
         let kept = calls.iter().filter_map(|call| concerns(call));
         kept.collect()
     };
-    let (seen, reported) = (pick(&seen), pick(&reported));
-    assert_same(&seen, &reported);
-    seen
+    (pick(&seen), pick(&reported))
 }
 
 /// Shows the first call in which the lists differ, with those around it.
