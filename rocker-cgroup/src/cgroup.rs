@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::directory::{self, Directory};
 use crate::name::Name;
 use crate::remove;
-use crate::{Applied, Compat, Controller, Error, Hierarchy, Limits, Result, Write};
+use crate::{Applied, Compat, Controller, Error, Hierarchy, Limits, Result, Write, file};
 
 /// A cgroup, in every tree of the host that has one: see
 /// [cgroups(7)](https://man7.org/linux/man-pages/man7/cgroups.7.html).
@@ -84,7 +84,7 @@ impl Cgroup {
         let value = pid.to_string();
         for dir in &self.directories {
             let path = dir.path.join("cgroup.procs");
-            directory::write(
+            file::write(
                 &path,
                 &value,
                 "so that the process is held to the limits of this cgroup",
@@ -168,9 +168,10 @@ impl Cgroup {
             });
         };
         let path = dir.path.join(write.file);
-        directory::write(&path, &write.value, write.why).map_err(|source| {
+        file::write(&path, &write.value, write.why).map_err(|source| {
             if source.kind() == io::ErrorKind::NotFound {
-                return if dir.path.is_dir() {
+                let why = "so that a missing file can be told from a missing cgroup";
+                return if file::is_dir(&dir.path, why) {
                     Error::MissingFile {
                         controller,
                         path: path.clone(),
@@ -188,7 +189,8 @@ impl Cgroup {
                 source,
             })
         })?;
-        let found = directory::read(&path)?.trim_end().to_owned();
+        let why = "so that it is known which value is in force: the kernel may have rounded it";
+        let found = file::read(&path, why)?.trim_end().to_owned();
         if !write.is_in_force(&found) {
             return Err(Error::NotInForce {
                 controller,
@@ -212,7 +214,8 @@ impl Cgroup {
             && dir.is_v2()
             && self.hierarchy.trees().len() == 1
         {
-            let file = std::fs::File::open(&dir.path).map_err(|source| Error::Read {
+            let why = "so that clone3 can let a process be born in this cgroup, by its descriptor";
+            let file = file::open(&dir.path, why).map_err(|source| Error::Read {
                 path: dir.path.clone(),
                 source,
             })?;
@@ -239,7 +242,8 @@ pub(crate) fn existing(hierarchy: &Hierarchy, name: &Name) -> Vec<Directory> {
         .trees()
         .iter()
         .map(|tree| Directory::new(tree, name));
-    all.filter(|dir| dir.path.is_dir()).collect()
+    let why = "so that only trees that have this cgroup are looked at";
+    all.filter(|dir| file::is_dir(&dir.path, why)).collect()
 }
 
 impl Drop for Cgroup {

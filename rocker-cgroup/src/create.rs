@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::directory::{self, Directory};
 use crate::name::Name;
 use crate::tree::{Kind, Tree};
-use crate::{Applied, Cgroup, Compat, Controller, Error, Hierarchy, Limits, Result, remove};
+use crate::{Applied, Cgroup, Compat, Controller, Error, Hierarchy, Limits, Result, file, remove};
 
 /// How often a parent may be removed under our hands by the end of its last other child, before that is an error.
 const ATTEMPTS: usize = 200;
@@ -117,7 +117,8 @@ fn make(tree: &Tree, name: &Name, needed: &[Controller]) -> Result<Directory> {
 fn try_make(tree: &Tree, name: &Name, needed: &[Controller]) -> Result<Directory> {
     prepare(tree, &tree.base, needed)?;
     for parent in name.parents_below(&tree.base) {
-        if !parent.is_dir() {
+        let why = "so that the parent of all containers is made only where it is missing";
+        if !file::is_dir(&parent, why) {
             match directory::mkdir(&parent, "so that all containers have one parent") {
                 Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(create_error(&parent, source));
@@ -159,15 +160,24 @@ fn fill_cpuset(tree: &Tree, path: &Path) -> Result<()> {
     if tree.kind.is_v2() || !tree.kind.has(Controller::Cpuset) {
         return Ok(());
     }
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let own = path.join(file);
-        if !directory::read(&own)?.trim_end().is_empty() {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let own = path.join(name);
+        if !file::read(
+            &own,
+            "so that it is seen whether this cpuset has CPUs and memory yet",
+        )?
+        .trim_end()
+        .is_empty()
+        {
             continue;
         }
         let above = path.parent().unwrap_or(path);
-        let inherited = directory::read(&above.join(file))?;
-        let why = "since a new cpuset of v1 has no CPUs and no memory, and takes no process until it does";
-        directory::write(&own, inherited.trim_end(), why).map_err(|source| {
+        let inherited = file::read(
+            &above.join(name),
+            "so that the new cpuset can be given what its parent has",
+        )?;
+        let why = "so that processes can join: a new cpuset of v1 has no CPUs and no memory, and refuses them";
+        file::write(&own, inherited.trim_end(), why).map_err(|source| {
             let value = inherited.trim_end().to_owned();
             Error::at("write", &own, source, |path, source| Error::Write {
                 path,
@@ -184,7 +194,8 @@ fn prepare(tree: &Tree, path: &Path, needed: &[Controller]) -> Result<()> {
     let Kind::V2 { controllers } = &tree.kind else {
         return Ok(());
     };
-    let enabled = directory::read(&path.join("cgroup.subtree_control"))?;
+    let why = "so that only controllers that are not enabled yet are enabled";
+    let enabled = file::read(&path.join("cgroup.subtree_control"), why)?;
     let missing: Vec<Controller> = ENABLED
         .into_iter()
         .filter(|one| {
@@ -237,16 +248,18 @@ fn prepare(tree: &Tree, path: &Path, needed: &[Controller]) -> Result<()> {
 fn enable(path: &Path, controllers: &[Controller]) -> io::Result<()> {
     let names: Vec<String> = controllers.iter().map(|one| format!("+{one}")).collect();
     let why = "so that the cgroups below have these controllers' files";
-    directory::write(&path.join("cgroup.subtree_control"), &names.join(" "), why)
+    file::write(&path.join("cgroup.subtree_control"), &names.join(" "), why)
 }
 
 /// Whether processes live in this very cgroup, where that keeps it from having controllers for its children: everywhere
 /// but in the machine's root, which alone has no `cgroup.type`.
 fn has_processes(path: &Path) -> Result<bool> {
-    if !path.join("cgroup.type").exists() {
+    let why = "so that the machine's root is recognised, which alone has no such file";
+    if !file::exists(&path.join("cgroup.type"), why) {
         return Ok(false);
     }
-    match directory::read(&path.join("cgroup.procs")) {
+    let why = "so that no controllers are asked for where processes stand in their way";
+    match file::read(&path.join("cgroup.procs"), why) {
         Ok(text) => Ok(!text.is_empty()),
         // A threaded cgroup: whoever made it so has processes in it.
         Err(Error::Read { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {

@@ -1,15 +1,21 @@
 //! One cgroup in one tree: a directory, and the kernel's files in it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use nix::dir::{Dir, Type};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use crate::name::Name;
 use crate::trace::traced;
 use crate::tree::Tree;
-use crate::{Error, Result};
+use crate::{Error, Result, file};
 
 /// A container's cgroup in one tree.
 #[derive(Debug, Clone)]
@@ -33,14 +39,14 @@ impl Directory {
     }
 
     /// The text of one of its files.
-    pub(crate) fn read(&self, file: &str) -> Result<String> {
-        read(&self.path.join(file))
+    pub(crate) fn read(&self, file: &str, why: &'static str) -> Result<String> {
+        file::read(&self.path.join(file), why)
     }
 
     /// Writes one of its files that is no limit.
     pub(crate) fn write(&self, file: &str, value: &str, why: &'static str) -> Result<()> {
         let path = self.path.join(file);
-        write(&path, value, why).map_err(|source| {
+        file::write(&path, value, why).map_err(|source| {
             Error::at("write", &path, source, |path, source| Error::Write {
                 path,
                 value: value.to_owned(),
@@ -63,9 +69,10 @@ impl Directory {
 
     /// The processes in it and below it. A process that this PID namespace cannot see counts as 0.
     pub(crate) fn procs(&self) -> Result<BTreeSet<u32>> {
+        let why = "so that it is known which processes are inside";
         let mut pids = BTreeSet::new();
         for dir in self.subtree()? {
-            match read(&dir.join("cgroup.procs")) {
+            match file::read(&dir.join("cgroup.procs"), why) {
                 Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
                 // A threaded cgroup of v2; its processes are listed in the domain above it.
                 Err(Error::Read { source, .. })
@@ -89,12 +96,19 @@ pub(crate) fn procs(directories: &[Directory]) -> Result<BTreeSet<u32>> {
 
 /// The cgroups directly below `path`; none when it does not exist.
 pub(crate) fn children(path: &Path) -> Result<Vec<PathBuf>> {
+    let why = "so that the cgroups below this one can be listed: they are its directories";
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
     let list = || -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(path)? {
+        let args = || format!("AT_FDCWD, {path:?}, O_RDONLY|O_CLOEXEC|O_DIRECTORY");
+        let dir = traced("openat", why, args, || {
+            Ok(open(path, flags, Mode::empty())?)
+        })?;
+        for entry in Dir::from_fd(dir)?.iter() {
             let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                found.push(entry.path());
+            let name = entry.file_name().to_bytes();
+            if entry.file_type() == Some(Type::Directory) && !matches!(name, b"." | b"..") {
+                found.push(path.join(OsStr::from_bytes(name)));
             }
         }
         Ok(found)
@@ -106,26 +120,6 @@ pub(crate) fn children(path: &Path) -> Result<Vec<PathBuf>> {
             source,
         }),
     })
-}
-
-/// Reads a file of the kernel.
-pub(crate) fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Writes a file of the kernel: an existing one, with one write(2), since the kernel takes each write as a whole value.
-pub(crate) fn write(path: &Path, value: &str, why: &'static str) -> io::Result<()> {
-    let args = || format!("<{}>, {value:?}, {}", path.display(), value.len());
-    traced("write", why, args, || {
-        OpenOptions::new()
-            .write(true)
-            .open(path)?
-            .write(value.as_bytes())
-    })?;
-    Ok(())
 }
 
 /// Makes a cgroup: in its file system that is all that mkdir(2) does.

@@ -49,19 +49,20 @@ impl Cgroup {
 /// Freezes what is in `dir` and below it.
 pub(crate) fn freeze(dir: &Directory, patience: Duration) -> Result<()> {
     let why = "so that all its processes stop together";
+    let looking = "so that we see whether every process has stopped";
     let mut backoff = Backoff::new(patience);
     if dir.is_v2() {
         dir.write("cgroup.freeze", "1", why)?;
     }
     loop {
         let frozen = if dir.is_v2() {
-            dir.read("cgroup.events")?
+            dir.read("cgroup.events", looking)?
                 .lines()
                 .any(|line| line == "frozen 1")
         } else {
             // Written again each time, as v1 forgets processes that were forked while it froze their parents.
             dir.write("freezer.state", "FROZEN", why)?;
-            dir.read("freezer.state")?.trim_end() == "FROZEN"
+            dir.read("freezer.state", looking)?.trim_end() == "FROZEN"
         };
         if frozen {
             return Ok(());

@@ -1,13 +1,10 @@
 //! Where the host's controllers are, and where containers may live.
 
-use std::fs;
 use std::path::Path;
-
-use nix::unistd::{AccessFlags, eaccess};
 
 use crate::tree::{Kind, Tree};
 use crate::view::{self, CgroupMountView};
-use crate::{Controller, Error, Result, mountinfo};
+use crate::{Controller, Error, Result, file, mountinfo};
 
 /// How the host mounts its cgroups, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,19 +46,27 @@ impl Hierarchy {
     ///
     /// As [`Hierarchy::detect`].
     pub fn detect_in(proc: impl AsRef<Path>) -> Result<Hierarchy> {
-        let read = |name: &str| {
+        let read = |name: &str, why| {
             let path = proc.as_ref().join("self").join(name);
-            fs::read(&path)
+            file::read_bytes(&path, why)
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                 .map_err(|source| Error::Read { path, source })
         };
-        let mut hierarchy = Hierarchy::parse(&read("mountinfo")?, &read("cgroup")?)?;
+        let mut hierarchy = Hierarchy::parse(
+            &read(
+                "mountinfo",
+                "so that the mounted cgroup trees are found, v1 and v2",
+            )?,
+            &read(
+                "cgroup",
+                "so that this process's own place in each tree is known",
+            )?,
+        )?;
         for tree in &mut hierarchy.trees {
-            tree.choose_base(|dir| eaccess(dir, AccessFlags::W_OK).is_ok());
+            tree.choose_base(file::may_write);
             if let Kind::V2 { controllers } = &mut tree.kind {
                 let path = tree.base.join("cgroup.controllers");
-                let text =
-                    fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
+                let text = file::read(&path, "so that it is known what can be limited on v2")?;
                 *controllers = text
                     .split_whitespace()
                     .filter_map(Controller::from_name)

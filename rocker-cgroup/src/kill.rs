@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use crate::backoff::Backoff;
@@ -106,9 +106,12 @@ fn kill_members(directories: &[Directory]) -> Result<()> {
     let mut opened: Vec<(u32, OwnedFd)> = Vec::new();
     for pid in procs(directories)? {
         // 0 is one that our PID namespace cannot see, nor kill; whoever dies meanwhile needs no killing.
-        if pid != 0
-            && let Ok(pidfd) = sys::pidfd_open(pid)
-        {
+        if pid == 0 {
+            continue;
+        }
+        let args = || format!("{pid}, 0");
+        let why = "so that the signal cannot hit a later process of the same number";
+        if let Ok(pidfd) = traced("pidfd_open", why, args, || sys::pidfd_open(pid)) {
             opened.push((pid, pidfd));
         }
     }
@@ -116,7 +119,7 @@ fn kill_members(directories: &[Directory]) -> Result<()> {
     // the one that we hold, or the one that we hold is dead.
     let members = procs(directories)?;
     for (pid, pidfd) in opened.iter().filter(|(pid, _)| members.contains(pid)) {
-        let args = || format!("<pid {pid}>, SIGKILL, NULL, 0");
+        let args = || format!("{}, SIGKILL, NULL, 0", pidfd.as_raw_fd());
         let why = "so that the process leaves the cgroup";
         match traced("pidfd_send_signal", why, args, || {
             sys::pidfd_kill(pidfd.as_fd())

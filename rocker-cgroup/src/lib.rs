@@ -8,6 +8,7 @@ mod cpu_quota;
 mod create;
 mod directory;
 mod error;
+mod file;
 mod freeze;
 mod hierarchy;
 mod kill;

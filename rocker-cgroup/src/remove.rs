@@ -10,7 +10,7 @@ use crate::directory::{self, Directory};
 use crate::kill;
 use crate::name::Name;
 use crate::tree::Tree;
-use crate::{Cgroup, Error, Hierarchy, Result};
+use crate::{Cgroup, Error, Hierarchy, Result, file};
 
 /// How long the kernel may take to let go of the processes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,7 +109,11 @@ fn remove_tree(dir: &Directory) -> Result<()> {
 pub(crate) fn parents(tree: &Tree, name: &Name) {
     for parent in name.parents_below(&tree.base).iter().rev() {
         if !is_childless(parent)
-            || directory::rmdir(parent, "since the last container is gone from it").is_err()
+            || directory::rmdir(
+                parent,
+                "so that nothing is left when the last container is gone: the parent too goes",
+            )
+            .is_err()
         {
             return;
         }
@@ -118,7 +122,8 @@ pub(crate) fn parents(tree: &Tree, name: &Name) {
 
 /// Whether it is worth trying; a cgroup that is made meanwhile makes rmdir(2) fail.
 fn is_childless(path: &Path) -> bool {
-    path.is_dir() && directory::children(path).is_ok_and(|children| children.is_empty())
+    let why = "so that the parent is removed only if it is there";
+    file::is_dir(path, why) && directory::children(path).is_ok_and(|children| children.is_empty())
 }
 
 fn is_busy(error: &io::Error) -> bool {

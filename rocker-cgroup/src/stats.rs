@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::directory::Directory;
-use crate::{Cgroup, Controller, Error, Result, directory};
+use crate::{Cgroup, Controller, Error, Result, file};
 
 /// What a cgroup uses at a moment; None where the host does not count it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Cgroup {
         };
         let cpu_usage = match self.directory_of(Controller::Cpuacct) {
             Some(dir) if dir.is_v2() => {
-                let text = dir.read("cpu.stat")?;
+                let text = dir.read("cpu.stat", "so that the CPU time used so far is known")?;
                 Some(Duration::from_micros(key(
                     dir,
                     "cpu.stat",
@@ -73,13 +73,17 @@ impl Cgroup {
             return key(
                 dir,
                 "memory.events",
-                &dir.read("memory.events")?,
+                &dir.read(
+                    "memory.events",
+                    "so that it is known whether memory ran out",
+                )?,
                 "oom_kill",
             );
         }
+        let why = "so that it is known how many processes died because memory ran out";
         let mut kills = 0;
         for path in dir.subtree()? {
-            match directory::read(&path.join("memory.oom_control")) {
+            match file::read(&path.join("memory.oom_control"), why) {
                 Ok(text) => kills += key(dir, "memory.oom_control", &text, "oom_kill")?,
                 Err(error) if error.is_vanished() && path != dir.path => {}
                 Err(error) => return Err(error),
@@ -90,16 +94,24 @@ impl Cgroup {
 }
 
 /// The number that is all of a file; None when the file does not exist, as that of a controller that is not enabled.
-fn number_in(dir: &Directory, file: &str) -> Result<Option<u64>> {
-    let text = match dir.read(file) {
-        Err(error) if error.is_vanished() && dir.path.is_dir() => return Ok(None),
+fn number_in(dir: &Directory, name: &str) -> Result<Option<u64>> {
+    let text = match dir.read(name, "so that what the cgroup uses now is known") {
+        Err(error)
+            if error.is_vanished()
+                && file::is_dir(
+                    &dir.path,
+                    "so that a missing file can be told from a missing cgroup",
+                ) =>
+        {
+            return Ok(None);
+        }
         text => text?,
     };
     text.trim_end()
         .parse()
         .map(Some)
         .map_err(|_| Error::Content {
-            path: dir.path.join(file),
+            path: dir.path.join(name),
             text,
             expected: "a number",
         })

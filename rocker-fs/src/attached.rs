@@ -1,12 +1,11 @@
 //! An overlay that has a place in the mount table.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
 
+use crate::calls;
 use crate::error::{Error, Result};
 use crate::trace::traced;
 
@@ -69,7 +68,7 @@ impl Drop for AttachedOverlay {
             return;
         }
         let flags = MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH;
-        if let Err(error) = unmount(&self.target, flags, "UMOUNT_NOFOLLOW|MNT_DETACH") {
+        if let Err(error) = unmount(&self.target, flags, "MNT_DETACH|UMOUNT_NOFOLLOW") {
             tracing::warn!(target = %self.target.display(), error = &error as &dyn std::error::Error, "overlay left mounted");
         }
     }
@@ -78,8 +77,9 @@ impl Drop for AttachedOverlay {
 /// What tells this process from a forked one: its number, and the PID namespace that the number is of. In a container a
 /// process and its child in a new PID namespace may both be number 1.
 fn this_process() -> (u32, Option<u64>) {
-    let namespace = fs::metadata("/proc/self/ns/pid").ok();
-    (std::process::id(), namespace.map(|found| found.ino()))
+    let why = "so that a copy of this guard in another process can be told from the original";
+    let namespace = calls::status(Path::new("/proc/self/ns/pid"), why).ok();
+    (std::process::id(), namespace.map(|found| found.st_ino))
 }
 
 fn unmount(target: &Path, flags: MntFlags, names: &str) -> Result<()> {

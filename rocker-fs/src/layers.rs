@@ -1,20 +1,18 @@
 //! The store of unpacked layers: one directory each, shared by all images, made whole or not at all.
 
-use std::fs::DirBuilder;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat2};
-use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::syncfs;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
+use crate::calls;
 use crate::error::{Error, Result};
 use crate::layer::{UnpackOptions, Unpacked, unpack};
+use crate::lock::Lock;
 use crate::remove;
 
 /// In front of the names of layers that are being made or removed.
@@ -46,14 +44,10 @@ impl Layers {
             source,
         };
         let root = std::path::absolute(path).map_err(|source| failed("getcwd for", source))?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&root)
-            .map_err(|source| failed("mkdir", source))?;
+        make_directory(&root).map_err(|errno| failed("mkdir", errno.into()))?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir =
-            open(&root, flags, Mode::empty()).map_err(|errno| failed("open", errno.into()))?;
+        let why = "so that layers are made, renamed and removed in this very directory";
+        let dir = calls::open(&root, flags, why).map_err(|errno| failed("open", errno.into()))?;
         Ok(Self { root, dir })
     }
 
@@ -65,8 +59,9 @@ impl Layers {
 
     /// Whether the layer `name` (a diff-ID such as `sha256:0a1b…`, or its digits) is here.
     pub fn contains(&self, name: &str) -> bool {
+        let why = "so that a layer that is unpacked already is not fetched again";
         directory(name)
-            .is_ok_and(|name| fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok())
+            .is_ok_and(|name| calls::status_at(self.dir.as_fd(), name.as_bytes(), why).is_ok())
     }
 
     /// Unpacks a layer (see [`unpack`]) and gives it its name when all of it is on disk.
@@ -79,7 +74,7 @@ impl Layers {
     pub fn unpack(&self, name: &str, tar: impl Read, options: &UnpackOptions) -> Result<Unpacked> {
         let name = directory(name)?;
         let (unfinished, lock) = self.begin(name)?;
-        let made = self.fill(name, &unfinished, &lock, tar, options);
+        let made = self.fill(name, &unfinished, lock.as_fd(), tar, options);
         if made.is_err() {
             self.discard(&unfinished);
         }
@@ -96,16 +91,11 @@ impl Layers {
         let name = directory(name)?;
         let doomed = unfinished(name);
         // The lock before the new name, so that no sweep takes the layer for an orphan and removes it as well.
-        let Some(_lock) = self.lock(name, FlockArg::LockExclusive)? else {
+        let Some(_lock) = self.lock(name, true)? else {
             return Ok(());
         };
-        match renameat2(
-            &self.dir,
-            name,
-            &self.dir,
-            doomed.as_str(),
-            RenameFlags::RENAME_NOREPLACE,
-        ) {
+        let why = "so that nobody takes the layer for whole while it is being removed";
+        match calls::rename(self.dir.as_fd(), name, &doomed, why) {
             Ok(()) => remove::tree_at(self.dir.as_fd(), doomed.as_bytes()),
             Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(errno),
@@ -136,7 +126,7 @@ impl Layers {
             .iter()
             .filter(|name| name.starts_with(UNFINISHED))
         {
-            let removed = match self.lock(name, FlockArg::LockExclusiveNonblock) {
+            let removed = match self.lock(name, false) {
                 Ok(Some(_orphan)) => remove::tree_at(self.dir.as_fd(), name.as_bytes())
                     .map_err(|errno| self.failed("remove", name, errno)),
                 Ok(None) => continue,
@@ -151,19 +141,23 @@ impl Layers {
     }
 
     /// Makes an unfinished directory and locks it: as long as the lock is held, no sweep removes it.
-    fn begin(&self, name: &str) -> Result<(String, Flock<OwnedFd>)> {
+    fn begin(&self, name: &str) -> Result<(String, Lock)> {
         loop {
             let unfinished = unfinished(name);
-            match mkdirat(&self.dir, unfinished.as_str(), Mode::S_IRWXU) {
+            let why = "so that the layer grows where nobody looks for it, and gets its name when it is whole";
+            match calls::mkdirat(self.dir.as_fd(), unfinished.as_bytes(), Mode::S_IRWXU, why) {
                 Ok(()) => {}
                 // A dead process had our number.
                 Err(Errno::EEXIST) => continue,
                 Err(errno) => return Err(self.failed("mkdir", &unfinished, errno)),
             }
-            let Some(lock) = self.lock(&unfinished, FlockArg::LockExclusive)? else {
+            let Some(lock) = self.lock(&unfinished, true)? else {
                 continue;
             };
-            let status = fstat(&*lock).map_err(|errno| self.failed("stat", &unfinished, errno))?;
+            let why =
+                "so that it is known that no sweep removed the directory before it was locked";
+            let status = calls::fstat(lock.as_fd(), why)
+                .map_err(|errno| self.failed("stat", &unfinished, errno))?;
             // A sweep that came between the two calls has removed it.
             if status.st_nlink > 0 {
                 return Ok((unfinished, lock));
@@ -175,22 +169,18 @@ impl Layers {
         &self,
         name: &str,
         unfinished: &str,
-        dir: &OwnedFd,
+        dir: BorrowedFd<'_>,
         tar: impl Read,
         options: &UnpackOptions,
     ) -> Result<Unpacked> {
-        // A layer that does not mention its root has an ordinary one.
-        fchmod(dir, Mode::from_bits_truncate(0o755))
+        let why = "so that an image whose layers do not mention the root has an ordinary one";
+        calls::fchmod(dir.as_fd(), Mode::from_bits_truncate(0o755), why)
             .map_err(|errno| self.failed("chmod", unfinished, errno))?;
-        let unpacked = unpack(tar, dir.as_fd(), options)?;
-        syncfs(dir).map_err(|errno| self.failed("syncfs", unfinished, errno))?;
-        match renameat2(
-            &self.dir,
-            unfinished,
-            &self.dir,
-            name,
-            RenameFlags::RENAME_NOREPLACE,
-        ) {
+        let unpacked = unpack(tar, dir, options)?;
+        let why = "so that the layer is on the disk before it has the name of a whole one";
+        calls::syncfs(dir, why).map_err(|errno| self.failed("syncfs", unfinished, errno))?;
+        let why = "so that the layer is there all at once, and one that somebody else made meanwhile stays";
+        match calls::rename(self.dir.as_fd(), unfinished, name, why) {
             Ok(()) => Ok(unpacked),
             Err(Errno::EEXIST) => {
                 self.discard(unfinished);
@@ -208,24 +198,31 @@ impl Layers {
     }
 
     /// Opens and locks the directory `name`; `None` where it is gone, or locked by somebody else.
-    fn lock(&self, name: &str, how: FlockArg) -> Result<Option<Flock<OwnedFd>>> {
+    fn lock(&self, name: &str, wait: bool) -> Result<Option<Lock>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let dir = match openat(&self.dir, name, flags, Mode::empty()) {
+        let why = "so that the layer's directory can be locked";
+        let dir = match calls::openat(self.dir.as_fd(), name.as_bytes(), flags, Mode::empty(), why)
+        {
             Ok(dir) => dir,
             Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(self.failed("open", name, errno)),
         };
-        match Flock::lock(dir, how) {
+        let why = match wait {
+            false => "so that only what nobody works on any more is swept away",
+            _ => "so that no sweep takes this layer for one whose maker has died",
+        };
+        match Lock::take(dir, wait, why) {
             Ok(lock) => Ok(Some(lock)),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(self.failed("flock", name, errno)),
+            Err(Errno::EWOULDBLOCK) => Ok(None),
+            Err(errno) => Err(self.failed("flock", name, errno)),
         }
     }
 
     fn list(&self) -> Result<Vec<String>> {
         let failed = |errno| self.failed("readdir", "", errno);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut dir = Dir::openat(&self.dir, ".", flags, Mode::empty()).map_err(failed)?;
+        let why = "so that all layers can be listed, the unfinished too";
+        let mut dir = calls::open_dir(self.dir.as_fd(), b".", flags, why).map_err(failed)?;
         let mut names = Vec::new();
         for entry in dir.iter() {
             let entry = entry.map_err(failed)?;
@@ -268,6 +265,24 @@ fn directory(name: &str) -> Result<&str> {
         return Err(refused());
     }
     Ok(digits)
+}
+
+/// Makes the directory, and those above it that are missing. What has its name already is looked at by who opens it.
+fn make_directory(path: &Path) -> nix::Result<()> {
+    let make = |why| match calls::mkdir(path, Mode::S_IRWXU, why) {
+        Err(Errno::EEXIST) => Ok(()),
+        made => made,
+    };
+    match (
+        make("so that there is a place for layers, open to nobody else"),
+        path.parent(),
+    ) {
+        (Err(Errno::ENOENT), Some(above)) => {
+            make_directory(above)?;
+            make("so that there is a place for layers, now that the directory above it is there")
+        }
+        (made, _) => made,
+    }
 }
 
 #[cfg(test)]

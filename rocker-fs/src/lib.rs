@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod attached;
+mod calls;
 mod device;
 mod device_nodes;
 mod encode;
 mod error;
 mod layer;
 mod layers;
+mod lock;
 mod mask;
 mod member;
 mod metadata;
@@ -21,6 +23,7 @@ mod resolve;
 mod rootfs;
 mod source;
 mod sparse;
+mod spelling;
 mod stack;
 mod standard;
 mod step;

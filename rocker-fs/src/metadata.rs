@@ -5,15 +5,13 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
+use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, fchownat};
 
+use crate::calls;
 use crate::error::{Error, Result};
 use crate::layer::UnpackOptions;
 use crate::member::Member;
-use crate::sys;
 
 /// Sets all but the times of an open file or directory, which gets `mode`.
 pub(crate) fn apply_to_open(
@@ -29,8 +27,9 @@ pub(crate) fn apply_to_open(
     };
     set_owner_and_mode(file, member.uid, member.gid, mode, options)
         .map_err(|(operation, errno)| failed(operation, errno.into()))?;
+    let why = "so that the file has its capabilities and other attributes";
     for (name, value) in &member.xattrs {
-        set_xattr(file, name, value).map_err(|source| failed("fsetxattr", source))?;
+        set_xattr(file, name, value, why).map_err(|source| failed("fsetxattr", source))?;
     }
     Ok(())
 }
@@ -49,37 +48,22 @@ pub(crate) fn apply_to_name(
         source,
     };
     if options.ownership {
-        let (uid, gid) = (Uid::from_raw(member.uid), Gid::from_raw(member.gid));
-        fchownat(
-            dir,
-            name,
-            Some(uid),
-            Some(gid),
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        )
-        .map_err(|errno| failed("fchownat", errno.into()))?;
+        let why = "so that the entry itself, not what it may point to, gets the owner that the layer names";
+        calls::chown_at(dir, name, member.uid, member.gid, why)
+            .map_err(|errno| failed("fchownat", errno.into()))?;
     }
     if !symlink {
         // A symbolic link has no mode of its own.
-        fchmodat(
-            dir,
-            name,
-            Mode::from_bits_truncate(member.mode),
-            FchmodatFlags::NoFollowSymlink,
-        )
-        .map_err(|errno| failed("fchmodat", errno.into()))?;
+        let why = "so that the fifo or device gets its mode behind the back of the umask";
+        calls::chmod_at(dir, name, Mode::from_bits_truncate(member.mode), why)
+            .map_err(|errno| failed("fchmodat", errno.into()))?;
     }
     for (key, value) in &member.xattrs {
         set_xattr_at(dir, name, key, value).map_err(|source| failed("lsetxattr", source))?;
     }
-    utimensat(
-        dir,
-        name,
-        &member.mtime,
-        &member.mtime,
-        UtimensatFlags::NoFollowSymlink,
-    )
-    .map_err(|errno| failed("utimensat", errno.into()))
+    let why = "so that the entry itself is as old as the layer says";
+    calls::set_times_at(dir, name, member.mtime, why)
+        .map_err(|errno| failed("utimensat", errno.into()))
 }
 
 /// Sets owner and mode; says which call failed.
@@ -91,8 +75,8 @@ pub(crate) fn set_owner_and_mode(
     options: &UnpackOptions,
 ) -> std::result::Result<(), (&'static str, Errno)> {
     if options.ownership {
-        fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-            .map_err(|errno| ("fchown", errno))?;
+        let why = "so that the file belongs to whom the layer says";
+        calls::fchown(file, uid, gid, why).map_err(|errno| ("fchown", errno))?;
     }
     // Behind chown(2), which takes set-user-ID away.
     set_mode(file, mode).map_err(|errno| ("fchmod", errno))
@@ -100,17 +84,25 @@ pub(crate) fn set_owner_and_mode(
 
 /// Sets the permission bits of an open file or directory.
 pub(crate) fn set_mode(file: BorrowedFd<'_>, mode: u32) -> nix::Result<()> {
-    fchmod(file, Mode::from_bits_truncate(mode))
+    let why = "so that the mode is the layer's, set-user-ID and all, whatever the umask";
+    calls::fchmod(file, Mode::from_bits_truncate(mode), why)
 }
 
 /// Sets the times of an open file or directory.
 pub(crate) fn set_times_of_open(file: BorrowedFd<'_>, time: TimeSpec) -> nix::Result<()> {
-    futimens(file, &time, &time)
+    let why =
+        "so that the file is as old as the layer says, now that nothing more is written to it";
+    calls::set_times(file, time, why)
 }
 
 /// Sets an extended attribute of an open file or directory.
-pub(crate) fn set_xattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
-    sys::fsetxattr(file, name, value)
+pub(crate) fn set_xattr(
+    file: BorrowedFd<'_>,
+    name: &CStr,
+    value: &[u8],
+    why: &'static str,
+) -> io::Result<()> {
+    calls::fsetxattr(file, name, value, why)
 }
 
 /// Sets an extended attribute of what cannot be opened; there is no such call by directory before Linux 6.13.
@@ -119,5 +111,7 @@ fn set_xattr_at(dir: BorrowedFd<'_>, name: &[u8], key: &CStr, value: &[u8]) -> i
     path.extend_from_slice(name);
     path.push(0);
     let path = CStr::from_bytes_with_nul(&path).map_err(|_| io::ErrorKind::InvalidInput)?;
-    sys::lsetxattr(path, key, value)
+    let why =
+        "so that the entry has its attributes: only by a path can they be set without opening it";
+    calls::lsetxattr(path, key, value, why)
 }

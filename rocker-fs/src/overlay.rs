@@ -8,11 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+use nix::fcntl::OFlag;
+use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
 
 use crate::attached::AttachedOverlay;
+use crate::calls;
 use crate::encode;
 use crate::error::{Error, Result};
 use crate::layer::XattrNamespace;
@@ -132,9 +132,10 @@ impl Overlay {
 
     /// Whether a layer's root is marked so. What is wrong with the directory is said by who opens it.
     fn is_opaque(&self, dir: &Path) -> bool {
+        let why = "so that layers below one that hides them all are left out of the overlay";
         let mut value = [0; 1];
         CString::new(dir.as_os_str().as_bytes())
-            .is_ok_and(|dir| sys::getxattr(&dir, self.xattrs.opaque(), &mut value).is_ok())
+            .is_ok_and(|dir| calls::getxattr(&dir, self.xattrs.opaque(), &mut value, why).is_ok())
             && value == *b"y"
     }
 
@@ -151,12 +152,16 @@ impl Overlay {
             }
         }
         let upper = self.upper.iter().flat_map(|(upper, work)| [upper, work]);
+        let why = "so that a missing directory is named; the kernel would not say which it is";
         for dir in self.lower.iter().chain(upper) {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            open(dir, flags, Mode::empty()).map_err(|errno| unusable("open", dir, errno))?;
+            calls::open(dir, flags, why).map_err(|errno| unusable("open", dir, errno))?;
         }
         if let Some((upper, _)) = &self.upper {
-            let found = statfs(upper).map_err(|errno| unusable("statfs", upper, errno))?;
+            let why =
+                "so that an upper directory that is on an overlay itself is refused in plain words";
+            let found =
+                calls::statfs(upper, why).map_err(|errno| unusable("statfs", upper, errno))?;
             if found.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
                 return Err(Error::UpperOnOverlay {
                     upper: upper.clone(),
@@ -217,10 +222,9 @@ impl Overlay {
             None,
             "so that the overlay comes to be",
         )?;
-        let (attributes, names) = if self.is_read_only() {
-            (uapi::MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY")
-        } else {
-            (0, "0")
+        let (attributes, names) = match self.is_read_only() {
+            true => (uapi::MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"),
+            false => (0, "0"),
         };
         let mount = traced(
             "fsmount",
@@ -308,7 +312,14 @@ fn messages(context: &OwnedFd) -> String {
     let mut log = File::from(context);
     let mut said = Vec::new();
     let mut buffer = [0; 1024];
-    while let Ok(count @ 1..) = log.read(&mut buffer) {
+    let number = log.as_raw_fd();
+    let mut read = |buffer: &mut [u8]| {
+        let why = "so that the kernel's own words on what is wrong are known";
+        let room = buffer.len();
+        let args = || format!("{number}, {room}");
+        traced("read", why, args, || log.read(buffer))
+    };
+    while let Ok(count @ 1..) = read(&mut buffer) {
         // Each begins with its severity: `e `, `w ` or `i `.
         let text = String::from_utf8_lossy(&buffer[..count]);
         said.push(text.get(2..).unwrap_or(&text).trim().to_owned());
@@ -362,7 +373,8 @@ fn set_dir(
         CString::new(dir.as_os_str().as_bytes()).map_err(io::Error::from)
     } else {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        open(dir, flags, Mode::empty())
+        let why = "so that its descriptor can stand for a path that fsconfig would not take";
+        calls::open(dir, flags, why)
             .map_err(io::Error::from)
             .and_then(|dir| {
                 let path = format!("/proc/self/fd/{}", dir.as_raw_fd());

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::sys::stat::Mode;
+use nix::unistd::UnlinkatFlags;
+
+use crate::calls;
 
 /// How many names of a directory are held at once.
 const BATCH: usize = 1024;
@@ -21,10 +23,11 @@ pub(crate) fn tree_at(dir: BorrowedFd<'_>, name: &[u8]) -> nix::Result<()> {
         if names.is_empty() {
             break;
         }
+        let why = "so that the directory becomes empty";
         for (name, kind) in names {
             let plain = match kind {
                 Some(Type::Directory) => Err(Errno::EISDIR),
-                _ => unlinkat(&open, name.as_slice(), UnlinkatFlags::NoRemoveDir),
+                _ => calls::unlinkat(open.as_fd(), &name, UnlinkatFlags::NoRemoveDir, why),
             };
             match plain {
                 Err(Errno::EISDIR) => tree_at(open.as_fd(), &name)?,
@@ -34,21 +37,27 @@ pub(crate) fn tree_at(dir: BorrowedFd<'_>, name: &[u8]) -> nix::Result<()> {
         }
     }
     drop(open);
-    unlinkat(dir, name, UnlinkatFlags::RemoveDir)
+    let why = "so that the directory itself goes, now that it is empty";
+    calls::unlinkat(dir, name, UnlinkatFlags::RemoveDir, why)
 }
 
 /// Opens a directory that can be emptied: its mode came from a layer, and may keep even its owner out.
 fn open(dir: BorrowedFd<'_>, name: &[u8]) -> nix::Result<Dir> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    match Dir::openat(dir, name, flags, Mode::empty()) {
+    let why = "so that what is in the directory can be listed and removed";
+    match calls::open_dir(dir, name, flags, why) {
         Err(Errno::EACCES) => {
-            fchmodat(dir, name, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink)?;
-            Dir::openat(dir, name, flags, Mode::empty())
+            let opening = "so that the directory, which is closed to its owner, can be opened";
+            calls::chmod_at(dir, name, Mode::S_IRWXU, opening)?;
+            calls::open_dir(dir, name, flags, why)
         }
         opened => {
             let opened = opened?;
-            if !Mode::from_bits_truncate(fstat(opened.as_fd())?.st_mode).contains(Mode::S_IRWXU) {
-                fchmod(opened.as_fd(), Mode::S_IRWXU)?;
+            let why = "so that it is seen whether its owner may remove what is in it";
+            let mode = calls::fstat(opened.as_fd(), why)?.st_mode;
+            if !Mode::from_bits_truncate(mode).contains(Mode::S_IRWXU) {
+                let why = "so that its owner may remove what is in it";
+                calls::fchmod(opened.as_fd(), Mode::S_IRWXU, why)?;
             }
             Ok(opened)
         }

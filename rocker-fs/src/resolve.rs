@@ -5,13 +5,15 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::fcntl::{OFlag, ResolveFlag};
+use nix::sys::stat::{Mode, SFlag};
 
+use crate::calls;
 use crate::error::{Error, Result};
 
 /// How often a resolution is tried again that a rename disturbed, before somebody must be doing it on purpose.
@@ -55,8 +57,13 @@ pub fn open_beneath(
     path: impl AsRef<Path>,
     access: Access,
 ) -> Result<OwnedFd> {
-    let path = path.as_ref();
-    open_in_root(root, path, access.flags()).map_err(|errno| unresolved("openat2", path, errno))
+    let why = "so that no symbolic link of the image leads out: its own root counts as /";
+    open(root, path.as_ref(), access, why)
+}
+
+fn open(root: BorrowedFd<'_>, path: &Path, access: Access, why: &'static str) -> Result<OwnedFd> {
+    open_in_root(root, path, access.flags(), why)
+        .map_err(|errno| unresolved("openat2", path, errno))
 }
 
 /// Reads the regular file at `path` with `root` for its `/`; `None` where there is none.
@@ -73,25 +80,26 @@ pub fn read_beneath(
 ) -> Result<Option<Vec<u8>>> {
     let path = path.as_ref();
     // First as a place, so that a device's open routine never runs.
-    let place = match open_in_root(root, path, OFlag::O_PATH) {
+    let why = "so that it can be looked at what this is, without a device or fifo noticing";
+    let place = match open_in_root(root, path, OFlag::O_PATH, why) {
         Ok(place) => place,
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         Err(errno) => return Err(unresolved("openat2", path, errno)),
     };
-    let seen = fstat(&place).map_err(|errno| unresolved("fstat", path, errno))?;
+    let why = "so that nothing but a regular file is read";
+    let seen =
+        calls::fstat(place.as_fd(), why).map_err(|errno| unresolved("fstat", path, errno))?;
     if SFlag::from_bits_truncate(seen.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Err(Error::NotRegular { path: path.into() });
     }
     // The same inode again, whatever may be at the path by now.
-    let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).map_err(|source| {
-        Error::Resolve {
-            operation: "open",
-            path: path.into(),
-            source,
-        }
-    })?;
+    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let why = "so that the very file that was looked at is read, whatever has its name by now";
+    let file = calls::open(Path::new(&again), OFlag::O_RDONLY | OFlag::O_CLOEXEC, why)
+        .map_err(|errno| unresolved("open", path, errno))?;
     let mut content = Vec::new();
-    file.take(limit.saturating_add(1))
+    File::from(file)
+        .take(limit.saturating_add(1))
         .read_to_end(&mut content)
         .map_err(|source| Error::Resolve {
             operation: "read",
@@ -119,15 +127,19 @@ pub fn create_dir_beneath(
     mode: u32,
 ) -> Result<OwnedFd> {
     let mut so_far = PathBuf::new();
-    let mut dir = open_beneath(root, "/", Access::Directory)?;
+    let why = "so that the way down begins at the root of the image";
+    let mut dir = open(root, Path::new("/"), Access::Directory, why)?;
     for name in components(path.as_ref())? {
-        match mkdirat(&dir, name, Mode::from_bits_truncate(mode)) {
+        let why = "so that the directory is there; that it was there before does not matter";
+        let mode = Mode::from_bits_truncate(mode);
+        match calls::mkdirat(dir.as_fd(), name.as_os_str().as_bytes(), mode, why) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(unresolved("mkdirat", &so_far.join(name), errno)),
         }
         so_far.push(name);
         // From the root again, since this name may be a symbolic link to an absolute path.
-        dir = open_beneath(root, &so_far, Access::Directory)?;
+        let why = "so that the next directory is made in this one, wherever a link led inside";
+        dir = open(root, &so_far, Access::Directory, why)?;
     }
     Ok(dir)
 }
@@ -150,30 +162,32 @@ pub(crate) fn components(path: &Path) -> Result<Vec<&Path>> {
     Ok(names)
 }
 
-fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(
-            flags
-                | OFlag::O_CLOEXEC
-                | if flags.contains(OFlag::O_PATH) {
-                    OFlag::empty()
-                } else {
-                    OFlag::O_NOCTTY
-                },
-        )
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+fn open_in_root(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlag,
+    why: &'static str,
+) -> nix::Result<OwnedFd> {
+    let no_terminal = if flags.contains(OFlag::O_PATH) {
+        OFlag::empty()
+    } else {
+        OFlag::O_NOCTTY
+    };
+    let flags = flags | OFlag::O_CLOEXEC | no_terminal;
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let path = if path.as_os_str().is_empty() {
         Path::new("/")
     } else {
         path
     };
-    let mut opened = openat2(root, path, how);
+    let path = path.as_os_str().as_bytes();
+    let mut opened = calls::openat2(root, path, flags, resolve, why);
     for _ in 0..RETRIES {
         // A rename somewhere raced with the resolution of `..`; the kernel asks to try again.
         let Err(Errno::EAGAIN | Errno::EINTR) = opened else {
             break;
         };
-        opened = openat2(root, path, how);
+        opened = calls::openat2(root, path, flags, resolve, why);
     }
     opened
 }

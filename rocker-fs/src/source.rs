@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::SFlag;
 
+use crate::calls;
 use crate::error::{Error, Result};
 use crate::mount::BindSource;
 use crate::plan::{MUST, Plan, constant, shown, text};
@@ -25,13 +26,14 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn open(source: &BindSource, recursive: bool) -> Result<Self> {
+        let why = "so that what is to be mounted is held as it is now, read or not";
         let (path, opened) = match source {
             BindSource::Path(path) => {
                 let path = std::path::absolute(path).map_err(|source| Error::BindSource {
                     path: path.clone(),
                     source,
                 })?;
-                let opened = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+                let opened = calls::open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, why);
                 (path, opened.map(Arc::new))
             }
             BindSource::Fd(fd) => (
@@ -44,7 +46,8 @@ impl Source {
             source,
         };
         let opened = opened.map_err(|errno| failed(errno.into()))?;
-        let status = fstat(&opened).map_err(|errno| failed(errno.into()))?;
+        let why = "so that a directory is mounted on a directory, and a file on a file";
+        let status = calls::fstat(opened.as_fd(), why).map_err(|errno| failed(errno.into()))?;
         let directory = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
         let recurse = if recursive { uapi::AT_RECURSIVE } else { 0 };
         let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | uapi::AT_EMPTY_PATH | recurse;
@@ -54,7 +57,8 @@ impl Source {
             || {
                 let recurse = if recursive { "|AT_RECURSIVE" } else { "" };
                 format!(
-                    "<{}>, \"\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH{recurse}",
+                    "{}<{}>, \"\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH{recurse}",
+                    opened.as_raw_fd(),
                     path.display()
                 )
             },

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use tar::EntryType;
 
+use crate::calls;
 use crate::error::{Error, Result};
 use crate::member::Member;
 
@@ -105,8 +107,9 @@ impl<'a, R: Read> Segments<'a, R> {
             }
         }
         if written < self.real_size {
-            file.set_len(self.real_size)
-                .map_err(|source| failed("ftruncate", source))?;
+            let why = "so that the file has its full length, with a hole at its end";
+            calls::ftruncate(file.as_fd(), self.real_size, why)
+                .map_err(|errno| failed("ftruncate", errno.into()))?;
         }
         Ok(())
     }

@@ -7,17 +7,16 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::Mode;
-use nix::unistd::fchdir;
 
+use crate::calls;
 use crate::sys::{self, uapi};
 use crate::trace::traced;
 
@@ -100,9 +99,13 @@ impl Options<'_> {
         // Only now: the kernel takes layers from the mount namespace it mounts in.
         let (held, options) = self.describe()?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let descriptors = open("/proc/self/fd", flags, Mode::empty())
+        let why =
+            "so that this directory, where each open layer is a number, can become the current one";
+        let descriptors = calls::open(Path::new("/proc/self/fd"), flags, why)
             .map_err(Failure::of("open /proc/self/fd"))?;
-        fchdir(&descriptors).map_err(Failure::of("fchdir"))?;
+        let why =
+            "so that the layers can be named by these numbers: a page of options holds hundreds";
+        calls::fchdir(descriptors.as_fd(), why).map_err(Failure::of("fchdir"))?;
         let flags = if self.read_only {
             MsFlags::MS_RDONLY
         } else {
@@ -147,9 +150,10 @@ impl Options<'_> {
     /// Opens all directories, and names them by their descriptors in the options of mount(2).
     fn describe(&self) -> Result<(Vec<OwnedFd>, String), Failure> {
         let mut held = Vec::new();
+        let why = "so that this directory has a number that can stand for it in the options";
         let mut name = |dir: &Path| {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let fd = open(dir, flags, Mode::empty()).map_err(Failure::of("open"))?;
+            let fd = calls::open(dir, flags, why).map_err(Failure::of("open"))?;
             let name = fd.as_raw_fd().to_string();
             held.push(fd);
             Ok::<_, Failure>(name)

@@ -11,11 +11,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{self, FileStat, Mode, SFlag, mknodat};
+use nix::fcntl::{OFlag, ResolveFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use nix::unistd::UnlinkatFlags;
 
+use crate::calls;
 use crate::error::{Error, Result};
 use crate::layer::UnpackOptions;
 use crate::member::{Member, TarPath};
@@ -63,10 +64,13 @@ impl<'a> Tree<'a> {
             let mut again = true;
             while again {
                 let parent = self.parent(path.parent(), &member.name)?;
-                again = match stat::mkdirat(parent, path.name(), Mode::S_IRWXU) {
+                let why = "so that the layer's directory is there, open to its owner until the end";
+                again = match calls::mkdirat(parent, path.name(), Mode::S_IRWXU, why) {
                     Ok(()) => false,
                     Err(Errno::EEXIST) => {
-                        let found = status(parent, path.name())
+                        let why =
+                            "so that it is seen whether what has this name already is a directory";
+                        let found = calls::status_at(parent, path.name(), why)
                             .map_err(|errno| failed("fstatat", errno))?;
                         // A whiteout of the same name hides what is below this directory.
                         hides |= is_whiteout(&found);
@@ -80,7 +84,8 @@ impl<'a> Tree<'a> {
                 };
             }
         }
-        let dir = self.open_directory(path.as_bytes(), OFlag::O_RDONLY, &member.name)?;
+        let why = "so that owner, mode and attributes are given to this very directory";
+        let dir = self.open_directory(path.as_bytes(), OFlag::O_RDONLY, &member.name, why)?;
         if hides {
             self.mark_opaque(dir.as_fd(), &member.name)?;
         }
@@ -99,8 +104,9 @@ impl<'a> Tree<'a> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let why = "so that the file is new: never one that is there, nor what a link leads to";
         let file = self.create(path, &member.name, "openat", |parent| {
-            openat(parent, path.name(), flags, mode)
+            calls::openat(parent, path.name(), flags, mode, why)
         })?;
         let file = File::from(file);
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -114,24 +120,27 @@ impl<'a> Tree<'a> {
 
     pub(crate) fn node(&mut self, path: &TarPath, member: &Member, node: Node<'_>) -> Result<()> {
         let name = path.name();
-        let device = |(major, minor)| stat::makedev(u64::from(major), u64::from(minor));
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         match node {
             Node::Symlink(target) => {
                 self.create(path, &member.name, "symlinkat", |parent| {
-                    symlinkat(target, parent, name)
+                    let why = "so that the layer's symbolic link is there; where it leads is not looked at";
+                    calls::symlinkat(target, parent, name, why)
                 })?;
             }
             Node::Fifo => {
                 self.create(path, &member.name, "mknodat", |parent| {
-                    mknodat(parent, name, SFlag::S_IFIFO, mode, 0)
+                    let why = "so that the layer's named pipe is there";
+                    calls::mknodat(parent, name, SFlag::S_IFIFO, mode, (0, 0), why)
                 })?;
             }
             Node::Char(number) => self.create(path, &member.name, "mknodat", |parent| {
-                mknodat(parent, name, SFlag::S_IFCHR, mode, device(number))
+                let why = "so that the layer's character device is there, though containers cannot open it";
+                calls::mknodat(parent, name, SFlag::S_IFCHR, mode, number, why)
             })?,
             Node::Block(number) => self.create(path, &member.name, "mknodat", |parent| {
-                mknodat(parent, name, SFlag::S_IFBLK, mode, device(number))
+                let why = "so that the layer's block device is there, though containers cannot open it";
+                calls::mknodat(parent, name, SFlag::S_IFBLK, mode, number, why)
             })?,
         }
         let symlink = matches!(node, Node::Symlink(_));
@@ -159,24 +168,30 @@ impl<'a> Tree<'a> {
                 why: "a hard link to itself",
             });
         }
-        let from = self.open_directory(target.parent(), OFlag::O_PATH, &link_name)?;
+        let why = "so that the file to be linked is looked for inside of the layer";
+        let from = self.open_directory(target.parent(), OFlag::O_PATH, &link_name, why)?;
         // Before anything is removed in favour of the link.
-        status(from.as_fd(), target.name())
+        let why = "so that nothing is replaced by a link to what is not there";
+        calls::status_at(from.as_fd(), target.name(), why)
             .map_err(|errno| failed("fstatat", &link_name, errno))?;
         self.create(path, &member.name, "linkat", |parent| {
-            linkat(&from, target.name(), parent, path.name(), AtFlags::empty())
+            let why = "so that both names are of one file";
+            calls::linkat((from.as_fd(), target.name()), (parent, path.name()), why)
         })
     }
 
     /// Hides `name` of the layers below.
     pub(crate) fn whiteout(&mut self, parent: &[u8], name: &[u8], entry: &Path) -> Result<()> {
         let dir = self.parent(parent, entry)?;
-        match mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), 0) {
+        let why = "so that overlayfs hides the layers' file of this name: device 0:0 is its mark for that";
+        match calls::mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), (0, 0), why) {
             Ok(()) => Ok(()),
             Err(Errno::EEXIST) => {
                 // A whiteout concerns the layers below only. What this layer has of that name hides theirs already,
                 // unless both are directories.
-                let found = status(dir, name).map_err(|errno| failed("fstatat", entry, errno))?;
+                let why = "so that it is seen whether a directory of this layer has the name";
+                let found = calls::status_at(dir, name, why)
+                    .map_err(|errno| failed("fstatat", entry, errno))?;
                 if kind(&found) != SFlag::S_IFDIR {
                     return Ok(());
                 }
@@ -194,13 +209,15 @@ impl<'a> Tree<'a> {
     /// Hides all that the layers below have in the directory.
     pub(crate) fn make_opaque(&mut self, path: &[u8], entry: &Path) -> Result<()> {
         self.parent(path, entry)?;
-        let dir = self.open_directory(path, OFlag::O_RDONLY, entry)?;
+        let why = "so that the directory can be marked";
+        let dir = self.open_directory(path, OFlag::O_RDONLY, entry, why)?;
         self.mark_opaque(dir.as_fd(), entry)
     }
 
     fn mark_opaque(&self, dir: BorrowedFd<'_>, entry: &Path) -> Result<()> {
+        let why = "so that overlayfs hides what the layers below have in this directory";
         let name = self.options.xattr_namespace.opaque();
-        metadata::set_xattr(dir, name, b"y").map_err(|source| Error::Entry {
+        metadata::set_xattr(dir, name, b"y", why).map_err(|source| Error::Entry {
             operation: "fsetxattr overlay.opaque of",
             entry: entry.into(),
             source,
@@ -230,7 +247,8 @@ impl<'a> Tree<'a> {
         // From the bottom up: a directory may be closed to its owner from then on.
         for (path, (mode, time)) in std::mem::take(&mut self.pending).into_iter().rev() {
             let shown = shown(&path);
-            let dir = self.open_directory(&path, OFlag::O_RDONLY, shown)?;
+            let why = "so that the finished directory gets its last mode and time";
+            let dir = self.open_directory(&path, OFlag::O_RDONLY, shown, why)?;
             if mode & 0o700 != 0o700 {
                 metadata::set_mode(dir.as_fd(), mode)
                     .map_err(|errno| failed("fchmod", shown, errno))?;
@@ -260,7 +278,8 @@ impl<'a> Tree<'a> {
     /// Removes what is at `path`, with all beneath it.
     fn remove(&mut self, path: &TarPath, entry: &Path) -> Result<()> {
         let parent = self.parent(path.parent(), entry)?;
-        match unlinkat(parent, path.name(), UnlinkatFlags::NoRemoveDir) {
+        let why = "so that a later entry of the layer can take this name";
+        match calls::unlinkat(parent, path.name(), UnlinkatFlags::NoRemoveDir, why) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
             Err(Errno::EISDIR) => {}
             Err(errno) => return Err(failed("unlinkat", entry, errno)),
@@ -287,7 +306,8 @@ impl<'a> Tree<'a> {
             return Ok(self.root);
         }
         if self.parent.as_ref().is_none_or(|(known, _)| known != path) {
-            let dir = match self.openat2(path, OFlag::O_PATH) {
+            let why = "so that files are made in a directory inside of the layer, reached by no symbolic link";
+            let dir = match self.openat2(path, OFlag::O_PATH, why) {
                 Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_parents(path, entry)?,
                 opened => opened.map_err(|errno| unreachable_directory(entry, errno))?,
             };
@@ -304,22 +324,29 @@ impl<'a> Tree<'a> {
         let mut dir: Option<OwnedFd> = None;
         for name in path.split(|byte| *byte == b'/') {
             let above = dir.as_ref().map_or(self.root, |dir| dir.as_fd());
-            let mut made = match stat::mkdirat(above, name, Mode::S_IRWXU) {
+            let why = "so that a directory which the layer uses and does not mention is there";
+            let mut made = match calls::mkdirat(above, name, Mode::S_IRWXU, why) {
                 Ok(()) => true,
                 Err(Errno::EEXIST) => false,
                 Err(errno) => return Err(failed("mkdirat", entry, errno)),
             };
             // A directory over a whiteout of the same layer hides what the layers below have there.
-            let hides = !made && status(above, name).is_ok_and(|found| is_whiteout(&found));
+            let why = "so that it is seen whether a whiteout stands where a directory must be";
+            let hides =
+                !made && calls::status_at(above, name, why).is_ok_and(|found| is_whiteout(&found));
             if hides {
-                unlinkat(above, name, UnlinkatFlags::NoRemoveDir)
+                let why = "so that a directory can take the whiteout's place";
+                calls::unlinkat(above, name, UnlinkatFlags::NoRemoveDir, why)
                     .map_err(|errno| failed("unlinkat", entry, errno))?;
-                stat::mkdirat(above, name, Mode::S_IRWXU)
+                let why = "so that there is a directory where the whiteout was";
+                calls::mkdirat(above, name, Mode::S_IRWXU, why)
                     .map_err(|errno| failed("mkdirat", entry, errno))?;
                 made = true;
             }
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let below = openat(above, name, flags, Mode::empty())
+            let why =
+                "so that the way down goes on in this directory, and through no symbolic link";
+            let below = calls::openat(above, name, flags, Mode::empty(), why)
                 .map_err(|errno| unreachable_directory(entry, errno))?;
             if hides {
                 self.mark_opaque(below.as_fd(), entry)?;
@@ -335,25 +362,25 @@ impl<'a> Tree<'a> {
             .map_err(|errno| failed("openat", entry, errno))
     }
 
-    fn open_directory(&self, path: &[u8], flags: OFlag, entry: &Path) -> Result<OwnedFd> {
+    fn open_directory(
+        &self,
+        path: &[u8],
+        flags: OFlag,
+        entry: &Path,
+        why: &'static str,
+    ) -> Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
-        self.openat2(path, flags)
+        self.openat2(path, flags, why)
             .map_err(|errno| unreachable_directory(entry, errno))
     }
 
-    fn openat2(&self, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+    fn openat2(&self, path: &[u8], flags: OFlag, why: &'static str) -> nix::Result<OwnedFd> {
         let beneath = ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
             | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-            .resolve(beneath);
-        openat2(self.root, path, how)
+        let flags = flags | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        calls::openat2(self.root, path, flags, beneath, why)
     }
-}
-
-fn status(dir: BorrowedFd<'_>, name: &[u8]) -> nix::Result<FileStat> {
-    stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
 fn kind(status: &FileStat) -> SFlag {

@@ -13,6 +13,7 @@ pub(crate) use self::http::Http;
 use crate::auth::{Challenge, Credentials};
 use crate::client::ClientOptions;
 use crate::document::{self, MAX_SIZE};
+use crate::trace::requested;
 use crate::{Descriptor, Digest, Error, Reference, Result, Untrusted};
 
 mod http;
@@ -250,8 +251,18 @@ impl<'a> Registry<'a> {
                 Some(Authorization::Bearer(token)) if own => request.bearer_auth(token),
                 _ => request,
             };
-            let response = request
-                .send()
+            let why = match (target == *url, accept) {
+                (false, _) => {
+                    "so that the content is fetched from where the registry says that it lies"
+                }
+                (_, Some(_)) => {
+                    "so that it is known of which configuration and layers the image is made"
+                }
+                (_, None) => {
+                    "so that the content of this digest is here: a configuration, or a layer"
+                }
+            };
+            let response = requested(&target, why, request)
                 .await
                 .map_err(|error| unreachable(&shown(&target), error))?;
             match response.status().as_u16() {
@@ -387,10 +398,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
-/// A URL for a message: without its query, in which storage services put the signature that lets anybody in.
+/// A URL for a message: without credentials, and without its query, in which storage services put the signature that lets anybody in.
 pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
+    url.set_fragment(None);
+    // A URL that can have no credentials has none to be taken away.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
     url.to_string()
 }
 

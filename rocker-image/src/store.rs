@@ -1,8 +1,7 @@
 //! [`Store`]: images on disk, as an OCI image layout.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use self::index::Index;
 use self::lock::Lock;
 use crate::digest::Hasher;
 use crate::document::{self, Document};
-use crate::{Algorithm, Descriptor, Digest, Error, Image, Reference, Result};
+use crate::{Algorithm, Descriptor, Digest, Error, Image, Reference, Result, file};
 
 pub use self::collect::Removed;
 pub(crate) use self::ingest::Ingest;
@@ -64,21 +63,20 @@ impl Store {
                 "ingest" | "blobs" | "index.json" | "index.lock" | "collect.lock"
             )
         };
-        let mut names = fs::read_dir(root)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.file_name());
-        if names.any(|name| name.to_str().is_none_or(foreign)) && !store.is_layout()? {
+        let why = "so that a directory in which somebody else keeps something is left alone";
+        let names = file::names(root, why).unwrap_or_default();
+        if names.iter().any(|name| name.to_str().is_none_or(foreign)) && !store.is_layout()? {
             return Err(Error::NotAnImageLayout {
                 path: root.to_owned(),
             });
         }
         store.make_dirs()?;
-        let _lock = Lock::exclusive(&store.index_lock())?;
+        let why = "so that of several processes one makes the store";
+        let _lock = Lock::exclusive(&store.index_lock(), why)?;
         // `oci-layout` comes last: where it is, everything else is too.
         if !store.is_layout()? {
-            if !store.index_path().exists() {
+            let why = "so that an index that a process left which died half-way stays";
+            if file::status(&store.index_path(), why).is_err() {
                 Index::empty().write(&store.ingest_dir(), &store.index_path())?;
             }
             let mut file = Ingest::new(&store.ingest_dir())?;
@@ -260,7 +258,9 @@ impl Store {
     /// [`Error::NoSuchBlob`] and [`Error::Store`].
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
         let path = digest.blob_path(&self.root);
-        File::open(&path).map_err(|source| match source.kind() {
+        let why =
+            "so that a manifest, configuration or layer of an image can be read from the store";
+        file::open(&path, why).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::NoSuchBlob {
                 digest: digest.clone(),
             },
@@ -274,7 +274,8 @@ impl Store {
 
     /// Whether there is a blob of this digest and size.
     pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
-        fs::metadata(digest.blob_path(&self.root))
+        let why = "so that content which is there already is not fetched again";
+        file::status(&digest.blob_path(&self.root), why)
             .is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
     }
 
@@ -326,7 +327,9 @@ impl Store {
     }
 
     pub(crate) fn pin(&self) -> Result<Pin> {
-        Lock::shared(&self.collect_lock()).map(Pin)
+        let why =
+            "so that no collection removes what is put into the store before an image leads to it";
+        Lock::shared(&self.collect_lock(), why).map(Pin)
     }
 
     pub(crate) fn ingest(&self) -> Result<Ingest> {
@@ -338,7 +341,8 @@ impl Store {
     }
 
     fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
-        let _lock = Lock::exclusive(&self.index_lock())?;
+        let why = "so that two processes that change the index do not undo each other's change";
+        let _lock = Lock::exclusive(&self.index_lock(), why)?;
         let mut index = Index::read(&self.index_path())?;
         let result = change(&mut index);
         index.write(&self.ingest_dir(), &self.index_path())?;
@@ -348,7 +352,8 @@ impl Store {
     /// Whether the directory is a layout of a version we know.
     fn is_layout(&self) -> Result<bool> {
         let path = self.root.join("oci-layout");
-        let text = match fs::read(&path) {
+        let why = "so that it is known whether this is an image layout, and of which version";
+        let text = match file::read(&path, why) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(source) => {
@@ -371,11 +376,12 @@ impl Store {
     fn make_dirs(&self) -> Result<()> {
         let algorithms = [Algorithm::Sha256, Algorithm::Sha512];
         let blobs = algorithms.map(|algorithm| self.root.join("blobs").join(algorithm.name()));
+        let why = "so that the store has its directories, which its owner alone can read";
         [self.root.to_path_buf(), self.ingest_dir()]
             .into_iter()
             .chain(blobs)
             .try_for_each(|path| {
-                let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+                let made = file::make_directory(&path, why);
                 made.map_err(|source| Error::Store {
                     operation: "make the directory",
                     path,

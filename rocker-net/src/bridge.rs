@@ -158,7 +158,7 @@ impl Bridge {
 
     /// Whether there is a bridge of this name that something is plugged into.
     pub(crate) fn is_in_use(host: &mut Connection, name: &str) -> Result<bool> {
-        let why = "to see whether containers of somebody else are on the bridge";
+        let why = "so that a bridge with containers of somebody else on it is left alone";
         let Some(bridge) = rtnl::find_link(host, why, name)? else {
             return Ok(false);
         };

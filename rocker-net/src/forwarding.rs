@@ -1,7 +1,6 @@
 //! Forwarding of IPv4 packets, switched on by interface and off again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lock::Lock;
 use crate::state;
-use crate::trace::traced;
-use crate::{Error, Result};
+use crate::{Error, Result, file};
 
 /// Where the kernel shows the settings of the network namespace of the thread that opens them.
 const SYSCTL_ROOT: &str = "/proc/sys";
@@ -92,7 +90,8 @@ impl Forwarding {
         }
         // First the record, then the change: after a crash in between too much is restored, never too little.
         if changed {
-            state::write(&self.file(), &record)?;
+            let why = "so that a crash after this is known to have left forwarding on";
+            state::write(&self.file(), &record, why)?;
         }
         let guarded = record
             .interfaces
@@ -114,7 +113,8 @@ impl Forwarding {
     ///
     /// Where somebody else has made a router of the whole host meanwhile, as Docker does when it starts, it stays on.
     pub(crate) fn release(&self, network: &str) -> Result<()> {
-        if !self.file().exists() {
+        let why = "so that nothing is undone where nothing was switched on";
+        if !file::exists(&self.file(), why) {
             return Ok(());
         }
         let _lock = self.lock()?;
@@ -142,9 +142,11 @@ impl Forwarding {
             .exempt
             .retain(|interface| record.interfaces.contains_key(interface));
         let written = if record.interfaces.is_empty() {
-            state::remove(&self.file())
+            let why = "so that no note is left when no network needs forwarding any more";
+            state::remove(&self.file(), why)
         } else {
-            state::write(&self.file(), &record)
+            let why = "so that what other networks need stays on, and is known to be theirs";
+            state::write(&self.file(), &record, why)
         };
         errors.extend(written.err());
         Error::gather("switch off forwarding for", network, errors)
@@ -153,7 +155,8 @@ impl Forwarding {
     /// Whether the interface forwards; `None` if there is no such interface.
     fn get(&self, interface: &str) -> Result<Option<bool>> {
         let path = self.sysctl(interface);
-        match fs::read_to_string(&path) {
+        let why = "so that it is seen whether the interface passes on packets for others already";
+        match file::read_text(&path, why) {
             Ok(text) => Ok(Some(text.trim() != "0")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::file("read", path, error)),
@@ -164,12 +167,7 @@ impl Forwarding {
     fn set(&self, interface: &str, on: bool, why: &'static str) -> Result<()> {
         let path = self.sysctl(interface);
         let value = if on { "1" } else { "0" };
-        match traced(
-            "write",
-            why,
-            || format!("{:?}, \"{value}\"", path.display()),
-            || fs::write(&path, value),
-        ) {
+        match file::set(&path, value, why) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::file("write", path, error))
             }
@@ -186,8 +184,11 @@ impl Forwarding {
 
     fn read(&self) -> Result<Record> {
         let path = self.sysctl_root.join("kernel/random/boot_id");
-        let boot = fs::read_to_string(&path).map_err(|error| Error::file("read", path, error))?;
-        let record: Option<Record> = state::read(&self.file())?;
+        let why = "so that notes from before a reboot, which reset all settings, count for nothing";
+        let boot = file::read_text(&path, why).map_err(|error| Error::file("read", path, error))?;
+        let why =
+            "so that it is known where forwarding was switched on by us, and for which networks";
+        let record: Option<Record> = state::read(&self.file(), why)?;
         Ok(record
             .filter(|record| record.boot == boot)
             .unwrap_or(Record {
@@ -197,7 +198,8 @@ impl Forwarding {
     }
 
     fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&self.dir.join(".forwarding.lock"))
+        let why = "so that no other network changes what forwards meanwhile";
+        Lock::acquire(&self.dir.join(".forwarding.lock"), why)
     }
 
     fn file(&self) -> PathBuf {
@@ -235,6 +237,8 @@ impl Claim<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     struct Fake {

@@ -1,14 +1,13 @@
 //! IP address management: who has which address.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::lock::Lock;
 use crate::state;
-use crate::{Error, Result, Subnet};
+use crate::{Error, Result, Subnet, file};
 
 /// What stands for the owner in the name of the file that tells the address given last.
 const LAST: &str = ".last";
@@ -39,7 +38,8 @@ impl Ipam {
     /// [`Error::File`] if the directory cannot be created.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
-        fs::create_dir_all(dir).map_err(|error| Error::file("create", dir, error))?;
+        let why = "so that there is a place for the addresses that are taken, one file each";
+        file::make_directory(dir, why).map_err(|error| Error::file("create", dir, error))?;
         Ok(Self {
             dir: dir.to_owned(),
         })
@@ -62,7 +62,8 @@ impl Ipam {
             if subnet.contains(*address) {
                 return Ok(*address);
             }
-            state::remove(&self.file(owner, *address))?;
+            let why = "so that an address of the network's old subnet is free again";
+            state::remove(&self.file(owner, *address), why)?;
         }
         let mut taken: HashSet<IpAddr> = leases.iter().map(|(_, address)| *address).collect();
         taken.extend(reserved);
@@ -72,7 +73,8 @@ impl Ipam {
             .find(|address| !taken.contains(address))
             .ok_or(Error::SubnetFull { subnet: *subnet })?;
         let file = self.file(owner, address);
-        File::create_new(&file).map_err(|error| Error::file("create", file, error))?;
+        let why = "so that the address is taken: the file's name says by whom";
+        file::create_new(&file, why).map_err(|error| Error::file("create", file, error))?;
         self.set_last(last, address)?;
         Ok(address)
     }
@@ -87,7 +89,8 @@ impl Ipam {
         let _lock = self.lock()?;
         for (name, address) in self.leases()? {
             if name == owner {
-                state::remove(&self.file(owner, address))?;
+                let why = "so that another container can get the address";
+                state::remove(&self.file(owner, address), why)?;
             }
         }
         Ok(())
@@ -105,8 +108,8 @@ impl Ipam {
     fn read(&self) -> Result<Content> {
         let failed = |error: io::Error| Error::file("read", &self.dir, error);
         let mut content = Content::default();
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
+        let why = "so that it is known which addresses are taken, and which was given last";
+        for name in file::names(&self.dir, why).map_err(failed)? {
             let lease = name.to_str().and_then(|name| name.split_once('='));
             match lease.and_then(|(address, owner)| Some((address.parse().ok()?, owner))) {
                 Some((address, LAST)) => content.last = Some(address),
@@ -121,15 +124,18 @@ impl Ipam {
     /// Notes that `address` was given last. A crash before this costs nothing but an early reuse.
     fn set_last(&self, previous: Option<IpAddr>, address: IpAddr) -> Result<()> {
         let file = self.file(LAST, address);
+        let why =
+            "so that the search begins behind this address next time, and a free one rests long";
         let noted = match previous {
-            Some(previous) => fs::rename(self.file(LAST, previous), &file),
-            None => File::create(&file).map(drop),
+            Some(previous) => file::rename(&self.file(LAST, previous), &file, why),
+            None => file::create(&file, why).map(drop),
         };
         noted.map_err(|error| Error::file("write", file, error))
     }
 
     fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&self.dir.join(LOCK))
+        let why = "so that no address is given to two containers at once";
+        Lock::acquire(&self.dir.join(LOCK), why)
     }
 
     fn file(&self, owner: &str, address: IpAddr) -> PathBuf {
@@ -158,6 +164,7 @@ pub(crate) fn check_name(kind: &'static str, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::thread;
     use std::time::{Duration, Instant};
 

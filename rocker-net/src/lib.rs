@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod answers;
 mod bridge;
 mod endpoint;
 mod error;
+mod file;
 mod forwarding;
 mod ipam;
 mod lock;

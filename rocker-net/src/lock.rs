@@ -1,12 +1,14 @@
 //! A lock between processes and threads, by a file.
 
 use std::fs::File;
-use std::path::Path;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{Error, Result};
+use crate::trace::{Outcome, traced};
+use crate::{Error, Result, file};
 
 /// An exclusive lock, held until dropped. The kernel lets go of it when the process dies.
 ///
@@ -14,25 +16,58 @@ use crate::{Error, Result};
 #[derive(Debug)]
 #[must_use = "the lock is let go of when this is dropped"]
 pub(crate) struct Lock {
-    _file: Flock<File>,
+    file: Option<Flock<File>>,
+    path: PathBuf,
+}
+
+impl Outcome for Flock<File> {
+    fn value(&self) -> i64 {
+        0
+    }
 }
 
 impl Lock {
     /// Waits for the lock on `path`, which is created if need be. Every call opens the file anew, so that threads of
     /// one process exclude each other as processes do.
-    pub(crate) fn acquire(path: &Path) -> Result<Self> {
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(|error| Error::file("open", path, error))?;
+    pub(crate) fn acquire(path: &Path, why: &'static str) -> Result<Self> {
+        let opening = "so that there is a file to lock, which everybody finds by its name";
+        let mut file =
+            file::open_lock(path, opening).map_err(|error| Error::file("open", path, error))?;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusive) {
-                Ok(file) => return Ok(Self { _file: file }),
-                Err((back, Errno::EINTR)) => file = back,
-                Err((_, errno)) => return Err(Error::file("lock", path, errno)),
+            let mut back = None;
+            let number = file.as_raw_fd();
+            let args = || format!("{number}<{}>, LOCK_EX", path.display());
+            let locked = traced("flock", why, args, || {
+                Flock::lock(file, FlockArg::LockExclusive).map_err(|(file, errno)| {
+                    back = Some(file);
+                    io::Error::from(errno)
+                })
+            });
+            match (locked, back) {
+                (Ok(file), _) => {
+                    let (file, path) = (Some(file), path.to_owned());
+                    return Ok(Self { file, path });
+                }
+                (Err(error), Some(back)) if error.kind() == io::ErrorKind::Interrupted => {
+                    file = back;
+                }
+                (Err(error), _) => return Err(Error::file("lock", path, error)),
             }
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Not left to close(2): a process that is being started may have a copy of the descriptor for a moment.
+        let Some(lock) = self.file.take() else { return };
+        let number = lock.as_raw_fd();
+        let args = || format!("{number}<{}>, LOCK_UN", self.path.display());
+        let why = "so that whoever waits for the lock gets it now";
+        let _ = traced("flock", why, args, || {
+            lock.unlock()
+                .map(drop)
+                .map_err(|(_, errno)| io::Error::from(errno))
+        });
     }
 }

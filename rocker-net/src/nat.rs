@@ -76,7 +76,7 @@ impl Nat {
     /// transaction replaced (an RCU grace period, some milliseconds), so there is time to be won by closing it late.
     pub(crate) fn ensure_by(netfilter: &mut Connection, options: &NatOptions) -> Result<Self> {
         let table = table(options);
-        let why = "to see whether the network's rules are in the packet filter";
+        let why = "so that it is seen whether the network's rules are in the packet filter";
         let rules = netfilter
             .dump(why, Table::get_rules(&table.name))
             .map_err(missing_nf_tables)?;

@@ -1,16 +1,16 @@
 //! Network namespaces as file descriptors.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic;
+use std::path::Path;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::netlink::{Connection, Protocol};
 use crate::trace::traced;
-use crate::{Error, Result};
+use crate::{Error, Result, file};
 
 /// The calling thread's namespace; `/proc/self` would be the main thread's.
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -62,7 +62,8 @@ impl Netns {
     ///
     /// [`Error::Namespace`] if `/proc/thread-self/ns/net` cannot be opened.
     pub fn current() -> Result<Self> {
-        let fd = File::open(OWN).map_err(|source| Error::Namespace {
+        let why = "so that the network namespace of this thread lives on, and can be named by a descriptor";
+        let fd = file::open(Path::new(OWN), why).map_err(|source| Error::Namespace {
             operation: "open",
             source,
         })?;

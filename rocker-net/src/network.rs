@@ -1,7 +1,6 @@
 //! A network: bridge, addresses, NAT and forwarding together, for as long as a container is attached.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ use crate::rtnl::Link;
 use crate::{
     Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result, Subnet,
 };
-use crate::{pool, rtnl, state};
+use crate::{file, pool, rtnl, state};
 
 /// Below the state directory.
 const NETWORKS: &str = "networks";
@@ -332,19 +331,21 @@ impl Network {
                 wanted: "a bridge without containers of another network or state directory",
             });
         }
-        // Two networks that choose at the same time must not choose the same.
-        let _lock = Lock::acquire(&self.networks.join(".subnets.lock"))?;
+        let why = "so that two networks that choose at the same time do not choose the same subnet";
+        let _lock = Lock::acquire(&self.networks.join(".subnets.lock"), why)?;
         let mut used = pool::in_use(host, &self.options.bridge)?;
         used.extend(self.subnets_of_others()?);
         let subnet = pool::choose(wanted, config, &used)?;
         if config != Some(subnet) {
             // A crash may have left the bridge, with the gateway's address of the old subnet.
             self.remove_bridge(config).map_or(Ok(()), Err)?;
+            let why = "so that the network has the same subnet next time";
             state::write(
                 &self.dir.join(CONFIG),
                 &Config {
                     subnet: subnet.to_string(),
                 },
+                why,
             )?;
         }
         Ok(subnet)
@@ -354,9 +355,11 @@ impl Network {
     fn subnets_of_others(&self) -> Result<Vec<Subnet>> {
         let failed = |error| Error::file("read", &self.networks, error);
         let mut subnets = Vec::new();
-        for entry in fs::read_dir(&self.networks).map_err(failed)? {
-            let dir = entry.map_err(failed)?.path();
-            if dir != self.dir && dir.is_dir() {
+        let why = "so that the subnets of other networks are known, and are not taken twice";
+        for name in file::names(&self.networks, why).map_err(failed)? {
+            let dir = self.networks.join(name);
+            let why = "so that other files between the networks' directories are passed over";
+            if dir != self.dir && file::is_dir(&dir, why) {
                 subnets.extend(read_subnet(&dir)?);
             }
         }
@@ -368,12 +371,14 @@ impl Network {
     }
 
     fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&self.dir.join("lock"))
+        let why = "so that the first container makes the network and the last one removes it, one at a time";
+        Lock::acquire(&self.dir.join("lock"), why)
     }
 }
 
 fn read_subnet(dir: &Path) -> Result<Option<Subnet>> {
-    let config: Option<Config> = state::read(&dir.join(CONFIG))?;
+    let why = "so that a network keeps the subnet that it has";
+    let config: Option<Config> = state::read(&dir.join(CONFIG), why)?;
     config.map(|config| config.subnet.parse()).transpose()
 }
 
@@ -386,7 +391,7 @@ fn unless_foreign(removed: Result<()>) -> Option<Error> {
 
 /// The interfaces by which the host reaches others, by name: what answers to containers come in by.
 fn ways_out(host: &mut Connection) -> Result<BTreeMap<String, Link>> {
-    let why = "to find the interfaces that answers to containers come in by";
+    let why = "so that the interfaces are known by which answers to containers come in";
     let routes = rtnl::routes(host, why)?.into_iter();
     let ways: BTreeSet<u32> = routes
         .filter(|route| route.unicast)

@@ -1,17 +1,16 @@
 //! Small files of the state directory, written so that a crash leaves the old content or the new, never half of it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Result};
+use crate::{Error, Result, file};
 
 /// Reads `path` as JSON; `None` if there is no such file.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match fs::read(path) {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path, why: &'static str) -> Result<Option<T>> {
+    match file::read(path, why) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|error| Error::file("read", path, error)),
@@ -21,22 +20,26 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// Writes `value` as JSON to `path`, so that it survives a power cut too. The caller holds the lock that keeps other writers away.
-pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T, why: &'static str) -> Result<()> {
     let bytes =
         serde_json::to_vec_pretty(value).map_err(|error| Error::file("write", path, error))?;
+    replace(path, &bytes, why).map_err(|error| Error::file("write", path, error))
+}
+
+fn replace(path: &Path, content: &[u8], why: &'static str) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(&bytes)?;
-        file.sync_all()
-    });
-    written
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(|error| Error::file("write", path, error))
+    let beside = "so that the new content is written beside the old, which stays until then";
+    let file = file::create(&temporary, beside)?;
+    file::write(&file, &temporary, content, why)?;
+    let whole = "so that the new content is on the disk before it has the name";
+    file::sync(&file, &temporary, whole)?;
+    let at_once = "so that a reader finds the old content or the new, never half of it";
+    file::rename(&temporary, path, at_once)
 }
 
 /// Removes `path`. That there is none is fine.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
+pub(crate) fn remove(path: &Path, why: &'static str) -> Result<()> {
+    match file::unlink(path, why) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::file("remove", path, error))
         }

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use std::fs;
+
 use super::*;
 
 /// Debian 12 as installed, seen by a shell of root.

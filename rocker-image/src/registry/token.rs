@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{Http, http, read_limited, said_in, shown, unreachable};
 use crate::auth::{Challenge, Credentials};
+use crate::trace::requested;
 use crate::{Error, Result};
 use std::time::Duration;
 
@@ -39,12 +40,12 @@ pub(crate) async fn fetch(
         // Always what we want to do, and not what the registry says that we want.
         query.append_pair("scope", &format!("repository:{repository}:pull"));
     }
-    let mut request = http.client(&realm, silence)?.get(realm);
+    let mut request = http.client(&realm, silence)?.get(realm.clone());
     if let Some(credentials) = credentials {
         request = request.basic_auth(&credentials.username, Some(&credentials.password));
     }
-    let response = request
-        .send()
+    let why = "so that the registry lets us pull: a token for this repository, and nothing else";
+    let response = requested(&realm, why, request)
         .await
         .map_err(|error| unreachable(&place, error))?;
     let status = response.status().as_u16();

@@ -1,8 +1,7 @@
 //! [`Store::remove_unreferenced`]: the blobs that nothing leads to.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
 
@@ -10,7 +9,7 @@ use super::index::Index;
 use super::lock::Lock;
 use super::{Store, ingest};
 use crate::document::{Document, MAX_SIZE};
-use crate::{Descriptor, Digest, Error, Result, image};
+use crate::{Descriptor, Digest, Error, Result, file, image};
 
 /// What a collection removed.
 ///
@@ -48,7 +47,8 @@ impl Store {
     /// [`Error::Store`], and [`Error::InvalidDocument`] if an image is damaged in such a way that it cannot be said
     /// what it uses. Nothing is removed then.
     pub fn remove_unreferenced(&self) -> Result<Removed> {
-        let Some(lock) = Lock::try_exclusive(&self.collect_lock())? else {
+        let why = "so that nothing is removed while somebody puts content there that no image leads to yet";
+        let Some(lock) = Lock::try_exclusive(&self.collect_lock(), why)? else {
             return Ok(Removed {
                 deferred: true,
                 ..Removed::default()
@@ -70,7 +70,8 @@ impl Store {
                     &self.read_document(&digest).unwrap_or_default(),
                 ));
             }
-            ingest::remove(&digest.blob_path(&self.root))?;
+            let why = "so that content which no image leads to takes no room";
+            ingest::remove(&digest.blob_path(&self.root), why)?;
             removed.blobs += 1;
             removed.bytes += size;
         }
@@ -129,16 +130,17 @@ impl Store {
     /// All blobs, with their sizes. Files whose names are not digests are not ours, and are left alone.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
         let mut blobs = Vec::new();
-        for algorithm in entries(&self.root.join("blobs"))? {
-            for entry in entries(&algorithm.path())? {
-                let name = format!(
-                    "{}:{}",
-                    algorithm.file_name().display(),
-                    entry.file_name().display()
-                );
-                let metadata = entry.metadata().map_err(|source| Error::Store {
+        let why = "so that it is known by which kinds of digest blobs are named";
+        let listing = "so that all blobs are known, also those that no image leads to";
+        let sizing = "so that it is known how much room the blob takes";
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        for algorithm in entries(&self.root.join("blobs"), why)? {
+            for path in entries(&algorithm, listing)? {
+                let name = format!("{}:{}", name(&algorithm), name(&path));
+                let status = file::own_status(&path, sizing);
+                let metadata = status.map_err(|source| Error::Store {
                     operation: "stat",
-                    path: entry.path(),
+                    path,
                     source,
                 })?;
                 blobs.extend(
@@ -155,10 +157,13 @@ impl Store {
     /// Removes temporary files. To be called while nobody pins the store, so that those of dead processes are the only
     /// ones besides those that `index.json` is being written to.
     fn remove_abandoned(&self) -> Result<()> {
-        let _lock = Lock::exclusive(&self.index_lock())?;
-        entries(&self.ingest_dir())?
+        let why = "so that nobody is writing the index meanwhile";
+        let _lock = Lock::exclusive(&self.index_lock(), why)?;
+        let listing = "so that what dead processes were writing is found";
+        let why = "so that what a dead process was writing takes no room";
+        entries(&self.ingest_dir(), listing)?
             .iter()
-            .try_for_each(|entry| ingest::remove(&entry.path()))
+            .try_for_each(|path| ingest::remove(path, why))
     }
 }
 
@@ -170,9 +175,11 @@ fn config_diff_ids(bytes: &[u8]) -> Vec<Digest> {
         .unwrap_or_default()
 }
 
-fn entries(dir: &Path) -> Result<Vec<DirEntry>> {
-    let entries = fs::read_dir(dir).and_then(Iterator::collect);
-    entries.map_err(|source| Error::Store {
+/// The paths of what is in the directory.
+fn entries(dir: &Path, why: &'static str) -> Result<Vec<PathBuf>> {
+    let names = file::names(dir, why);
+    let paths = names.map(|names| names.into_iter().map(|name| dir.join(name)).collect());
+    paths.map_err(|source| Error::Store {
         operation: "list",
         path: dir.to_owned(),
         source,

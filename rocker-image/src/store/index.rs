@@ -1,7 +1,6 @@
 //! [`Index`]: the layout's `index.json`, which says what the images are called.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::ingest::Ingest;
 use crate::document::OCI_INDEX;
-use crate::{Descriptor, Digest, Error, Platform, Reference, Result};
+use crate::{Descriptor, Digest, Error, Platform, Reference, Result, file};
 
 /// The annotation that the image layout specification gives a name in.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -49,7 +48,8 @@ impl Index {
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| Error::Store {
+        let why = "so that it is known which names there are, and of which images";
+        let bytes = file::read(path, why).map_err(|source| Error::Store {
             operation: "read",
             path: path.to_owned(),
             source,

@@ -1,12 +1,13 @@
 //! [`Ingest`]: a file of the store that has no name yet.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
 
-use crate::{Error, Result};
+use crate::trace::traced;
+use crate::{Error, Result, file};
 
 /// A temporary file in the store's `ingest` directory, which gets its name by [`commit`](Self::commit) and is removed
 /// if it is dropped before.
@@ -14,60 +15,70 @@ use crate::{Error, Result};
 /// If the process dies the file stays, until a collection finds that nobody is writing.
 #[derive(Debug)]
 pub(crate) struct Ingest {
-    file: NamedTempFile,
+    file: File,
+    /// Where it is until it has its name.
+    path: Option<TempPath>,
 }
 
 impl Ingest {
     pub(crate) fn new(dir: &Path) -> Result<Self> {
-        let file = tempfile::Builder::new()
+        let why = "so that content grows under a name that nobody takes for that of a whole file";
+        let made = tempfile::Builder::new()
             .prefix("blob-")
-            .tempfile_in(dir)
-            .map_err(|source| Error::Store {
-                operation: "make a file in",
-                path: dir.to_owned(),
-                source,
-            })?;
-        Ok(Self { file })
+            .make_in(dir, |path| file::create_new(path, why));
+        let (file, path) = made.map_err(failed("make a file in", dir))?.into_parts();
+        let path = Some(path);
+        Ok(Self { file, path })
+    }
+
+    fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|source| Error::Store {
-            operation: "write",
-            path: self.file.path().to_owned(),
-            source,
-        })
+        let written = self.file.write_all(bytes);
+        written.map_err(failed("write", self.path()))
     }
 
     /// Gives the file its name, in place of what had it before. When this returns, a power cut takes nothing back.
-    pub(crate) fn commit(self, path: &Path) -> Result<()> {
-        let failed = |operation, path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Store {
-                operation,
-                path,
-                source,
-            }
-        };
-        self.file
-            .as_file()
-            .sync_all()
-            .map_err(failed("fsync", self.file.path()))?;
-        self.file
-            .persist(path)
-            .map_err(|error| error.error)
-            .map_err(failed("rename a temporary file to", path))?;
-        let dir = path
-            .parent()
-            .map_or_else(|| PathBuf::from("."), Path::to_owned);
-        File::open(&dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(failed("fsync", &dir))
+    pub(crate) fn commit(mut self, path: &Path) -> Result<()> {
+        let why = "so that the content is on the disk before it has the name of whole content";
+        file::sync(&self.file, self.path(), why).map_err(failed("fsync", self.path()))?;
+        let why = "so that whoever looks for the name finds all of the content, or none";
+        file::rename(self.path(), path, why).map_err(failed("rename a temporary file to", path))?;
+        // It is not there any more, so nothing is left to remove.
+        if let Some(gone) = self.path.take() {
+            let _ = gone.keep();
+        }
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let why = "so that the directory itself can be forced to the disk";
+        let opened = file::open(dir, why).map_err(failed("open", dir))?;
+        let why = "so that not even a power cut takes the new name back";
+        file::sync(&opened, dir, why).map_err(failed("fsync", dir))
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        let Some(path) = self.path.take() else { return };
+        let why = "so that nothing is left of content that did not come whole";
+        let name = path.to_path_buf();
+        let _ = traced("unlink", why, || format!("{name:?}"), || path.close());
+    }
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Store {
+        operation,
+        path,
+        source,
     }
 }
 
 /// Removes a file, and is content if it is not there.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
+pub(crate) fn remove(path: &Path, why: &'static str) -> Result<()> {
+    match file::unlink(path, why) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Store {
             operation: "remove",
             path: path.to_owned(),

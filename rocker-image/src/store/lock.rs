@@ -1,65 +1,87 @@
 //! [`Lock`]: one of the store's two lock files, held.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{Error, Result};
+use crate::trace::{Outcome, traced};
+use crate::{Error, Result, file};
 
 /// A lock on a file, by [flock(2)](https://man7.org/linux/man-pages/man2/flock.2.html), so that the kernel gives it back
 /// however the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: Option<Flock<File>>,
+    path: PathBuf,
     owner: u32,
+}
+
+impl Outcome for Flock<File> {
+    fn value(&self) -> i64 {
+        0
+    }
 }
 
 impl Lock {
     /// Waits for the lock, beside others who share it.
-    pub(crate) fn shared(path: &Path) -> Result<Self> {
-        Self::acquire(path, FlockArg::LockShared)?.ok_or_else(|| failed(path, Errno::EWOULDBLOCK))
+    pub(crate) fn shared(path: &Path, why: &'static str) -> Result<Self> {
+        Self::acquire(path, FlockArg::LockShared, why)?
+            .ok_or_else(|| failed(path, Errno::EWOULDBLOCK.into()))
     }
 
     /// Waits for the lock, alone.
-    pub(crate) fn exclusive(path: &Path) -> Result<Self> {
-        Self::acquire(path, FlockArg::LockExclusive)?
-            .ok_or_else(|| failed(path, Errno::EWOULDBLOCK))
+    pub(crate) fn exclusive(path: &Path, why: &'static str) -> Result<Self> {
+        Self::acquire(path, FlockArg::LockExclusive, why)?
+            .ok_or_else(|| failed(path, Errno::EWOULDBLOCK.into()))
     }
 
     /// Takes the lock alone if nobody has it.
-    pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Self>> {
-        Self::acquire(path, FlockArg::LockExclusiveNonblock)
+    pub(crate) fn try_exclusive(path: &Path, why: &'static str) -> Result<Option<Self>> {
+        Self::acquire(path, FlockArg::LockExclusiveNonblock, why)
     }
 
-    fn acquire(path: &Path, how: FlockArg) -> Result<Option<Self>> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| Error::Store {
-                operation: "open",
-                path: path.to_owned(),
-                source,
-            })?;
+    fn acquire(path: &Path, how: FlockArg, why: &'static str) -> Result<Option<Self>> {
+        let opening = "so that there is a file to lock, which everybody finds by its name";
+        let mut file = file::open_lock(path, opening).map_err(|source| Error::Store {
+            operation: "open",
+            path: path.to_owned(),
+            source,
+        })?;
+        let name = match how {
+            FlockArg::LockShared => "LOCK_SH",
+            FlockArg::LockExclusive => "LOCK_EX",
+            _ => "LOCK_EX|LOCK_NB",
+        };
         loop {
-            file = match Flock::lock(file, how) {
-                Ok(lock) => {
+            let mut back = None;
+            let number = file.as_raw_fd();
+            let args = || format!("{number}<{}>, {name}", path.display());
+            let locked = traced("flock", why, args, || {
+                Flock::lock(file, how).map_err(|(file, errno)| {
+                    back = Some(file);
+                    io::Error::from(errno)
+                })
+            });
+            file = match (locked, back) {
+                (Ok(lock), _) => {
                     return Ok(Some(Self {
                         file: Some(lock),
+                        path: path.to_owned(),
                         owner: std::process::id(),
                     }));
                 }
-                Err((file, Errno::EINTR)) => file,
-                Err((_, Errno::EWOULDBLOCK)) if how == FlockArg::LockExclusiveNonblock => {
+                (Err(error), Some(file)) if error.kind() == io::ErrorKind::Interrupted => file,
+                (Err(error), _)
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && how == FlockArg::LockExclusiveNonblock =>
+                {
                     return Ok(None);
                 }
-                Err((_, errno)) => return Err(failed(path, errno)),
+                (Err(error), _) => return Err(failed(path, error)),
             };
         }
     }
@@ -71,13 +93,22 @@ impl Drop for Lock {
         if std::process::id() != self.owner {
             std::mem::forget(self.file.take());
         }
+        let Some(lock) = self.file.take() else { return };
+        let number = lock.as_raw_fd();
+        let args = || format!("{number}<{}>, LOCK_UN", self.path.display());
+        let why = "so that whoever waits for the store gets it now";
+        let _ = traced("flock", why, args, || {
+            lock.unlock()
+                .map(drop)
+                .map_err(|(_, errno)| io::Error::from(errno))
+        });
     }
 }
 
-fn failed(path: &Path, errno: Errno) -> Error {
+fn failed(path: &Path, source: io::Error) -> Error {
     Error::Store {
         operation: "lock",
         path: path.to_owned(),
-        source: io::Error::from(errno),
+        source,
     }
 }

@@ -1,4 +1,5 @@
 //! A registry that answers whatever it is told to: HTTP/1.1 on std sockets, on a free port of 127.0.0.1.
+#![allow(dead_code, reason = "each test binary uses its part of this module")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,0 +1,390 @@
+//! The system calls on files that this crate makes, each reported with what it is for.
+
+use std::ffi::CStr;
+use std::fmt::Write as _;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{self, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
+use nix::sys::stat::{self, FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
+use nix::sys::statfs::{self, Statfs};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{self, Gid, Uid, UnlinkatFlags};
+
+use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
+use crate::sys;
+use crate::trace::{Outcome, traced};
+
+macro_rules! nothing_but_success {
+    ($($kind:ty),*) => {
+        $(impl Outcome for $kind {
+            fn value(&self) -> i64 {
+                0
+            }
+        })*
+    };
+}
+
+nothing_but_success!(FileStat, Statfs);
+
+pub(crate) fn call<T: Outcome>(
+    name: &'static str,
+    why: &'static str,
+    args: impl FnOnce() -> String,
+    run: impl FnOnce() -> nix::Result<T>,
+) -> nix::Result<T> {
+    // Each error here began as an errno.
+    traced(name, why, args, || Ok(run()?))
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
+
+/// open(2), which is openat(2) of a path that needs no directory.
+pub(crate) fn open(path: &Path, flags: OFlag, why: &'static str) -> nix::Result<OwnedFd> {
+    let args = || format!("AT_FDCWD, {path:?}, {}", open_flags(flags));
+    call("openat", why, args, || {
+        fcntl::open(path, flags, Mode::empty())
+    })
+}
+
+pub(crate) fn openat(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    flags: OFlag,
+    mode: Mode,
+    why: &'static str,
+) -> nix::Result<OwnedFd> {
+    let args = || {
+        let mut text = format!("{}, {}, {}", number(dir), shown(name), open_flags(flags));
+        if flags.contains(OFlag::O_CREAT) {
+            let _ = write!(text, ", {}", octal(mode.bits()));
+        }
+        text
+    };
+    call("openat", why, args, || {
+        fcntl::openat(dir, name, flags, mode)
+    })
+}
+
+pub(crate) fn openat2(
+    dir: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlag,
+    resolve: ResolveFlag,
+    why: &'static str,
+) -> nix::Result<OwnedFd> {
+    let args = || {
+        format!(
+            "{}, {}, {{flags={}, resolve={}}}, 24",
+            number(dir),
+            shown(path),
+            open_flags(flags),
+            resolve_flags(resolve)
+        )
+    };
+    let how = OpenHow::new().flags(flags).resolve(resolve);
+    call("openat2", why, args, || fcntl::openat2(dir, path, how))
+}
+
+/// Opens a directory to list it.
+pub(crate) fn open_dir(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    flags: OFlag,
+    why: &'static str,
+) -> nix::Result<Dir> {
+    Dir::from_fd(openat(dir, name, flags, Mode::empty(), why)?)
+}
+
+pub(crate) fn mkdir(path: &Path, mode: Mode, why: &'static str) -> nix::Result<()> {
+    let args = || format!("{path:?}, {}", octal(mode.bits()));
+    call("mkdir", why, args, || unistd::mkdir(path, mode))
+}
+
+pub(crate) fn mkdirat(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    mode: Mode,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || format!("{}, {}, {}", number(dir), shown(name), octal(mode.bits()));
+    call("mkdirat", why, args, || stat::mkdirat(dir, name, mode))
+}
+
+/// mknodat(2) of a fifo, or of a device with this major and minor number.
+pub(crate) fn mknodat(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    kind: SFlag,
+    mode: Mode,
+    device: (u32, u32),
+    why: &'static str,
+) -> nix::Result<()> {
+    let (major, minor) = device;
+    let args = || {
+        let mode = octal(mode.bits());
+        let (kind, device) = match kind {
+            SFlag::S_IFIFO => ("S_IFIFO", String::new()),
+            SFlag::S_IFCHR => (
+                "S_IFCHR",
+                format!(", makedev({}, {})", hex(major), hex(minor)),
+            ),
+            _ => (
+                "S_IFBLK",
+                format!(", makedev({}, {})", hex(major), hex(minor)),
+            ),
+        };
+        format!("{}, {}, {kind}|{mode}{device}", number(dir), shown(name))
+    };
+    let device = stat::makedev(u64::from(major), u64::from(minor));
+    call("mknodat", why, args, || {
+        stat::mknodat(dir, name, kind, mode, device)
+    })
+}
+
+pub(crate) fn symlinkat(
+    target: &[u8],
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || format!("{}, {}, {}", shown(target), number(dir), shown(name));
+    call("symlinkat", why, args, || {
+        unistd::symlinkat(target, dir, name)
+    })
+}
+
+pub(crate) fn linkat(
+    from: (BorrowedFd<'_>, &[u8]),
+    to: (BorrowedFd<'_>, &[u8]),
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let (from, to) = ((number(from.0), shown(from.1)), (number(to.0), shown(to.1)));
+        format!("{}, {}, {}, {}, 0", from.0, from.1, to.0, to.1)
+    };
+    call("linkat", why, args, || {
+        unistd::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())
+    })
+}
+
+/// renameat2(2) within one directory, which replaces nothing.
+pub(crate) fn rename(
+    dir: BorrowedFd<'_>,
+    from: &str,
+    to: &str,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let dir = number(dir);
+        format!("{dir}, {from:?}, {dir}, {to:?}, RENAME_NOREPLACE")
+    };
+    call("renameat2", why, args, || {
+        fcntl::renameat2(dir, from, dir, to, RenameFlags::RENAME_NOREPLACE)
+    })
+}
+
+pub(crate) fn unlinkat(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    what: UnlinkatFlags,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let flags = match what {
+            UnlinkatFlags::RemoveDir => "AT_REMOVEDIR",
+            UnlinkatFlags::NoRemoveDir => "0",
+        };
+        format!("{}, {}, {flags}", number(dir), shown(name))
+    };
+    call("unlinkat", why, args, || unistd::unlinkat(dir, name, what))
+}
+
+/// fstatat(2) of a name, not of what a symbolic link of that name leads to.
+pub(crate) fn status_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    why: &'static str,
+) -> nix::Result<FileStat> {
+    let args = || format!("{}, {}, AT_SYMLINK_NOFOLLOW", number(dir), shown(name));
+    call("newfstatat", why, args, || {
+        stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    })
+}
+
+/// stat(2), of what a symbolic link leads to.
+pub(crate) fn status(path: &Path, why: &'static str) -> nix::Result<FileStat> {
+    let args = || format!("AT_FDCWD, {path:?}, 0");
+    call("newfstatat", why, args, || stat::stat(path))
+}
+
+pub(crate) fn fstat(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<FileStat> {
+    call(
+        "fstat",
+        why,
+        || number(file).to_string(),
+        || stat::fstat(file),
+    )
+}
+
+pub(crate) fn statfs(path: &Path, why: &'static str) -> nix::Result<Statfs> {
+    call(
+        "statfs",
+        why,
+        || format!("{path:?}"),
+        || statfs::statfs(path),
+    )
+}
+
+pub(crate) fn fchown(
+    file: BorrowedFd<'_>,
+    uid: u32,
+    gid: u32,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || format!("{}, {uid}, {gid}", number(file));
+    call("fchown", why, args, || {
+        unistd::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+    })
+}
+
+/// fchownat(2) of a name, be it a symbolic link.
+pub(crate) fn chown_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    uid: u32,
+    gid: u32,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let (dir, name) = (number(dir), shown(name));
+        format!("{dir}, {name}, {uid}, {gid}, AT_SYMLINK_NOFOLLOW")
+    };
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    call("fchownat", why, args, || {
+        unistd::fchownat(dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
+    })
+}
+
+pub(crate) fn fchmod(file: BorrowedFd<'_>, mode: Mode, why: &'static str) -> nix::Result<()> {
+    let args = || format!("{}, {}", number(file), octal(mode.bits()));
+    call("fchmod", why, args, || stat::fchmod(file, mode))
+}
+
+/// fchmodat(2) of a name that is no symbolic link.
+pub(crate) fn chmod_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    mode: Mode,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let (dir, name) = (number(dir), shown(name));
+        format!("{dir}, {name}, {}, AT_SYMLINK_NOFOLLOW", octal(mode.bits()))
+    };
+    call("fchmodat", why, args, || {
+        stat::fchmodat(dir, name, mode, FchmodatFlags::NoFollowSymlink)
+    })
+}
+
+/// futimens(3), which is utimensat(2) without a name.
+pub(crate) fn set_times(
+    file: BorrowedFd<'_>,
+    time: TimeSpec,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        format!(
+            "{}, NULL, [{}, {}], 0",
+            number(file),
+            moment(time),
+            moment(time)
+        )
+    };
+    call("utimensat", why, args, || {
+        stat::futimens(file, &time, &time)
+    })
+}
+
+/// utimensat(2) of a name, be it a symbolic link.
+pub(crate) fn set_times_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    time: TimeSpec,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let (dir, name, time) = (number(dir), shown(name), moment(time));
+        format!("{dir}, {name}, [{time}, {time}], AT_SYMLINK_NOFOLLOW")
+    };
+    call("utimensat", why, args, || {
+        stat::utimensat(dir, name, &time, &time, UtimensatFlags::NoFollowSymlink)
+    })
+}
+
+pub(crate) fn fsetxattr(
+    file: BorrowedFd<'_>,
+    name: &CStr,
+    value: &[u8],
+    why: &'static str,
+) -> std::io::Result<()> {
+    let args = || {
+        let (file, text) = (number(file), value.escape_ascii());
+        format!("{file}, {name:?}, \"{text}\", {}, 0", value.len())
+    };
+    traced("fsetxattr", why, args, || sys::fsetxattr(file, name, value))
+}
+
+pub(crate) fn lsetxattr(
+    path: &CStr,
+    name: &CStr,
+    value: &[u8],
+    why: &'static str,
+) -> std::io::Result<()> {
+    let args = || {
+        let text = value.escape_ascii();
+        format!("{path:?}, {name:?}, \"{text}\", {}, 0", value.len())
+    };
+    traced("lsetxattr", why, args, || sys::lsetxattr(path, name, value))
+}
+
+/// getxattr(2), which returns how many bytes of `value` it has filled.
+pub(crate) fn getxattr(
+    path: &CStr,
+    name: &CStr,
+    value: &mut [u8],
+    why: &'static str,
+) -> std::io::Result<usize> {
+    let room = value.len();
+    let args = || format!("{path:?}, {name:?}, {room}");
+    traced("getxattr", why, args, || sys::getxattr(path, name, value))
+}
+
+pub(crate) fn syncfs(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> {
+    call(
+        "syncfs",
+        why,
+        || number(dir).to_string(),
+        || unistd::syncfs(dir),
+    )
+}
+
+pub(crate) fn ftruncate(file: BorrowedFd<'_>, length: u64, why: &'static str) -> nix::Result<()> {
+    let args = || format!("{}, {length}", number(file));
+    let bytes = i64::try_from(length).map_err(|_| Errno::EFBIG)?;
+    call("ftruncate", why, args, || unistd::ftruncate(file, bytes))
+}
+
+pub(crate) fn fchdir(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> {
+    call(
+        "fchdir",
+        why,
+        || number(dir).to_string(),
+        || unistd::fchdir(dir),
+    )
+}
+
+fn number(file: BorrowedFd<'_>) -> RawFd {
+    file.as_raw_fd()
+}
