@@ -5,6 +5,7 @@ mod engine;
 mod error;
 mod explain;
 mod table;
+mod trace;
 
 pub use commands::main;
 pub use engine::{
