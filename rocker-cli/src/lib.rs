@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod advice;
 mod commands;
 mod engine;
 mod error;
 mod explain;
+mod manual;
+mod page;
 mod table;
 mod trace;
 

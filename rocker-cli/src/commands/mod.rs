@@ -12,12 +12,12 @@ mod run;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::explain::Explanation;
+use crate::explain::{self, Format};
 use crate::{Engine, Result, Roots};
 
 /// Run containers: a small, fast, daemonless Docker in Rust.
@@ -59,20 +59,55 @@ enum Command {
 /// What several commands share.
 #[derive(Debug, Args)]
 struct Explain {
-    /// Print every system call on stderr, in order, with what it is for
-    #[arg(long)]
-    explain: bool,
+    /// Explain every system call on stderr, in order; =json for one object a line
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        hide_possible_values = true
+    )]
+    explain: Option<Format>,
+    /// Explain in this file instead
+    #[arg(long, value_name = "PATH")]
+    explain_file: Option<PathBuf>,
+}
+
+/// What is to be ready before a command does its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Executable {
+    AsItIs,
+    /// None of what runs in a container can write to rocker's executable. The process is started over for that, once.
+    Protected,
 }
 
 impl Explain {
     /// Does `work`, and explains it if that was asked for.
-    fn around<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let explanation = self.explain.then(Explanation::listen);
-        crate::explain::install();
-        let outcome = work();
-        if let Some(explanation) = explanation {
-            explanation.print();
+    ///
+    /// A process that is started over explains what it does from there on, and opens the file only then.
+    fn around<T>(
+        &self,
+        executable: Executable,
+        work: impl FnOnce(&Engine) -> Result<T>,
+    ) -> Result<T> {
+        let format = self.explain.or(self.explain_file.as_ref().and(Some(Format::Text)));
+        if let Some(format) = format {
+            explain::listen(format);
         }
+        explain::install();
+        Engine::check_root()?;
+        if executable == Executable::Protected {
+            rocker_ns::protect_executable()?;
+        }
+        if let Some(path) = &self.explain_file {
+            explain::write_to(path)?;
+        }
+        let outcome = Engine::open(Roots::from_env()).and_then(|engine| work(&engine));
+        if let Err(error) = &outcome {
+            explain::blame(error);
+        }
+        explain::finish();
         outcome
     }
 }
@@ -152,6 +187,7 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
     let mut status = 0;
     for name in names {
         if let Err(error) = work(name) {
+            explain::blame(&error);
             complain(&error);
             status = 1;
         }
@@ -160,16 +196,8 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
 }
 
 fn engine() -> Result<Engine> {
-    crate::explain::install();
+    explain::install();
     Engine::open(Roots::from_env())
-}
-
-/// The engine, for commands that run something in a container: none of it can write to rocker's executable. The process
-/// is started over for that, once.
-fn protected() -> Result<Engine> {
-    let engine = engine()?;
-    rocker_ns::protect_executable()?;
-    Ok(engine)
 }
 
 /// Writes to standard output; a reader that has gone is no error.

@@ -4,7 +4,7 @@ use clap::Args;
 use rocker_image::{Platform, PullOptions, Reference};
 
 use super::progress::Bars;
-use super::{Explain, engine, print};
+use super::{Executable, Explain, print};
 use crate::Result;
 
 /// Pull an image from a registry
@@ -38,7 +38,7 @@ impl Pull {
         };
         let pulled = self
             .explain
-            .around(|| engine()?.pull(&self.image, &options, &bars))?;
+            .around(Executable::AsItIs, |engine| engine.pull(&self.image, &options, &bars))?;
         let digest = pulled.image.manifest_digest();
         if self.quiet {
             print(&format!("{digest}\n"));

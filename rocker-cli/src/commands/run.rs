@@ -7,7 +7,7 @@ use rocker_cgroup::Max;
 use rocker_image::Platform;
 
 use super::progress::Bars;
-use super::{Explain, protected};
+use super::{Executable, Explain};
 use crate::{Error, Io, Network, PullPolicy, Result, RunOptions, Volume};
 
 mod value;
@@ -159,7 +159,7 @@ impl Run {
     pub(crate) fn run(self) -> Result<u8> {
         let bars = Bars::new();
         let options = self.options(&bars)?;
-        let exit = self.explain.around(|| protected()?.run(&options))?;
+        let exit = self.explain.around(Executable::Protected, |engine| engine.run(&options))?;
         if exit.oom_killed {
             let _ = writeln!(stderr(), "rocker: {}", oom_notice(&options));
         }

@@ -16,6 +16,7 @@ use super::record::{self, Record, State};
 use super::spec::{self, Facts};
 use super::teardown::oom_killed;
 use super::{CGROUP_PARENT, Engine, name, parts, steps};
+use crate::trace::phase;
 use crate::{Error, Result};
 
 /// The most that is read of an image's `/etc/passwd` or `/etc/group`.
@@ -47,6 +48,7 @@ impl Engine {
         let mut container =
             Container::create(self, new_record(options, &image)?, options.name.as_deref())?;
         let outcome = self.run_to_end(&mut container, options, &image, &hierarchy, &signals);
+        phase("ending");
         let oom_killed = oom_killed(&hierarchy, container.id());
         // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
         let remembered = match &outcome {
