@@ -117,7 +117,8 @@ impl Explanation {
     /// The errno says which call it was: the last that failed with it before all was taken down.
     fn blame(&mut self, error: &Error) {
         let Some(errno) = errno(error) else { return };
-        let taken_down = |(_, what): &(_, What)| matches!(what, What::Phase(name) if name == "ending");
+        let taken_down =
+            |(_, what): &(_, What)| matches!(what, What::Phase(name) if name == "ending");
         let end = self.events.iter().position(taken_down);
         let end = end.unwrap_or(self.events.len());
         for (_, what) in self.events[..end].iter_mut().rev() {

@@ -179,7 +179,10 @@ fn wrap(text: &str, first: usize, others: usize) -> Vec<String> {
             '|' => *index < room,
             _ => false,
         };
-        let end = (room / 3..=room).rev().find(breaks).map_or(room, |end| end + 1);
+        let end = (room / 3..=room)
+            .rev()
+            .find(breaks)
+            .map_or(room, |end| end + 1);
         let line: String = rest.drain(..end).collect();
         lines.push(line.trim_end().to_owned());
     }
@@ -195,7 +198,12 @@ mod tests {
         for room in [20, 33, 60] {
             let lines = wrap(text, room, room - 4);
             assert!(lines[0].chars().count() <= room, "{lines:#?}");
-            assert!(lines[1..].iter().all(|line| line.chars().count() <= room - 4), "{lines:#?}");
+            assert!(
+                lines[1..]
+                    .iter()
+                    .all(|line| line.chars().count() <= room - 4),
+                "{lines:#?}"
+            );
             let bare = |text: &str| text.replace(' ', "");
             assert_eq!(bare(&lines.concat()), bare(text), "at {room}");
         }
@@ -205,18 +213,30 @@ mod tests {
 
     #[test]
     fn every_line_of_a_narrow_page_fits_and_what_comes_from_an_image_cannot_steer_a_terminal() {
-        let page = Page { width: Some(40), colour: false };
+        let page = Page {
+            width: Some(40),
+            colour: false,
+        };
         let mut text = String::new();
-        page.entry(&mut text, &Entry {
-            margin: "│ ",
-            margin_ink: Ink::Dim,
-            call: "chdir(\"/\x1b[2J/a/directory/of/an/image/with/a/long/name\") = 0".to_owned(),
-            call_ink: Ink::Of("ns"),
-            time: Some("12 µs".to_owned()),
-            why: "so that the program starts in its working directory, which is the image's",
-            manual: "chdir(2)".to_owned(),
-        });
-        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
-        assert!(!text.contains('\x1b') && text.contains("12 µs\n") && text.contains("chdir(2)\n"), "{text}");
+        page.entry(
+            &mut text,
+            &Entry {
+                margin: "│ ",
+                margin_ink: Ink::Dim,
+                call: "chdir(\"/\x1b[2J/a/directory/of/an/image/with/a/long/name\") = 0".to_owned(),
+                call_ink: Ink::Of("ns"),
+                time: Some("12 µs".to_owned()),
+                why: "so that the program starts in its working directory, which is the image's",
+                manual: "chdir(2)".to_owned(),
+            },
+        );
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 40),
+            "{text}"
+        );
+        assert!(
+            !text.contains('\x1b') && text.contains("12 µs\n") && text.contains("chdir(2)\n"),
+            "{text}"
+        );
     }
 }

@@ -51,7 +51,8 @@ impl Exec {
             workdir: self.workdir,
             user: self.user,
         };
-        self.explain
-            .around(Executable::Protected, |engine| engine.exec(&self.container, &options))
+        self.explain.around(Executable::Protected, |engine| {
+            engine.exec(&self.container, &options)
+        })
     }
 }

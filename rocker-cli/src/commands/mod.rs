@@ -3,9 +3,11 @@
 mod exec;
 mod hello;
 mod images;
+mod plan;
 mod progress;
 mod ps;
 mod pull;
+mod request;
 mod rm;
 mod rmi;
 mod run;
@@ -41,6 +43,8 @@ struct Cli {
 enum Command {
     /// Run a command in a new container
     Run(Box<run::Run>),
+    /// Show what run would have a container's process do, without doing it
+    Plan(Box<plan::Plan>),
     /// Run a command in a running container
     Exec(exec::Exec),
     /// List containers
@@ -91,7 +95,9 @@ impl Explain {
         executable: Executable,
         work: impl FnOnce(&Engine) -> Result<T>,
     ) -> Result<T> {
-        let format = self.explain.or(self.explain_file.as_ref().and(Some(Format::Text)));
+        let format = self
+            .explain
+            .or(self.explain_file.as_ref().and(Some(Format::Text)));
         if let Some(format) = format {
             explain::listen(format);
         }
@@ -129,6 +135,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     finish(match cli.command {
         Command::Run(command) => command.run(),
+        Command::Plan(command) => command.run(),
         Command::Exec(command) => command.run(),
         Command::Ps(command) => command.run(),
         Command::Rm(command) => command.run(),

@@ -36,9 +36,9 @@ impl Pull {
         } else {
             Bars::new()
         };
-        let pulled = self
-            .explain
-            .around(Executable::AsItIs, |engine| engine.pull(&self.image, &options, &bars))?;
+        let pulled = self.explain.around(Executable::AsItIs, |engine| {
+            engine.pull(&self.image, &options, &bars)
+        })?;
         let digest = pulled.image.manifest_digest();
         if self.quiet {
             print(&format!("{digest}\n"));

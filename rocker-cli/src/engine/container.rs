@@ -22,9 +22,6 @@ pub(crate) struct Container {
 /// What the run directory of a container is called while it is removed: this and its id.
 const GONE: &str = ".gone-";
 
-/// What a container's directories are for.
-const ITS_OWN: &str =
-    "so that the container has a directory of its own, which nobody else may enter";
 /// Why its directory of the store is removed.
 pub(crate) const FORGET: &str = "so that nothing is left of the container and of what it wrote";
 
@@ -87,7 +84,10 @@ impl Container {
         // Held until others can see the container as somebody's: by its lock and its record.
         let making = engine.making()?;
         record.name = choose_name(engine, wanted_name)?;
-        disk::make_dir(&run, ITS_OWN)?;
+        disk::make_dir(
+            &run,
+            "so that what exists only while the container runs has a place",
+        )?;
         let lock = lock::take(&run)?;
         let container = Self {
             record,
@@ -95,11 +95,27 @@ impl Container {
             run,
             _lock: lock,
         };
-        let made = [container.upper(), container.work(), container.root()];
-        let made = [container.data.clone()]
+        let dirs = [
+            (
+                container.data.clone(),
+                "so that what outlives a run has a place",
+            ),
+            (
+                container.upper(),
+                "so that what the container changes is kept apart from its image",
+            ),
+            (
+                container.work(),
+                "so that overlayfs can prepare a file before it shows it",
+            ),
+            (
+                container.root(),
+                "so that there is a place to attach the root file system at",
+            ),
+        ];
+        let made = dirs
             .iter()
-            .chain(&made)
-            .try_for_each(|dir| disk::make_dir(dir, ITS_OWN));
+            .try_for_each(|(dir, why)| disk::make_dir(dir, why));
         // The upper directory is the container's `/`, which everybody in it may enter; those above it keep outsiders out.
         let upper = container.upper();
         let made = made.and_then(|()| {

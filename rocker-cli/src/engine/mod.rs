@@ -10,6 +10,7 @@ mod lock;
 mod name;
 mod options;
 mod parts;
+mod plan;
 mod process;
 mod record;
 mod roots;
@@ -65,6 +66,13 @@ impl Engine {
             disk::make_dir(&dir, "so that rocker has a place for its containers")?;
         }
         Ok(Self { roots })
+    }
+
+    /// An engine that only looks, at what there is in `roots`: it needs no privileges, and makes no directories. Of what it
+    /// can do, [`Engine::plan`] is made for that.
+    #[must_use]
+    pub fn look(roots: Roots) -> Self {
+        Self { roots }
     }
 
     /// Whether this process may run containers.

@@ -20,7 +20,7 @@ use crate::trace::phase;
 use crate::{Error, Result};
 
 /// The most that is read of an image's `/etc/passwd` or `/etc/group`.
-const ACCOUNTS_LIMIT: u64 = 8 << 20;
+pub(crate) const ACCOUNTS_LIMIT: u64 = 8 << 20;
 
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,14 +183,7 @@ impl Engine {
         root: OwnedFd,
     ) -> Result<rocker_ns::Command> {
         let rootfs = parts::rootfs(spec, root, container.root())?;
-        let mut command = parts::process(spec)?;
-        command
-            .unshare(parts::own_namespaces(spec))
-            .setup(steps::translate(rootfs.steps()?)?);
-        if let Some(hostname) = spec.hostname() {
-            command.hostname(hostname);
-        }
-        Ok(command)
+        command_of(spec, steps::translate(rootfs.steps()?)?)
     }
 
     /// Connects the network namespace of a process that sets itself up meanwhile.
@@ -209,6 +202,16 @@ impl Engine {
         let hosts = super::files::hosts(Some(attachment.address), hostname);
         super::files::write(&container.file("hosts"), &hosts)
     }
+}
+
+/// The process that the specification describes, with the steps into its root file system.
+pub(crate) fn command_of(spec: &Spec, steps: Vec<rocker_ns::Step>) -> Result<rocker_ns::Command> {
+    let mut command = parts::process(spec)?;
+    command.unshare(parts::own_namespaces(spec)).setup(steps);
+    if let Some(hostname) = spec.hostname() {
+        command.hostname(hostname);
+    }
+    Ok(command)
 }
 
 /// The container's cgroup, with the limits that the specification sets.

@@ -33,9 +33,7 @@ impl Call {
         let ago = self
             .ago
             .map_or(Duration::from_micros(self.us), Duration::from_nanos);
-        Instant::now()
-            .checked_sub(ago)
-            .unwrap_or_else(Instant::now)
+        Instant::now().checked_sub(ago).unwrap_or_else(Instant::now)
     }
 
     /// Its errno, if it failed.

@@ -19,18 +19,32 @@ pub(super) struct Story {
 
 /// The primitives in the order in which a run needs them, and what each is about.
 const PRIMITIVES: [(&str, &str); 6] = [
-    ("state", "rocker's own files: what it remembers of its containers"),
-    ("image", "what to run: the image's manifest, its configuration and its layers"),
-    ("fs", "files: layers become a root file system that only this container changes"),
+    (
+        "state",
+        "rocker's own files: what it remembers of its containers",
+    ),
+    (
+        "image",
+        "what to run: the image's manifest, its configuration and its layers",
+    ),
+    (
+        "fs",
+        "files: layers become a root file system that only this container changes",
+    ),
     ("cgroup", "resources: how much the container may use"),
-    ("ns", "isolation: a process that sees and may do only what is its own"),
+    (
+        "ns",
+        "isolation: a process that sees and may do only what is its own",
+    ),
     ("net", "the network: a cable, an address and a way out"),
 ];
 
 /// The primitive of that name, and what it is about.
 fn primitive(name: &str) -> (&'static str, &'static str) {
     let known = PRIMITIVES.iter().find(|(known, _)| *known == name);
-    known.copied().unwrap_or(("other", "what belongs to no primitive"))
+    known
+        .copied()
+        .unwrap_or(("other", "what belongs to no primitive"))
 }
 
 impl Story {
@@ -46,7 +60,13 @@ impl Story {
     /// Tells of a call.
     pub(super) fn call(&mut self, text: &mut String, call: &Call) {
         let (name, _) = primitive(&call.primitive);
-        heading(self.page, text, (name, call.pid), &mut self.under, self.costs.contains_key(name));
+        heading(
+            self.page,
+            text,
+            (name, call.pid),
+            &mut self.under,
+            self.costs.contains_key(name),
+        );
         let cost = self.costs.entry(name).or_default();
         *cost = (cost.0 + 1, cost.1 + call.us);
         self.of_child += u64::from(call.pid.is_some());
@@ -75,7 +95,8 @@ impl Story {
     }
 
     fn failure(&self, text: &mut String, call: &Call) {
-        self.page.line(text, "  ✗ This call is why the command failed.", Ink::Red);
+        self.page
+            .line(text, "  ✗ This call is why the command failed.", Ink::Red);
         let advice = call
             .errno()
             .and_then(|errno| advice::likely(&call.call, &call.args, errno));
