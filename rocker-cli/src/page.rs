@@ -35,8 +35,8 @@ pub(crate) enum Ink {
 /// One system call on the page.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
-    /// What stands before each of its lines, such as a number.
-    pub(crate) margin: &'a str,
+    /// What stands before its first line, such as a number, and before the others; both are as wide.
+    pub(crate) margin: [&'a str; 2],
     pub(crate) margin_ink: Ink,
     /// The call with its arguments, and its result where it has one.
     pub(crate) call: String,
@@ -90,14 +90,15 @@ impl Page {
         let call = printable(&entry.call);
         let why = printable(entry.why);
         let time = entry.time.clone().unwrap_or_default();
+        let [first, others] = entry.margin;
         let Some(width) = self.width else {
             let time = entry.time.as_ref().map(|time| format!("  [{time}]"));
-            let (margin, time) = (entry.margin, time.unwrap_or_default());
-            text.push_str(&format!("{margin}{call}{time}  {}\n", entry.manual));
-            text.push_str(&format!("{margin}  {why}\n"));
+            let time = time.unwrap_or_default();
+            text.push_str(&format!("{first}{call}{time}  {}\n", entry.manual));
+            text.push_str(&format!("{others}  {why}\n"));
             return;
         };
-        let margin = entry.margin.chars().count();
+        let margin = first.chars().count();
         let aside = |note: &str| match note.chars().count() {
             0 => 0,
             columns => columns + 2,
@@ -105,8 +106,12 @@ impl Page {
         let room = width - margin;
         let lines = wrap(&call, room - aside(&time), room - aside(&time) - INDENT);
         for (count, line) in lines.iter().enumerate() {
-            let indent = if count == 0 { 0 } else { INDENT };
-            self.paint(text, entry.margin, entry.margin_ink);
+            let (margin, indent) = if count == 0 {
+                (first, 0)
+            } else {
+                (others, INDENT)
+            };
+            self.paint(text, margin, entry.margin_ink);
             text.push_str(&format!("{:indent$}", ""));
             let (name, rest) = match (count, line.find('(')) {
                 (0, Some(end)) => line.split_at(end),
@@ -124,7 +129,7 @@ impl Page {
         let note = entry.manual.as_str();
         let lines = wrap(&why, room - 2 - aside(note), room - 2 - aside(note));
         for (count, line) in lines.iter().enumerate() {
-            self.paint(text, entry.margin, entry.margin_ink);
+            self.paint(text, others, entry.margin_ink);
             text.push_str("  ");
             self.paint(text, line, Ink::Dim);
             let note = if count == 0 { note } else { "" };
@@ -221,7 +226,7 @@ mod tests {
         page.entry(
             &mut text,
             &Entry {
-                margin: "│ ",
+                margin: ["│ "; 2],
                 margin_ink: Ink::Dim,
                 call: "chdir(\"/\x1b[2J/a/directory/of/an/image/with/a/long/name\") = 0".to_owned(),
                 call_ink: Ink::Of("ns"),

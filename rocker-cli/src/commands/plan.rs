@@ -90,7 +90,7 @@ fn text(plan: &rocker_ns::Plan, page: Page) -> String {
         page.entry(
             &mut text,
             &Entry {
-                margin: &format!("{index:>4}  "),
+                margin: [&format!("{index:>4}  "), "      "],
                 margin_ink: Ink::Dim,
                 call: format!("{}({args})", step.call()),
                 call_ink: Ink::Of(primitive),

@@ -80,7 +80,7 @@ impl Story {
             None => ("  ", Ink::Plain),
         };
         let entry = Entry {
-            margin,
+            margin: [margin; 2],
             margin_ink,
             call: format!("{}({}) = {result}", call.call, call.args),
             call_ink: if call.fatal { Ink::Red } else { Ink::Of(name) },
