@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::progress::Bars;
 use crate::explain::{self, Format};
 use crate::{Engine, Result, Roots};
 
@@ -87,6 +88,14 @@ enum Executable {
 }
 
 impl Explain {
+    /// What shows the progress of a pull: nothing, where it would come in between of the explanation's lines for programs.
+    fn bars(&self) -> Bars {
+        match (self.explain, &self.explain_file) {
+            (Some(Format::Json), None) => Bars::hidden(),
+            _ => Bars::new(),
+        }
+    }
+
     /// Does `work`, and explains it if that was asked for.
     ///
     /// A process that is started over explains what it does from there on, and opens the file only then.

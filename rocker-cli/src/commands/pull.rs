@@ -34,7 +34,7 @@ impl Pull {
         let bars = if self.quiet {
             Bars::hidden()
         } else {
-            Bars::new()
+            self.explain.bars()
         };
         let pulled = self.explain.around(Executable::AsItIs, |engine| {
             engine.pull(&self.image, &options, &bars)

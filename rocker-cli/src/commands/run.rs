@@ -5,7 +5,6 @@ use std::io::{IsTerminal, Write, stderr, stdin};
 use clap::Args;
 use rocker_cgroup::Max;
 
-use super::progress::Bars;
 use super::request::Request;
 use super::{Executable, Explain};
 use crate::{Error, Result, RunOptions};
@@ -31,7 +30,7 @@ impl Run {
         if self.request.is_for_a_person() && !stdin().is_terminal() {
             return Err(Error::NotATerminal);
         }
-        let bars = Bars::new();
+        let bars = self.explain.bars();
         let options = self.request.options()?.watched_by(&bars);
         let exit = self
             .explain

@@ -184,10 +184,7 @@ fn plain(name: &str, call: &str) -> String {
     let words = match name {
         // A list of capabilities has many forms, a message of netlink too.
         "capset" => Vec::new(),
-        "sendto" | "sendmsg" => words(args)
-            .into_iter()
-            .filter(|word| word.starts_with("RTM_"))
-            .collect(),
+        "sendto" | "sendmsg" => messages(args),
         "execve" | "mkdir" | "mkdirat" => strings(args).into_iter().take(1).collect(),
         "write" => strings(args).into_iter().next_back().into_iter().collect(),
         _ => [strings(args), words(args)].concat(),
@@ -196,7 +193,31 @@ fn plain(name: &str, call: &str) -> String {
         ["-1", errno, ..] => errno.to_owned(),
         _ => "done".to_owned(),
     };
+    let mut words = words;
+    // The order of flags is everybody's own.
+    words.sort();
     format!("{name}({}) {outcome}", words.join(" "))
+}
+
+/// The messages to rtnetlink(7). strace does not know the first of a socket, which has no address yet, and shows a number.
+fn messages(args: &str) -> Vec<String> {
+    let numbers = [
+        ("=0x10 ", "=RTM_NEWLINK "),
+        ("=0x11 ", "=RTM_DELLINK "),
+        ("=0x12 ", "=RTM_GETLINK "),
+        ("=0x13 ", "=RTM_SETLINK "),
+        ("=0x16 ", "=RTM_GETADDR "),
+        ("=0x1a ", "=RTM_GETROUTE "),
+    ];
+    let known = numbers
+        .iter()
+        .fold(args.to_owned(), |text, (number, name)| {
+            text.replace(&format!("nlmsg_type{number}"), &format!("nlmsg_type{name}"))
+        });
+    let words = words(&known).into_iter();
+    words
+        .filter(|word| word.starts_with("RTM_") && !word.starts_with("RTM_F_"))
+        .collect()
 }
 
 /// The strings in quotes.
