@@ -200,13 +200,19 @@ fn plain(name: &str, call: &str) -> String {
 }
 
 /// The messages to rtnetlink(7). strace does not know the first of a socket, which has no address yet, and shows a number.
+/// To nf_tables the same numbers mean the beginning and the end of a batch.
 fn messages(args: &str) -> Vec<String> {
+    if args.contains("nlmsg_type=0xa") || args.contains("NFNL_") {
+        return Vec::new();
+    }
     let numbers = [
         ("=0x10 ", "=RTM_NEWLINK "),
         ("=0x11 ", "=RTM_DELLINK "),
         ("=0x12 ", "=RTM_GETLINK "),
         ("=0x13 ", "=RTM_SETLINK "),
+        ("=0x14 ", "=RTM_NEWADDR "),
         ("=0x16 ", "=RTM_GETADDR "),
+        ("=0x18 ", "=RTM_NEWROUTE "),
         ("=0x1a ", "=RTM_GETROUTE "),
     ];
     let known = numbers
