@@ -143,7 +143,10 @@ fn said_of(text: &str) -> Calls {
         let call = format!("{}({}) = {result}", text("call"), text("args"));
         let is_known = CALLS.contains(&text("call").as_str());
         let in_phase = match text("call").as_str() {
-            "write" => text("phase") == "cgroup" || call.contains("_map"),
+            "write" => {
+                let phase = text("phase");
+                phase == "cgroup" || (phase == "ns" && call.contains("id_map"))
+            }
             "mkdir" | "mkdirat" => text("phase") == "cgroup",
             _ => true,
         };
@@ -265,7 +268,10 @@ fn words(args: &str) -> Vec<String> {
                 .bytes()
                 .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     };
-    words.filter(is_flag).map(str::to_owned).collect()
+    // What is a number to whoever reads prctl(2), and what strace says of a 0 that could be flags.
+    let of_strace = |word: &&str| ["SUID_DUMP_DISABLE", "MS_"].contains(word);
+    let flags = words.filter(is_flag).filter(|word| !of_strace(word));
+    flags.map(str::to_owned).collect()
 }
 
 /// Both lists are the same: each process made what was explained, in that order, and nothing else was explained.
