@@ -167,8 +167,8 @@ impl Page {
     }
 }
 
-/// Breaks a text into lines of at most `first` and then `others` columns, behind a blank or a `|` where there is one;
-/// nothing is left out.
+/// Breaks a text into lines of at most `first` and then `others` columns: behind a blank or a `|`, else behind a `/` of a
+/// path, else anywhere; nothing is left out but blanks.
 fn wrap(text: &str, first: usize, others: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest: Vec<char> = text.chars().collect();
@@ -179,16 +179,13 @@ fn wrap(text: &str, first: usize, others: usize) -> Vec<String> {
             return lines;
         }
         // A blank at the break may stand outside of the room; it is not printed.
-        let breaks = |index: &usize| match rest[*index] {
-            ' ' => true,
-            '|' => *index < room,
-            _ => false,
+        let last = |breaks: fn(char) -> bool| {
+            let fits = |index: &usize| breaks(rest[*index]) && (*index < room || rest[room] == ' ');
+            (room / 4..=room).rev().find(fits)
         };
-        let end = (room / 3..=room)
-            .rev()
-            .find(breaks)
-            .map_or(room, |end| end + 1);
-        let line: String = rest.drain(..end).collect();
+        let end =
+            last(|letter| matches!(letter, ' ' | '|')).or_else(|| last(|letter| letter == '/'));
+        let line: String = rest.drain(..end.map_or(room, |end| end + 1)).collect();
         lines.push(line.trim_end().to_owned());
     }
 }

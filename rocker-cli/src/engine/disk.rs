@@ -11,6 +11,8 @@ use std::path::Path;
 use crate::trace::{STATE, traced};
 use crate::{Error, Result};
 
+/// A text of which a report does not repeat more.
+const LONG: usize = 255;
 /// How much is read at once.
 const CHUNK: usize = 16 << 10;
 
@@ -68,11 +70,12 @@ pub(crate) fn open_lock(path: &Path, why: &'static str) -> io::Result<File> {
 pub(crate) fn read(path: &Path, why: &'static str) -> io::Result<Vec<u8>> {
     let mut file = open(path, why)?;
     let fd = file.as_raw_fd();
+    let content = "so that what is in it is known; a 0 says that this was all";
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0; CHUNK];
         let args = || format!("{fd}, …, {CHUNK}");
-        match traced(STATE, "read", why, args, || file.read(&mut chunk)) {
+        match traced(STATE, "read", content, args, || file.read(&mut chunk)) {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -84,12 +87,13 @@ pub(crate) fn read(path: &Path, why: &'static str) -> io::Result<Vec<u8>> {
 }
 
 /// Writes `text` into a file, which is made where there is none, and otherwise keeps its inode: openat(2), write(2),
-/// close(2).
+/// close(2). A long text is not repeated in the report: it is there to be read in the file.
 pub(crate) fn write(path: &Path, text: &[u8], why: &'static str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(true).write(true);
     let shown = "O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0666";
-    let mut file = open_for(STATE, path, &options, shown, why)?;
+    let opened = "so that there is a file to write, and it is empty";
+    let mut file = open_for(STATE, path, &options, shown, opened)?;
     let fd = file.as_raw_fd();
     let mut rest = text;
     while !rest.is_empty() {
@@ -255,5 +259,8 @@ fn quoted(path: &Path) -> String {
 
 /// A text and its length, as write(2) takes them.
 fn contents(text: &[u8]) -> String {
-    format!("\"{}\", {}", text.escape_ascii(), text.len())
+    match text.len() {
+        count @ ..=LONG => format!("\"{}\", {count}", text.escape_ascii()),
+        count => format!("…, {count}"),
+    }
 }

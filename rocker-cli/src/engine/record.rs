@@ -80,7 +80,8 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     let temporary = path.with_extension("tmp");
     let failed = disk::failed("write", path);
     let text = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;
-    let beside = "so that it is written beside the file that others read";
+    let beside =
+        "so that it is written beside the file that others read, and they find no half of it";
     let at_once =
         "so that whoever reads it finds the old one or the new one, and nothing in between";
     disk::write(&temporary, &text, beside)

@@ -21,22 +21,19 @@ pub(super) struct Story {
 const PRIMITIVES: [(&str, &str); 6] = [
     (
         "state",
-        "rocker's own files: what it remembers of its containers",
+        "rocker's own files, in which it remembers its containers",
     ),
-    (
-        "image",
-        "what to run: the image's manifest, its configuration and its layers",
-    ),
+    ("image", "what to run: manifest, configuration and layers"),
     (
         "fs",
-        "files: layers become a root file system that only this container changes",
+        "layers become a root file system that only this container changes",
     ),
-    ("cgroup", "resources: how much the container may use"),
+    ("cgroup", "how much of the machine the container may use"),
     (
         "ns",
-        "isolation: a process that sees and may do only what is its own",
+        "a process that sees, and may do, only what is its own",
     ),
-    ("net", "the network: a cable, an address and a way out"),
+    ("net", "a cable, an address and a way out"),
 ];
 
 /// The primitive of that name, and what it is about.
