@@ -20,7 +20,6 @@ pub(crate) fn page(primitive: &str, call: &str, args: &str) -> String {
         // HTTP has no page in the manual.
         "GET" | "HEAD" | "POST" => return "RFC 9110".to_owned(),
         "clone3" => "clone(2)",
-        "clone" if primitive == "ns" => "clone(2)",
         "umount2" => "umount(2)",
         "setresgid" => "setresuid(2)",
         "setdomainname" => "getdomainname(2)",
@@ -59,7 +58,6 @@ pub(crate) fn page(primitive: &str, call: &str, args: &str) -> String {
         "waitid" | "wait4" => "wait(2)",
         "capset" | "capget" => "capget(2)",
         "setsockopt" => "getsockopt(2)",
-        "getrandom" if primitive == "ns" => "getrandom(2)",
         own => return format!("{own}(2)"),
     };
     page.to_owned()
@@ -68,6 +66,33 @@ pub(crate) fn page(primitive: &str, call: &str, args: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The pages of section 2 that the calls of rocker's crates are found on.
+    const PAGES: &str = "access capget chdir chmod chown clone close close_range dup execve fcntl flock fsconfig \
+        fsmount fsopen fsync getdents getdomainname gethostname getrlimit getsockopt getxattr ioctl keyctl mkdir mknod \
+        mount mount_setattr move_mount open open_tree openat2 pidfd_getfd pidfd_open pidfd_send_signal pipe pivot_root \
+        poll prctl pread pwrite read recv rename rmdir seccomp send setgroups setns setresuid setsid setxattr sigaction \
+        signalfd sigprocmask socketpair stat statfs statx symlink sync syncfs truncate umask umount unlink unshare \
+        utimensat wait write";
+
+    /// The calls that a plan can make, and those that the crates report.
+    const CALLS: &str = "chdir close fchdir fchmod fchown fchownat fsconfig fsmount fsopen mkdirat mknodat mount \
+        mount_setattr move_mount open_tree openat openat2 pivot_root setdomainname sethostname setns setsid symlinkat \
+        umask umount2 unlinkat unshare write capset clone3 close_range dup3 execve fcntl keyctl ioctl prctl prlimit64 \
+        read rt_sigaction rt_sigprocmask setgroups setresgid setresuid chmod faccessat2 flock fstat fsync ftruncate \
+        getdents64 getxattr fsetxattr lsetxattr mkdir newfstatat pidfd_getfd pidfd_open pidfd_send_signal pread64 \
+        pwrite64 rename renameat2 rmdir setsockopt signalfd4 ppoll waitid pipe2 socketpair statfs statx syncfs unlink \
+        utimensat seccomp";
+
+    #[test]
+    fn every_call_of_the_crates_has_a_page_that_exists() {
+        let pages: Vec<&str> = PAGES.split_whitespace().collect();
+        for call in CALLS.split_whitespace() {
+            let found = page("ns", call, "");
+            let name = found.strip_suffix("(2)").unwrap_or_default();
+            assert!(pages.contains(&name), "{call} is said to be on {found}");
+        }
+    }
 
     #[test]
     fn a_call_is_found_under_the_page_that_describes_it() {

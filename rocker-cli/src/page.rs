@@ -27,6 +27,7 @@ pub(crate) struct Page {
 pub(crate) enum Ink {
     Plain,
     Dim,
+    Bold,
     Red,
     /// That of a primitive.
     Of(&'static str),
@@ -151,6 +152,7 @@ impl Page {
             _ if !self.colour || piece.trim().is_empty() => "",
             Ink::Plain => "",
             Ink::Dim => "2",
+            Ink::Bold => "1",
             Ink::Red => "1;31",
             Ink::Of("image") => "1;35",
             Ink::Of("fs") => "1;34",

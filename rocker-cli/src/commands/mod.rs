@@ -64,7 +64,7 @@ enum Command {
 /// What several commands share.
 #[derive(Debug, Args)]
 struct Explain {
-    /// Explain every system call on stderr, in order; =json for one object a line
+    /// Explain every system call on stderr, in order; =json for programs
     #[arg(
         long,
         value_name = "FORMAT",

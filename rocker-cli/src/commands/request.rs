@@ -130,12 +130,13 @@ pub(crate) struct Request {
     help: Option<bool>,
 
     /// The image
-    #[arg(value_name = "IMAGE", help_heading = "Arguments")]
+    #[arg(value_name = "IMAGE", help_heading = "Arguments", display_order = 1)]
     image: String,
     /// The command and its arguments
     #[arg(
         value_name = "COMMAND",
         help_heading = "Arguments",
+        display_order = 2,
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]

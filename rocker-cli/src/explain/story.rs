@@ -109,7 +109,7 @@ impl Story {
     pub(super) fn note(&mut self, text: &mut String, note: &str) {
         self.under = None;
         text.push('\n');
-        self.page.line(text, note, Ink::Of(""));
+        self.page.line(text, note, Ink::Bold);
     }
 
     /// Says what it all cost.
@@ -132,7 +132,7 @@ impl Story {
             parts.join(", ")
         );
         text.push('\n');
-        self.page.line(text, &sum, Ink::Of(""));
+        self.page.line(text, &sum, Ink::Bold);
     }
 }
 
