@@ -7,7 +7,7 @@ mod call;
 mod json;
 mod story;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -114,20 +114,33 @@ pub(crate) fn install() {
 }
 
 impl Explanation {
-    /// The errno says which call it was: the last that failed with it before all was taken down.
+    /// Which call it was, its errno says, and what it was made on: the last such call before all was taken down. Where the
+    /// error does not say on what, it was the last call of its process, or none that was reported.
     fn blame(&mut self, error: &Error) {
         let Some(errno) = errno(error) else { return };
-        let taken_down =
-            |(_, what): &(_, What)| matches!(what, What::Phase(name) if name == "ending");
-        let end = self.events.iter().position(taken_down);
-        let end = end.unwrap_or(self.events.len());
-        for (_, what) in self.events[..end].iter_mut().rev() {
-            if let What::Call(call) = what
-                && call.errno() == Some(errno)
-            {
+        let chain = error.chain();
+        let calls = self.events.iter_mut().map_while(|(_, what)| match what {
+            What::Phase(name) if name == "ending" => None,
+            What::Phase(_) => Some(None),
+            What::Call(call) => Some(Some(call)),
+        });
+        let mut over = HashSet::new();
+        let mut last = None;
+        for call in calls.flatten().collect::<Vec<_>>().into_iter().rev() {
+            let is_last = over.insert(call.pid);
+            if call.errno() != Some(errno) {
+                continue;
+            }
+            if call.objects().any(|object| chain.contains(object)) {
                 call.fatal = true;
                 return;
             }
+            if is_last {
+                last = Some(call);
+            }
+        }
+        if let Some(call) = last {
+            call.fatal = true;
         }
     }
 
@@ -155,10 +168,17 @@ impl Explanation {
         if end && self.format == Format::Text {
             self.story.end(&mut text);
         }
-        let _ = match &mut self.file {
+        let mut stderr = io::stderr().lock();
+        let written = match &mut self.file {
             Some(file) => file.write_all(text.as_bytes()),
-            None => io::stderr().lock().write_all(text.as_bytes()),
+            None => stderr.write_all(text.as_bytes()),
         };
+        if let Err(error) = written {
+            let _ = writeln!(
+                stderr,
+                "rocker: warning: the explanation is not whole: {error}"
+            );
+        }
     }
 }
 
@@ -234,4 +254,64 @@ impl Subscriber for Listener {
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An explanation of calls by their arguments, result and process, none of which was written.
+    fn of(calls: &[(&str, i64, Option<u64>)]) -> Explanation {
+        let call = |(args, result, pid): &(&str, i64, Option<u64>)| {
+            let call = Call {
+                call: "openat".to_owned(),
+                args: (*args).to_owned(),
+                result: *result,
+                pid: *pid,
+                ..Call::default()
+            };
+            (Instant::now(), What::Call(call))
+        };
+        Explanation {
+            events: calls.iter().map(call).collect(),
+            format: Format::Text,
+            file: None,
+            story: Story::new(Page::endless()),
+        }
+    }
+
+    /// The call that is blamed for an error about `/a/file`.
+    fn blamed(mut explanation: Explanation) -> Option<usize> {
+        explanation.blame(&Error::State {
+            operation: "read",
+            path: "/a/file".into(),
+            source: io::Error::from_raw_os_error(2),
+        });
+        explanation
+            .events
+            .iter()
+            .position(|(_, what)| matches!(what, What::Call(call) if call.fatal))
+    }
+
+    #[test]
+    fn the_call_that_is_blamed_is_the_one_that_the_error_speaks_of() {
+        let tolerated = ("AT_FDCWD, \"/other\", O_RDONLY", -2, None);
+        let failed = ("AT_FDCWD, \"/a/file\", O_RDONLY", -2, None);
+        let fine = ("AT_FDCWD, \"/a/file\", O_RDONLY", 3, None);
+        assert_eq!(blamed(of(&[tolerated, failed, tolerated, fine])), Some(1));
+        assert_eq!(blamed(of(&[fine, tolerated])), Some(1), "the last of all");
+        assert_eq!(blamed(of(&[tolerated, fine])), None, "it was not reported");
+        let child = |call: (&'static str, i64, Option<u64>)| (call.0, call.1, Some(7));
+        assert_eq!(
+            blamed(of(&[child(tolerated), fine])),
+            Some(0),
+            "the child's last"
+        );
+        let mut after = of(&[failed]);
+        after
+            .events
+            .push((Instant::now(), What::Phase("ending".to_owned())));
+        after.events.extend(of(&[failed]).events);
+        assert_eq!(blamed(after), Some(0), "what is taken down is no cause");
+    }
 }

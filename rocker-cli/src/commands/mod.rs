@@ -1,6 +1,7 @@
 //! The command line: what a person types, and what is shown for it.
 
 mod exec;
+mod explain;
 mod hello;
 mod images;
 mod plan;
@@ -14,13 +15,12 @@ mod run;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use self::progress::Bars;
-use crate::explain::{self, Format};
+use self::explain::{Executable, Explain};
 use crate::{Engine, Result, Roots};
 
 /// Run containers: a small, fast, daemonless Docker in Rust.
@@ -59,72 +59,6 @@ enum Command {
     Images(images::Images),
     /// Remove images
     Rmi(rmi::Rmi),
-}
-
-/// What several commands share.
-#[derive(Debug, Args)]
-struct Explain {
-    /// Explain every system call on stderr, in order; =json for programs
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "text",
-        hide_possible_values = true
-    )]
-    explain: Option<Format>,
-    /// Explain in this file instead
-    #[arg(long, value_name = "PATH")]
-    explain_file: Option<PathBuf>,
-}
-
-/// What is to be ready before a command does its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Executable {
-    AsItIs,
-    /// None of what runs in a container can write to rocker's executable. The process is started over for that, once.
-    Protected,
-}
-
-impl Explain {
-    /// What shows the progress of a pull: nothing, where it would come in between of the explanation's lines for programs.
-    fn bars(&self) -> Bars {
-        match (self.explain, &self.explain_file) {
-            (Some(Format::Json), None) => Bars::hidden(),
-            _ => Bars::new(),
-        }
-    }
-
-    /// Does `work`, and explains it if that was asked for.
-    ///
-    /// A process that is started over explains what it does from there on, and opens the file only then.
-    fn around<T>(
-        &self,
-        executable: Executable,
-        work: impl FnOnce(&Engine) -> Result<T>,
-    ) -> Result<T> {
-        let format = self
-            .explain
-            .or(self.explain_file.as_ref().and(Some(Format::Text)));
-        if let Some(format) = format {
-            explain::listen(format);
-        }
-        explain::install();
-        Engine::check_root()?;
-        if executable == Executable::Protected {
-            rocker_ns::protect_executable()?;
-        }
-        if let Some(path) = &self.explain_file {
-            explain::write_to(path)?;
-        }
-        let outcome = Engine::open(Roots::from_env()).and_then(|engine| work(&engine));
-        if let Err(error) = &outcome {
-            explain::blame(error);
-        }
-        explain::finish();
-        outcome
-    }
 }
 
 /// Runs the command line `args` and returns what the process exits with.
@@ -203,7 +137,7 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
     let mut status = 0;
     for name in names {
         if let Err(error) = work(name) {
-            explain::blame(&error);
+            crate::explain::blame(&error);
             complain(&error);
             status = 1;
         }
@@ -212,7 +146,7 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
 }
 
 fn engine() -> Result<Engine> {
-    explain::install();
+    crate::explain::install();
     Engine::open(Roots::from_env())
 }
 

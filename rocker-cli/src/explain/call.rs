@@ -22,7 +22,7 @@ pub(super) struct Call {
     /// The child that made it; the parent made it without.
     pub(super) pid: Option<u64>,
     /// How many nanoseconds before the event the call began; without it, it has just ended.
-    ago: Option<u64>,
+    pub(super) ago: Option<u64>,
     /// Whether it is what made the command fail.
     pub(super) fatal: bool,
 }
@@ -48,6 +48,12 @@ impl Call {
         let message = io::Error::from_raw_os_error(errno).to_string();
         let message = message.split(" (os error").next().unwrap_or_default();
         Some(format!("{:?} ({message})", Errno::from_raw(errno)))
+    }
+
+    /// What it was made on, as far as its arguments have that in quotes or brackets: paths and names.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &str> {
+        let parts = self.args.split(['"', '<', '>']).skip(1).step_by(2);
+        parts.filter(|object| object.len() > 1)
     }
 
     /// The page of the manual that describes it.
