@@ -81,6 +81,22 @@ pub enum Error {
         /// What was looked for.
         name: String,
     },
+    /// The image is not here, and whoever asks does not want it pulled.
+    #[error("image {name:?} is not here; `rocker pull {name}` fetches it")]
+    NotPulled {
+        /// The image.
+        name: String,
+    },
+    /// The images are not for this user to look at.
+    #[error(
+        "the images in {path} are closed to this user; try `sudo rocker …`, or the built-in image `hello`"
+    )]
+    ClosedStore {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// The image is in use.
     #[error(
         "image {image} is in use by container {container}; remove that first (`rocker rm {container}`)"

@@ -3,49 +3,109 @@
 //! The crates report what they do as `tracing` events (target `rocker::syscall`); this is the one who listens. The
 //! child's calls are reported when it is done with them, and put into their place by time.
 
-use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+mod call;
+mod json;
+mod story;
 
-use tracing::field::{Field, Visit};
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
+
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// The calls that were reported and not printed yet.
-type Calls = Arc<Mutex<Vec<Call>>>;
+use self::call::Call;
+use self::story::Story;
+use crate::page::Page;
+use crate::{Error, Result};
 
-/// Where calls are collected, once somebody asked for them.
-static CALLS: OnceLock<Calls> = OnceLock::new();
+pub(crate) use self::story::heading;
 
-/// One system call.
-#[derive(Debug)]
-struct Call {
-    began: Instant,
-    fields: Fields,
+/// The explanation of this process's command, once somebody asked for it.
+static EXPLANATION: OnceLock<Mutex<Explanation>> = OnceLock::new();
+
+/// How an explanation is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// A story for people
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
-/// The calls that happen from now on.
+/// What was reported and not written yet, and where it is written to.
 #[derive(Debug)]
-pub(crate) struct Explanation(Calls);
+struct Explanation {
+    events: Vec<(Instant, What)>,
+    format: Format,
+    /// Standard error without one.
+    file: Option<File>,
+    story: Story,
+}
 
-impl Explanation {
-    /// Begins to listen.
-    pub(crate) fn listen() -> Self {
-        Self(Arc::clone(CALLS.get_or_init(Calls::default)))
-    }
+/// What an event is about.
+#[derive(Debug)]
+enum What {
+    Call(Call),
+    /// Where in its life the container is.
+    Phase(String),
+}
 
-    /// Prints on stderr what was not printed yet.
-    pub(crate) fn print(&self) {
-        print(&self.0);
+/// Begins to listen; what happens before is not explained.
+pub(crate) fn listen(format: Format) {
+    EXPLANATION.get_or_init(|| {
+        Mutex::new(Explanation {
+            events: Vec::new(),
+            format,
+            file: None,
+            story: Story::new(Page::of(&io::stderr())),
+        })
+    });
+}
+
+/// Has the explanation written to the file `path`, which is made, or emptied.
+pub(crate) fn write_to(path: &Path) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    let file = options.open(path).map_err(|source| Error::State {
+        operation: "open the explanation's file",
+        path: path.to_owned(),
+        source,
+    })?;
+    change(|explanation| {
+        explanation.story = Story::new(Page::of(&file));
+        explanation.file = Some(file);
+    });
+    Ok(())
+}
+
+/// Marks the call that `error` comes from, if it was reported and not written yet.
+pub(crate) fn blame(error: &Error) {
+    change(|explanation| explanation.blame(error));
+}
+
+/// Writes what was reported, and what it all cost.
+pub(crate) fn finish() {
+    change(|explanation| explanation.write(true));
+}
+
+fn change(work: impl FnOnce(&mut Explanation)) {
+    if let Some(explanation) = EXPLANATION.get()
+        && let Ok(mut explanation) = explanation.lock()
+    {
+        work(&mut explanation);
     }
 }
 
-/// Installs the listener for the whole process: warnings go to stderr, and system calls where an [`Explanation`] asks for
-/// them. To be called once an [`Explanation`] exists, or will not.
+/// Installs the listener for the whole process: warnings go to stderr, and system calls into the explanation. To be called
+/// once there is one, or will not be.
 pub(crate) fn install() {
-    let max = if CALLS.get().is_some() {
+    let max = if EXPLANATION.get().is_some() {
         LevelFilter::TRACE
     } else {
         LevelFilter::WARN
@@ -53,100 +113,93 @@ pub(crate) fn install() {
     let _ = tracing::subscriber::set_global_default(Listener { max });
 }
 
-/// Writes the calls in the order in which they began.
-fn print(calls: &Calls) {
-    let Ok(mut calls) = calls.lock() else { return };
-    calls.sort_by_key(|call| call.began);
-    let mut text = String::new();
-    for call in calls.drain(..) {
-        call.render(&mut text);
-    }
-    let _ = io::stderr().lock().write_all(text.as_bytes());
-}
-
-impl Call {
-    fn render(&self, text: &mut String) {
-        let Fields {
-            primitive,
-            call,
-            args,
-            why,
-            result,
-            us,
-            pid,
-            ..
-        } = &self.fields;
-        let place = if pid.is_some() {
-            format!("{primitive} child")
-        } else {
-            primitive.clone()
-        };
-        let result = match result {
-            error if *error < 0 => {
-                let error = i32::try_from(-error).unwrap_or(0);
-                let message = io::Error::from_raw_os_error(error).to_string();
-                format!(
-                    "-1 {}",
-                    message.split(" (os error").next().unwrap_or_default()
-                )
+impl Explanation {
+    /// Which call it was, its errno says, and what it was made on: the last such call before all was taken down. Where the
+    /// error does not say on what, it was the last call of its process, or none that was reported.
+    fn blame(&mut self, error: &Error) {
+        let Some(errno) = errno(error) else { return };
+        let chain = error.chain();
+        let calls = self.events.iter_mut().map_while(|(_, what)| match what {
+            What::Phase(name) if name == "ending" => None,
+            What::Phase(_) => Some(None),
+            What::Call(call) => Some(Some(call)),
+        });
+        let mut over = HashSet::new();
+        let mut last = None;
+        for call in calls.flatten().collect::<Vec<_>>().into_iter().rev() {
+            let is_last = over.insert(call.pid);
+            if call.errno() != Some(errno) {
+                continue;
             }
-            value => value.to_string(),
-        };
-        // A string takes all that is written to it.
-        let _ = writeln!(text, "{place:<9} {call}({args}) = {result}  [{us} µs]");
-        let _ = writeln!(text, "          {why}");
-    }
-}
-
-/// The fields of an event on `rocker::syscall`.
-#[derive(Debug, Default)]
-struct Fields {
-    primitive: String,
-    call: String,
-    args: String,
-    why: String,
-    message: String,
-    result: i64,
-    us: u64,
-    pid: Option<u64>,
-    /// How many nanoseconds before the event the call began; without it, it has just ended.
-    ago: Option<u64>,
-}
-
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let slot = match field.name() {
-            "primitive" => &mut self.primitive,
-            "call" => &mut self.call,
-            "args" => &mut self.args,
-            "why" => &mut self.why,
-            _ => return self.record_debug(field, &value),
-        };
-        value.clone_into(slot);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        match field.name() {
-            "us" => self.us = value,
-            "pid" => self.pid = Some(value),
-            "ago" => self.ago = Some(value),
-            _ => {}
+            if call.objects().any(|object| chain.contains(object)) {
+                call.fatal = true;
+                return;
+            }
+            if is_last {
+                last = Some(call);
+            }
+        }
+        if let Some(call) = last {
+            call.fatal = true;
         }
     }
 
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        if field.name() == "result" {
-            self.result = value;
+    /// Writes the events in the order in which they began.
+    fn write(&mut self, end: bool) {
+        // A child's event carries its time, to which the way here only adds; none began after the next one did.
+        let mut next: HashMap<u64, Instant> = HashMap::new();
+        for (began, what) in self.events.iter_mut().rev() {
+            if let What::Call(Call { pid: Some(pid), .. }) = what {
+                *began = next.get(pid).map_or(*began, |next| (*began).min(*next));
+                next.insert(*pid, *began);
+            }
+        }
+        self.events.sort_by_key(|(began, _)| *began);
+        let own = std::process::id();
+        let mut text = String::new();
+        for (_, what) in self.events.drain(..) {
+            match (self.format, what) {
+                (Format::Json, What::Call(call)) => json::line(&mut text, &call, own),
+                (Format::Json, What::Phase(_)) => {}
+                (Format::Text, What::Call(call)) => self.story.call(&mut text, &call),
+                (Format::Text, What::Phase(name)) => self.story.note(&mut text, phase(&name)),
+            }
+        }
+        if end && self.format == Format::Text {
+            self.story.end(&mut text);
+        }
+        let mut stderr = io::stderr().lock();
+        let written = match &mut self.file {
+            Some(file) => file.write_all(text.as_bytes()),
+            None => stderr.write_all(text.as_bytes()),
+        };
+        if let Err(error) = written {
+            let _ = writeln!(
+                stderr,
+                "rocker: warning: the explanation is not whole: {error}"
+            );
         }
     }
+}
 
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let separator = if self.message.is_empty() { "" } else { ", " };
-        let _ = match field.name() {
-            "message" => write!(self.message, "{separator}{value:?}"),
-            name => write!(self.message, "{separator}{name}: {value:?}"),
-        };
+/// What a phase means for the reader.
+fn phase(name: &str) -> &'static str {
+    match name {
+        "running" => "The program runs. What it calls from here on is its own.",
+        _ => "It is over. What was made for the container is taken down.",
     }
+}
+
+/// The errno at the bottom of an error.
+fn errno(error: &Error) -> Option<i32> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut found = None;
+    while let Some(error) = source {
+        let io = error.downcast_ref::<io::Error>();
+        found = io.and_then(io::Error::raw_os_error).or(found);
+        source = error.source();
+    }
+    found
 }
 
 /// The one who listens.
@@ -167,22 +220,24 @@ impl Subscriber for Listener {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        match (event.metadata().target(), CALLS.get()) {
-            ("rocker::syscall", Some(calls)) => {
-                let ago = fields
-                    .ago
-                    .map_or(Duration::from_micros(fields.us), Duration::from_nanos);
-                let began = Instant::now().checked_sub(ago).unwrap_or_else(Instant::now);
-                if let Ok(mut calls) = calls.lock() {
-                    calls.push(Call { began, fields });
-                }
+        let mut call = Call::default();
+        event.record(&mut call);
+        match event.metadata().target() {
+            "rocker::syscall" => {
+                let event = (call.began(), What::Call(call));
+                change(|explanation| explanation.events.push(event));
             }
-            // The program is about to speak for itself.
-            ("rocker::phase", Some(calls)) => print(calls),
+            "rocker::phase" => change(|explanation| {
+                let is_running = call.message == "running";
+                let event = (Instant::now(), What::Phase(call.message));
+                explanation.events.push(event);
+                // The program is about to speak for itself.
+                if is_running {
+                    explanation.write(false);
+                }
+            }),
             _ if *event.metadata().level() <= Level::WARN => {
-                let _ = writeln!(io::stderr(), "rocker: warning: {}", fields.message);
+                let _ = writeln!(io::stderr(), "rocker: warning: {}", call.message);
             }
             _ => {}
         }
@@ -199,4 +254,64 @@ impl Subscriber for Listener {
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An explanation of calls by their arguments, result and process, none of which was written.
+    fn of(calls: &[(&str, i64, Option<u64>)]) -> Explanation {
+        let call = |(args, result, pid): &(&str, i64, Option<u64>)| {
+            let call = Call {
+                call: "openat".to_owned(),
+                args: (*args).to_owned(),
+                result: *result,
+                pid: *pid,
+                ..Call::default()
+            };
+            (Instant::now(), What::Call(call))
+        };
+        Explanation {
+            events: calls.iter().map(call).collect(),
+            format: Format::Text,
+            file: None,
+            story: Story::new(Page::endless()),
+        }
+    }
+
+    /// The call that is blamed for an error about `/a/file`.
+    fn blamed(mut explanation: Explanation) -> Option<usize> {
+        explanation.blame(&Error::State {
+            operation: "read",
+            path: "/a/file".into(),
+            source: io::Error::from_raw_os_error(2),
+        });
+        explanation
+            .events
+            .iter()
+            .position(|(_, what)| matches!(what, What::Call(call) if call.fatal))
+    }
+
+    #[test]
+    fn the_call_that_is_blamed_is_the_one_that_the_error_speaks_of() {
+        let tolerated = ("AT_FDCWD, \"/other\", O_RDONLY", -2, None);
+        let failed = ("AT_FDCWD, \"/a/file\", O_RDONLY", -2, None);
+        let fine = ("AT_FDCWD, \"/a/file\", O_RDONLY", 3, None);
+        assert_eq!(blamed(of(&[tolerated, failed, tolerated, fine])), Some(1));
+        assert_eq!(blamed(of(&[fine, tolerated])), Some(1), "the last of all");
+        assert_eq!(blamed(of(&[tolerated, fine])), None, "it was not reported");
+        let child = |call: (&'static str, i64, Option<u64>)| (call.0, call.1, Some(7));
+        assert_eq!(
+            blamed(of(&[child(tolerated), fine])),
+            Some(0),
+            "the child's last"
+        );
+        let mut after = of(&[failed]);
+        after
+            .events
+            .push((Instant::now(), What::Phase("ending".to_owned())));
+        after.events.extend(of(&[failed]).events);
+        assert_eq!(blamed(after), Some(0), "what is taken down is no cause");
+    }
 }

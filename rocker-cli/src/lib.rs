@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod advice;
 mod commands;
 mod engine;
 mod error;
 mod explain;
+mod manual;
+mod page;
 mod table;
+mod trace;
 
 pub use commands::main;
 pub use engine::{

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stdin};
 
 use clap::Args;
 
-use super::{Explain, protected};
+use super::{Executable, Explain};
 use crate::{Error, ExecOptions, Io, Result};
 
 /// Run a command in a running container
@@ -51,7 +51,8 @@ impl Exec {
             workdir: self.workdir,
             user: self.user,
         };
-        self.explain
-            .around(|| protected()?.exec(&self.container, &options))
+        self.explain.around(Executable::Protected, |engine| {
+            engine.exec(&self.container, &options)
+        })
     }
 }

@@ -1,11 +1,14 @@
 //! The command line: what a person types, and what is shown for it.
 
 mod exec;
+mod explain;
 mod hello;
 mod images;
+mod plan;
 mod progress;
 mod ps;
 mod pull;
+mod request;
 mod rm;
 mod rmi;
 mod run;
@@ -15,9 +18,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::explain::Explanation;
+use self::explain::{Executable, Explain};
 use crate::{Engine, Result, Roots};
 
 /// Run containers: a small, fast, daemonless Docker in Rust.
@@ -41,6 +44,8 @@ struct Cli {
 enum Command {
     /// Run a command in a new container
     Run(Box<run::Run>),
+    /// Show what run would have a container's process do, without doing it
+    Plan(Box<plan::Plan>),
     /// Run a command in a running container
     Exec(exec::Exec),
     /// List containers
@@ -54,27 +59,6 @@ enum Command {
     Images(images::Images),
     /// Remove images
     Rmi(rmi::Rmi),
-}
-
-/// What several commands share.
-#[derive(Debug, Args)]
-struct Explain {
-    /// Print every system call on stderr, in order, with what it is for
-    #[arg(long)]
-    explain: bool,
-}
-
-impl Explain {
-    /// Does `work`, and explains it if that was asked for.
-    fn around<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let explanation = self.explain.then(Explanation::listen);
-        crate::explain::install();
-        let outcome = work();
-        if let Some(explanation) = explanation {
-            explanation.print();
-        }
-        outcome
-    }
 }
 
 /// Runs the command line `args` and returns what the process exits with.
@@ -94,6 +78,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     finish(match cli.command {
         Command::Run(command) => command.run(),
+        Command::Plan(command) => command.run(),
         Command::Exec(command) => command.run(),
         Command::Ps(command) => command.run(),
         Command::Rm(command) => command.run(),
@@ -152,6 +137,7 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
     let mut status = 0;
     for name in names {
         if let Err(error) = work(name) {
+            crate::explain::blame(&error);
             complain(&error);
             status = 1;
         }
@@ -162,14 +148,6 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
 fn engine() -> Result<Engine> {
     crate::explain::install();
     Engine::open(Roots::from_env())
-}
-
-/// The engine, for commands that run something in a container: none of it can write to rocker's executable. The process
-/// is started over for that, once.
-fn protected() -> Result<Engine> {
-    let engine = engine()?;
-    rocker_ns::protect_executable()?;
-    Ok(engine)
 }
 
 /// Writes to standard output; a reader that has gone is no error.

@@ -4,7 +4,7 @@ use clap::Args;
 use rocker_image::{Platform, PullOptions, Reference};
 
 use super::progress::Bars;
-use super::{Explain, engine, print};
+use super::{Executable, Explain, print};
 use crate::Result;
 
 /// Pull an image from a registry
@@ -34,11 +34,11 @@ impl Pull {
         let bars = if self.quiet {
             Bars::hidden()
         } else {
-            Bars::new()
+            self.explain.bars()
         };
-        let pulled = self
-            .explain
-            .around(|| engine()?.pull(&self.image, &options, &bars))?;
+        let pulled = self.explain.around(Executable::AsItIs, |engine| {
+            engine.pull(&self.image, &options, &bars)
+        })?;
         let digest = pulled.image.manifest_digest();
         if self.quiet {
             print(&format!("{digest}\n"));

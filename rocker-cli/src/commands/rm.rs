@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{each, engine, print};
+use super::{Executable, Explain, each, print};
 use crate::Result;
 
 /// Remove containers
@@ -11,6 +11,8 @@ pub(crate) struct Rm {
     /// Kill those that run
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    explain: Explain,
     /// Names, or beginnings of IDs
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -18,11 +20,12 @@ pub(crate) struct Rm {
 
 impl Rm {
     pub(crate) fn run(self) -> Result<u8> {
-        let engine = engine()?;
-        Ok(each(&self.containers, |name| {
-            engine.remove(name, self.force)?;
-            print(&format!("{name}\n"));
-            Ok(())
-        }))
+        self.explain.around(Executable::AsItIs, |engine| {
+            Ok(each(&self.containers, |name| {
+                engine.remove(name, self.force)?;
+                print(&format!("{name}\n"));
+                Ok(())
+            }))
+        })
     }
 }

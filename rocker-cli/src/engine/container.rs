@@ -1,13 +1,12 @@
 //! Containers on disk: who they are, who looks after them, and what became of them.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::record::{self, CONFIG, Record, STATE, State};
-use super::{Engine, lock, name};
+use super::{Engine, disk, lock, name};
 use crate::{Error, Result};
 
 /// A container that this process looks after. The lock says so to all others, and the kernel lets go of it when this
@@ -22,6 +21,9 @@ pub(crate) struct Container {
 
 /// What the run directory of a container is called while it is removed: this and its id.
 const GONE: &str = ".gone-";
+
+/// Why its directory of the store is removed.
+pub(crate) const FORGET: &str = "so that nothing is left of the container and of what it wrote";
 
 /// What there is to know about a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +84,10 @@ impl Container {
         // Held until others can see the container as somebody's: by its lock and its record.
         let making = engine.making()?;
         record.name = choose_name(engine, wanted_name)?;
-        make_dir(&run)?;
+        disk::make_dir(
+            &run,
+            "so that what exists only while the container runs has a place",
+        )?;
         let lock = lock::take(&run)?;
         let container = Self {
             record,
@@ -90,13 +95,33 @@ impl Container {
             run,
             _lock: lock,
         };
-        let made = [container.upper(), container.work(), container.root()];
-        let made = [container.data.clone()]
+        let dirs = [
+            (
+                container.data.clone(),
+                "so that what outlives a run has a place",
+            ),
+            (
+                container.upper(),
+                "so that what the container changes is kept apart from its image",
+            ),
+            (
+                container.work(),
+                "so that overlayfs can prepare a file before it shows it",
+            ),
+            (
+                container.root(),
+                "so that there is a place to attach the root file system at",
+            ),
+        ];
+        let made = dirs
             .iter()
-            .chain(&made)
-            .try_for_each(|dir| make_dir(dir));
+            .try_for_each(|(dir, why)| disk::make_dir(dir, why));
         // The upper directory is the container's `/`, which everybody in it may enter; those above it keep outsiders out.
-        let made = made.and_then(|()| open_to_all(&container.upper()));
+        let upper = container.upper();
+        let made = made.and_then(|()| {
+            let why = "so that every user of the container can enter its root directory";
+            disk::chmod(&upper, 0o755, why).map_err(disk::failed("change the mode of", &upper))
+        });
         if let Err(error) = made.and_then(|()| container.save()) {
             let _ = container.forget().and(container.remove_run_dir());
             return Err(error);
@@ -110,7 +135,10 @@ impl Container {
     pub(crate) fn adopt(engine: &Engine, id: &str) -> Result<Option<Self>> {
         let roots = engine.roots();
         let (data, run) = (roots.containers().join(id), roots.running().join(id));
-        make_dir(&run)?;
+        disk::make_dir(
+            &run,
+            "so that there is a lock to take, also where a boot has emptied /run",
+        )?;
         let Some(lock) = lock::try_take(&run)? else {
             return Ok(None);
         };
@@ -172,19 +200,18 @@ impl Container {
     /// Removes what exists only while the container runs; at once, as others see it, so that nobody finds it half gone.
     pub(crate) fn remove_run_dir(&self) -> Result<()> {
         let aside = self.run.with_file_name(format!("{GONE}{}", self.record.id));
-        match fs::rename(&self.run, &aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::State {
-                operation: "rename",
-                path: self.run.clone(),
-                source: error,
-            }),
-            _ => remove_dir(&aside),
+        let why = "so that it is gone at once for everybody else, and nobody finds it half removed";
+        match disk::rename(&self.run, &aside, why) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(disk::failed("rename", &self.run)(error))
+            }
+            _ => disk::remove_dir(&aside, "so that nothing of the run is left"),
         }
     }
 
     /// Removes what outlives a run: its record and all that it wrote.
     pub(crate) fn forget(&self) -> Result<()> {
-        remove_dir(&self.data)
+        disk::remove_dir(&self.data, FORGET)
     }
 }
 
@@ -315,30 +342,19 @@ impl Record {
 
 /// The ids of which there is a directory in `dir`.
 pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
-    let failed = |source| Error::State {
-        operation: "read",
-        path: dir.to_owned(),
-        source,
-    };
-    let mut ids = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let name = entry
-            .map_err(failed)?
-            .file_name()
-            .into_string()
-            .unwrap_or_default();
-        if name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            ids.push(name);
-        }
-    }
-    Ok(ids)
+    let why = "so that rocker knows which containers there are";
+    let mut names = disk::names(dir, why).map_err(disk::failed("read", dir))?;
+    names.retain(|name| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    Ok(names)
 }
 
 /// Removes what those left who died while they removed a run directory.
 pub(crate) fn sweep(running: &Path) -> Result<()> {
-    for entry in fs::read_dir(running).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(GONE) {
-            remove_dir(&entry.path())?;
+    let why = "so that what somebody was removing when he died is found";
+    for name in disk::names(running, why).unwrap_or_default() {
+        if name.starts_with(GONE) {
+            let why = "so that a removal is finished that another process began";
+            disk::remove_dir(&running.join(name), why)?;
         }
     }
     Ok(())
@@ -379,34 +395,4 @@ fn choose_name(engine: &Engine, wanted: Option<&str>) -> Result<String> {
         name = name::new_name(true)?;
     }
     Ok(name)
-}
-
-fn make_dir(dir: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| Error::State {
-        operation: "make the directory",
-        path: dir.to_owned(),
-        source,
-    })
-}
-
-fn open_to_all(dir: &Path) -> Result<()> {
-    let set = fs::set_permissions(dir, fs::Permissions::from_mode(0o755));
-    set.map_err(|source| Error::State {
-        operation: "change the mode of",
-        path: dir.to_owned(),
-        source,
-    })
-}
-
-/// Removes a directory and all in it, if there is one.
-pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::State {
-            operation: "remove",
-            path: dir.to_owned(),
-            source: error,
-        }),
-        _ => Ok(()),
-    }
 }

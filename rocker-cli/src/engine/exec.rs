@@ -1,7 +1,7 @@
 //! A second program in a running container.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::options::Io;
 use super::process::{create_in, supervise};
 use super::record::{self, CONFIG, State};
 use super::run::user_of;
-use super::{CGROUP_PARENT, Engine, parts, spec};
+use super::{CGROUP_PARENT, Engine, disk, parts, spec};
 use crate::{Error, Result};
 
 /// What to run beside a container's own program.
@@ -79,11 +79,10 @@ impl Engine {
         );
         if let Some(wanted) = &options.user {
             let path = PathBuf::from(format!("/proc/{pid}/root"));
-            let root = File::open(&path).map_err(|source| Error::State {
-                operation: "open",
-                path,
-                source,
-            })?;
+            let why = "so that the user is looked up in the container's own accounts";
+            let options = &mut OpenOptions::new();
+            let root = disk::open_for("ns", &path, options.read(true), "O_RDONLY|O_CLOEXEC", why)
+                .map_err(disk::failed("open", &path))?;
             let user = user_of(root.as_fd(), wanted)?;
             env.insert("HOME".to_owned(), user.home.to_string_lossy().into_owned());
             process.user_mut().set_uid(user.uid);

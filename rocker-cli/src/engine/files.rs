@@ -1,12 +1,12 @@
 //! The files of `/etc` that are the engine's to write: hosts, hostname and resolv.conf.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::disk;
 use super::options::Network;
-use crate::{Error, Result};
+use crate::Result;
 
 /// What Docker falls back to where the host has no resolver that a container could reach.
 const FALLBACK: &str = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
@@ -28,16 +28,18 @@ pub(crate) fn hosts(address: Option<IpAddr>, hostname: &str) -> String {
 
 /// The text of `/etc/resolv.conf` for a container on `network`.
 pub(crate) fn resolv_conf(network: Network) -> String {
-    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let read = |path| {
+        let why = "so that the container asks the resolvers that the host asks";
+        let text = disk::read(Path::new(path), why).unwrap_or_default();
+        String::from_utf8(text).unwrap_or_default()
+    };
+    let host = read("/etc/resolv.conf");
     match network {
         Network::Host => host,
         Network::None => String::new(),
-        Network::Bridge => {
-            let upstream = || fs::read_to_string(UPSTREAM).unwrap_or_default();
-            reachable(&host)
-                .or_else(|| reachable(&upstream()))
-                .unwrap_or_else(|| FALLBACK.to_owned() + &options(&host))
-        }
+        Network::Bridge => reachable(&host)
+            .or_else(|| reachable(&read(UPSTREAM)))
+            .unwrap_or_else(|| FALLBACK.to_owned() + &options(&host)),
     }
 }
 
@@ -72,15 +74,16 @@ fn options(text: &str) -> String {
 /// Writes one of the files, readable for everybody in the container. An existing one keeps its inode, by which the
 /// container has it mounted.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-
-    fs::write(path, text)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
-        .map_err(|source| Error::State {
-            operation: "write",
-            path: path.to_owned(),
-            source,
+    let why = "so that the container finds names and addresses where its programs look for them";
+    disk::write(path, text.as_bytes(), why)
+        .and_then(|()| {
+            disk::chmod(
+                path,
+                0o644,
+                "so that every user of the container can read it",
+            )
         })
+        .map_err(disk::failed("write", path))
 }
 
 #[cfg(test)]

@@ -68,7 +68,8 @@ fn fingerprint() -> Result<String> {
     ))
 }
 
-fn configuration() -> Result<ImageConfiguration> {
+/// What the image says of itself, but for its layer.
+pub(crate) fn configuration() -> Result<ImageConfiguration> {
     let config = ConfigBuilder::default()
         .entrypoint(vec![format!("/{NAME}")])
         .working_dir("/".to_owned())

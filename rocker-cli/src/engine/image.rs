@@ -214,7 +214,7 @@ impl Engine {
 }
 
 /// The image of this name, or the only one whose ID begins so.
-fn find(store: &Store, name: &str) -> Result<Option<Image>> {
+pub(crate) fn find(store: &Store, name: &str) -> Result<Option<Image>> {
     if let Ok(reference) = name.parse::<Reference>()
         && let Some(image) = store.image(&reference)?
     {

@@ -1,6 +1,7 @@
 //! The composition: what Docker's daemon does, as functions.
 
 mod container;
+mod disk;
 mod exec;
 mod files;
 mod hello;
@@ -9,6 +10,7 @@ mod lock;
 mod name;
 mod options;
 mod parts;
+mod plan;
 mod process;
 mod record;
 mod roots;
@@ -17,8 +19,8 @@ mod spec;
 mod steps;
 mod teardown;
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use rocker_cgroup::Hierarchy;
 use rocker_fs::Layers;
@@ -58,19 +60,27 @@ impl Engine {
     /// # Errors
     /// [`Error::NotRoot`], and [`Error::State`] when a directory cannot be made.
     pub fn open(roots: Roots) -> Result<Self> {
-        if fs::metadata("/proc/self").map_or(0, |own| own.uid()) != 0 {
-            return Err(Error::NotRoot);
-        }
+        Self::check_root()?;
         for dir in [roots.containers(), roots.running()] {
             // Nobody else may look into them: images hold setuid programs.
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-            made.map_err(|source| Error::State {
-                operation: "make the directory",
-                path: dir,
-                source,
-            })?;
+            disk::make_dir(&dir, "so that rocker has a place for its containers")?;
         }
         Ok(Self { roots })
+    }
+
+    /// An engine that only looks, at what there is in `roots`: it needs no privileges, and makes no directories. Of what it
+    /// can do, [`Engine::plan`] is made for that.
+    #[must_use]
+    pub fn look(roots: Roots) -> Self {
+        Self { roots }
+    }
+
+    /// Whether this process may run containers.
+    pub(crate) fn check_root() -> Result<()> {
+        match fs::metadata("/proc/self").map_or(0, |own| own.uid()) {
+            0 => Ok(()),
+            _ => Err(Error::NotRoot),
+        }
     }
 
     /// The directories that the engine works in.

@@ -11,6 +11,7 @@ use rocker_cgroup::{CpuQuota, Limits, Max};
 use rocker_fs::{Device, MountAttributes, Propagation, Rootfs};
 use rocker_ns::{Capabilities, Namespace, User, signal_number};
 
+use super::disk;
 use super::spec::STOP_SIGNAL;
 use crate::{Error, Result};
 
@@ -62,10 +63,13 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
     let mut result = if kind == "bind" {
         let path = mount.source().clone().unwrap_or_default();
         // Opened here, as a place only: what is mounted is what the path meant now.
-        let source = OpenOptions::new()
-            .read(true)
-            .custom_flags(O_PATH)
-            .open(&path);
+        let source = disk::open_for(
+            "fs",
+            &path,
+            OpenOptions::new().read(true).custom_flags(O_PATH),
+            "O_RDONLY|O_CLOEXEC|O_PATH",
+            "so that what is mounted is what this path means now, whatever becomes of it",
+        );
         let source = source.map_err(|source| Error::NoSource { path, source })?;
         rocker_fs::Mount::bind_fd(OwnedFd::from(source), destination)
     } else {

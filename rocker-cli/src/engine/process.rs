@@ -7,10 +7,11 @@ use rocker_cgroup::Cgroup;
 use rocker_ns::{Child, Command, Created, Relay, Signals, Stdio, WindowSize};
 
 use super::options::Io;
+use crate::trace::{listening, phase};
 use crate::{Error, Result};
 
-/// Makes the process of `command` as a member of `cgroup`, before it does anything.
-pub(crate) fn create_in(command: &mut Command, cgroup: &Cgroup, io: Io) -> Result<Created> {
+/// Connects the standard streams of `command`, and ties its life to this process's.
+pub(crate) fn connect(command: &mut Command, io: Io) {
     // A terminal of the caller's is never handed over: the program could type into it, and change its mode.
     command.stdin(match stdin().is_terminal() {
         _ if !io.interactive => Stdio::null(),
@@ -26,10 +27,14 @@ pub(crate) fn create_in(command: &mut Command, cgroup: &Cgroup, io: Io) -> Resul
     };
     command
         .stdout(output(stdout().is_terminal()))
-        .stderr(output(stderr().is_terminal()));
-    command
-        .die_with_parent(true)
-        .timed(tracing::enabled!(target: "rocker::syscall", tracing::Level::TRACE));
+        .stderr(output(stderr().is_terminal()))
+        .die_with_parent(true);
+}
+
+/// Makes the process of `command` as a member of `cgroup`, before it does anything.
+pub(crate) fn create_in(command: &mut Command, cgroup: &Cgroup, io: Io) -> Result<Created> {
+    connect(command, io);
+    command.timed(listening());
     let Some(directory) = cgroup.as_fd() else {
         // On v1 a process is put into its cgroups; it waits for that.
         let mut created = command.create()?;
@@ -72,7 +77,7 @@ pub(crate) fn supervise(
     }
     let mut child = created.start()?;
     let ended = started(&child).and_then(|()| {
-        tracing::debug!(target: "rocker::phase", "running");
+        phase("running");
         let mut relay = Relay::new(&mut child, signals);
         if let Some(signal) = stop_signal {
             relay = relay.stop_signal(signal);

@@ -1,12 +1,11 @@
 //! What is remembered of a container on disk.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::disk;
 use crate::{Error, Result};
 
 /// The file of a container's directory that holds its [`Record`].
@@ -57,16 +56,13 @@ pub(crate) enum State {
 
 /// Reads a file that rocker wrote; none if it is absent.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let text = match fs::read(path) {
+    let text = match disk::read(
+        path,
+        "so that what rocker wrote down earlier is known again",
+    ) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(Error::State {
-                operation: "read",
-                path: path.to_owned(),
-                source,
-            });
-        }
+        Err(error) => return Err(disk::failed("read", path)(error)),
     };
     serde_json::from_slice(&text)
         .map(Some)
@@ -82,14 +78,13 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 /// is read as a damaged record.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     let temporary = path.with_extension("tmp");
-    let failed = |source| Error::State {
-        operation: "write",
-        path: path.to_owned(),
-        source,
-    };
+    let failed = disk::failed("write", path);
     let text = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;
-    File::create(&temporary)
-        .and_then(|mut file| file.write_all(&text))
-        .map_err(failed)?;
-    fs::rename(&temporary, path).map_err(failed)
+    let beside =
+        "so that it is written beside the file that others read, and they find no half of it";
+    let at_once =
+        "so that whoever reads it finds the old one or the new one, and nothing in between";
+    disk::write(&temporary, &text, beside)
+        .and_then(|()| disk::rename(&temporary, path, at_once))
+        .map_err(failed)
 }

@@ -16,10 +16,11 @@ use super::record::{self, Record, State};
 use super::spec::{self, Facts};
 use super::teardown::oom_killed;
 use super::{CGROUP_PARENT, Engine, name, parts, steps};
+use crate::trace::phase;
 use crate::{Error, Result};
 
 /// The most that is read of an image's `/etc/passwd` or `/etc/group`.
-const ACCOUNTS_LIMIT: u64 = 8 << 20;
+pub(crate) const ACCOUNTS_LIMIT: u64 = 8 << 20;
 
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,7 @@ impl Engine {
         let mut container =
             Container::create(self, new_record(options, &image)?, options.name.as_deref())?;
         let outcome = self.run_to_end(&mut container, options, &image, &hierarchy, &signals);
+        phase("ending");
         let oom_killed = oom_killed(&hierarchy, container.id());
         // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
         let remembered = match &outcome {
@@ -181,14 +183,7 @@ impl Engine {
         root: OwnedFd,
     ) -> Result<rocker_ns::Command> {
         let rootfs = parts::rootfs(spec, root, container.root())?;
-        let mut command = parts::process(spec)?;
-        command
-            .unshare(parts::own_namespaces(spec))
-            .setup(steps::translate(rootfs.steps()?)?);
-        if let Some(hostname) = spec.hostname() {
-            command.hostname(hostname);
-        }
-        Ok(command)
+        command_of(spec, steps::translate(rootfs.steps()?)?)
     }
 
     /// Connects the network namespace of a process that sets itself up meanwhile.
@@ -207,6 +202,16 @@ impl Engine {
         let hosts = super::files::hosts(Some(attachment.address), hostname);
         super::files::write(&container.file("hosts"), &hosts)
     }
+}
+
+/// The process that the specification describes, with the steps into its root file system.
+pub(crate) fn command_of(spec: &Spec, steps: Vec<rocker_ns::Step>) -> Result<rocker_ns::Command> {
+    let mut command = parts::process(spec)?;
+    command.unshare(parts::own_namespaces(spec)).setup(steps);
+    if let Some(hostname) = spec.hostname() {
+        command.hostname(hostname);
+    }
+    Ok(command)
 }
 
 /// The container's cgroup, with the limits that the specification sets.

@@ -1,23 +1,28 @@
 //! Where two crates meet that do not know each other: rocker-fs describes the steps into a root file system, and
 //! rocker-ns makes them.
 
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+
+use rocker_fs::Arg as From;
+use rocker_ns::Arg as To;
+
 use crate::Result;
 
 /// The same steps in the words of rocker-ns.
 pub(crate) fn translate(steps: Vec<rocker_fs::Step>) -> Result<Vec<rocker_ns::Step>> {
-    let step = |step: rocker_fs::Step| {
-        let args = step.args.into_iter().map(arg).collect();
-        Ok(rocker_ns::Step::new(step.call, args)?
-            .part_of("fs")
-            .tolerating(step.tolerates)
-            .because(step.why))
-    };
-    steps.into_iter().map(step).collect()
+    steps.into_iter().map(|step| made_with(step, arg)).collect()
 }
 
-fn arg(arg: rocker_fs::Arg) -> rocker_ns::Arg {
-    use rocker_fs::Arg as From;
-    use rocker_ns::Arg as To;
+fn made_with(step: rocker_fs::Step, arg: impl FnMut(From) -> To) -> Result<rocker_ns::Step> {
+    let args = step.args.into_iter().map(arg).collect();
+    Ok(rocker_ns::Step::new(step.call, args)?
+        .part_of("fs")
+        .tolerating(step.tolerates)
+        .because(step.why))
+}
+
+fn arg(arg: From) -> To {
     match arg {
         From::Null => To::Null,
         From::Int(number) => To::Int(number),
@@ -28,4 +33,59 @@ fn arg(arg: rocker_fs::Arg) -> rocker_ns::Arg {
         From::Result(index) => To::Result(index),
         From::Cwd => To::Cwd,
     }
+}
+
+/// The same steps for a list that is only shown: placeholders stand for the root, whose descriptor is `root`, and for the
+/// copies of the bind mounts' `sources`, in their order.
+///
+/// Who has the privilege makes these copies before the child. For others rocker-fs lists the call, and one to close the
+/// copy, among the child's: they are left out, since who runs the container has the privilege.
+pub(crate) fn placeholders(
+    steps: Vec<rocker_fs::Step>,
+    root: RawFd,
+    sources: &[PathBuf],
+) -> Result<Vec<rocker_ns::Step>> {
+    let shown = |text: String| To::flags(u64::MAX, text);
+    let mut sources = sources
+        .iter()
+        .map(|source| format!("<copy of {}>", source.display()));
+    let mut copies: Vec<(RawFd, To)> = vec![(root, shown("<root>".to_owned()))];
+    // What each step's result is called in the new list.
+    let mut results: Vec<To> = Vec::new();
+    let mut made = Vec::new();
+    for step in steps {
+        if is_copy_by_path(&step) {
+            results.push(shown(sources.next().unwrap_or_default()));
+            continue;
+        }
+        let is_of_copy = |arg: &From| matches!(arg, From::Result(index) if matches!(results.get(*index), Some(To::Flags { .. })));
+        if step.call == "close" && step.args.iter().any(is_of_copy) {
+            results.push(To::Null);
+            continue;
+        }
+        let mut place = |from: From| match from {
+            // One that refers to itself or a later step is refused when the plan is put together.
+            From::Result(index) => results.get(index).cloned().unwrap_or(To::Result(index)),
+            From::Fd(fd) => {
+                let number = fd.as_raw_fd();
+                if let Some((_, known)) = copies.iter().find(|(known, _)| *known == number) {
+                    return known.clone();
+                }
+                let copy = shown(sources.next().unwrap_or_default());
+                copies.push((number, copy.clone()));
+                copy
+            }
+            other => arg(other),
+        };
+        let step = made_with(step, &mut place)?;
+        results.push(To::Result(made.len()));
+        made.push(step);
+    }
+    Ok(made)
+}
+
+/// Whether the step copies a bind mount's source by the descriptor that the parent has of it.
+fn is_copy_by_path(step: &rocker_fs::Step) -> bool {
+    let is_own = |arg: &From| matches!(arg, From::Str(path) if path.as_bytes().starts_with(b"/proc/self/fd/"));
+    step.call == "open_tree" && step.args.iter().any(is_own)
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use rocker_cgroup::{Cgroup, Hierarchy};
 use rocker_ns::Process;
 
-use super::container::{self, Container, ids, remove_dir};
+use super::container::{self, Container, FORGET, ids};
 use super::lock::{is_held, wake_supervisor};
 use super::record::{Record, State};
-use super::{CGROUP_PARENT, Engine};
+use super::{CGROUP_PARENT, Engine, disk};
 use crate::{Error, Result};
 
 impl Engine {
@@ -105,7 +105,7 @@ impl Engine {
             }
             self.kill(&found)?;
         }
-        remove_dir(&self.roots().containers().join(&found.id))?;
+        disk::remove_dir(&self.roots().containers().join(&found.id), FORGET)?;
         Ok(found.id)
     }
 

@@ -1,59 +1,17 @@
-//! `--explain` tells the truth, which is what `strace` sees.
+//! `--explain` tells the truth, which is what `strace` sees, and tells it so that one can read it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
-use std::process::Stdio;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
 
 use crate::fake_host;
+use crate::strace::{assert_same, both};
 use crate::support::Scene;
 
-/// The calls that make a container, each to be explained as often as it is made.
-const CALLS: &[&str] = &[
-    "clone3",
-    "unshare",
-    "setns",
-    "mount",
-    "umount2",
-    "fsopen",
-    "fsconfig",
-    "fsmount",
-    "move_mount",
-    "open_tree",
-    "mount_setattr",
-    "pivot_root",
-    "chroot",
-    "sethostname",
-    "mknodat",
-    "symlinkat",
-    "capset",
-    "setresuid",
-    "setresgid",
-    "setgroups",
-    "setsid",
-    "close_range",
-];
-
-/// How often `rocker ARGS --explain` says that it makes each call, by its standard error.
-fn explained(text: &str) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for line in text
-        .lines()
-        .filter(|line| line.contains(" µs]") && !line.starts_with(' '))
-    {
-        let call = line
-            .split('(')
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .last()
-            .unwrap();
-        *counts.entry(call.to_owned()).or_default() += 1;
-    }
-    counts
-}
-
 #[test]
-fn every_call_that_makes_a_container_is_explained_as_often_as_strace_sees_it() {
+fn what_strace_sees_of_a_run_is_explained_in_order_and_nothing_else_is() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         for flags in [
@@ -62,114 +20,140 @@ fn every_call_that_makes_a_container_is_explained_as_often_as_strace_sees_it() {
             "-t --mem 64 --read-only -v /run:/data:ro",
             "-u nobody --hostname web",
         ] {
-            // A first run makes what later ones find.
-            let script = format!(
-                "exec strace -f -qq -o /run/trace -e trace={},prctl,execve,execveat rocker run --rm --explain {flags} $I true",
-                CALLS.join(",")
-            );
-            let output = scene
-                .shell(&script)
-                .stdin(Stdio::null())
-                .output()
-                .expect("strace is installed");
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{said}");
-            let trace = fs::read_to_string("/run/trace").unwrap();
-            // It starts over once, out of a read-only mount of its own executable, and explains itself from there.
-            let (_, trace) = trace.split_once(" execveat(").unwrap();
-            let (_, trace) = trace.split_once('\n').unwrap();
-            let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-            for line in trace.lines().filter(|line| !line.contains("resumed>")) {
-                let call = line
-                    .split_whitespace()
-                    .nth(1)
-                    .unwrap()
-                    .split('(')
-                    .next()
-                    .unwrap();
-                // Threads are of the process, and not of the container.
-                if CALLS.contains(&call) && !line.contains("CLONE_THREAD") {
-                    *seen.entry(call.to_owned()).or_default() += 1;
-                }
-            }
-            let said: BTreeMap<_, _> = explained(&said)
-                .into_iter()
-                .filter(|(call, _)| CALLS.contains(&call.as_str()))
-                .collect();
+            let (seen, said) = both(&scene, &format!("run --rm {flags} $I true"));
+            let count = |call: &str| {
+                let name = format!("{call}(");
+                said.values()
+                    .flatten()
+                    .filter(|line| line.starts_with(&name))
+                    .count()
+            };
             assert!(
-                said["fsopen"] >= 5 && said["clone3"] == 1 && said["pivot_root"] == 1,
+                count("fsopen") >= 5 && count("clone3") == 1 && count("pivot_root") == 1,
                 "{said:?}"
             );
-            assert_eq!(said, seen, "explained, and made, by run {flags}");
-            // What the child itself does with prctl(2), and the one call that ends its plan.
-            let child = trace
-                .lines()
-                .find(|line| line.contains("pivot_root("))
-                .unwrap();
-            let child = child.split_whitespace().next().unwrap();
-            let of_child = |call: &str| {
-                // Up to the program, which has calls of its own.
-                let lines = trace
-                    .lines()
-                    .filter(|line| line.starts_with(&format!("{child} ")));
-                let over = |line: &&str| !(line.contains(" execve(") && line.ends_with(" = 0"));
-                let lines = lines.take_while(over);
-                lines
-                    .filter(|line| line.contains(&format!(" {call}(")))
-                    .count()
-            };
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            let said = |call: &str| {
-                let lines = text.lines().filter(|line| line.starts_with("ns child"));
-                lines
-                    .filter(|line| line.contains(&format!(" {call}(")))
-                    .count()
-            };
-            assert_eq!(said("prctl"), of_child("prctl"), "run {flags}");
-            assert_eq!(said("execve"), of_child("execve") + 1, "run {flags}");
+            assert!(
+                count("write") > 0 && count("prctl") > 20 && count("execve") > 0,
+                "{said:?}"
+            );
+            assert_same(&seen, &said, &format!("run {flags}"));
         }
         scene.assert_all_gone("traced runs");
     });
 }
 
+/// The lines of an explanation as JSON.
+fn objects(text: &str) -> Vec<serde_json::Map<String, Value>> {
+    text.lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line)
+                .unwrap()
+                .as_object()
+                .unwrap()
+                .clone()
+        })
+        .collect()
+}
+
 #[test]
-fn each_call_is_explained_with_its_result_and_a_reason_in_its_place() {
+fn each_line_of_json_has_its_keys_and_the_containers_output_is_untouched() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let done = scene.run("run --rm --explain=json $I sh -c 'echo output; exit 3'");
+        assert_eq!((done.code, done.out.as_str()), (3, "output\n"));
+        let lines = objects(&done.err);
+        assert!(lines.len() > 200, "{}", done.err);
+        for line in &lines {
+            let mut expected = vec!["args", "call", "man", "phase", "pid", "result", "why", "µs"];
+            if line["result"].as_i64().unwrap() < 0 {
+                expected.push("error");
+            }
+            let keys: BTreeSet<&str> = line.keys().map(String::as_str).collect();
+            assert_eq!(keys, expected.into_iter().collect(), "{line:?}");
+            let text = |key: &str| line[key].as_str().unwrap();
+            assert!(
+                !text("call").is_empty() && !text("why").is_empty(),
+                "{line:?}"
+            );
+            assert!(
+                text("man").ends_with(')') || text("man").starts_with("RFC "),
+                "{line:?}"
+            );
+            let phase = text("phase");
+            assert!(
+                ["image", "fs", "cgroup", "ns", "net", "state"].contains(&phase),
+                "{phase}"
+            );
+            assert!(
+                line["pid"].as_u64().is_some_and(|pid| pid > 0) && line["µs"].is_u64(),
+                "{line:?}"
+            );
+        }
+        let pids: BTreeSet<u64> = lines
+            .iter()
+            .map(|line| line["pid"].as_u64().unwrap())
+            .collect();
+        assert_eq!(pids.len(), 2, "the parent and the child");
+        // Each phase but the image's, which was there.
+        for phase in ["fs", "cgroup", "ns", "net", "state"] {
+            assert!(lines.iter().any(|line| line["phase"] == phase), "{phase}");
+        }
+        scene.assert_all_gone("runs explained as JSON");
+    });
+}
+
+#[test]
+fn a_story_has_each_call_on_a_line_of_its_own_with_reason_time_and_page() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         let done = scene.run("run --rm --explain $I echo output");
         assert_eq!((done.code, done.out.as_str()), (0, "output\n"));
+        assert!(
+            !done.err.contains('\x1b'),
+            "colours are for terminals: {:?}",
+            done.err
+        );
         let lines: Vec<_> = done.err.lines().collect();
-        assert!(lines.len() > 200, "{}", done.err);
-        for pair in lines.chunks(2) {
-            let (call, why) = (pair[0], pair.get(1).copied().unwrap_or_default());
-            assert!(call.contains(") = ") && call.ends_with(" µs]"), "{call:?}");
-            let why = why.trim_start();
+        let is_call = |line: &&str| line.contains(" µs]  ");
+        let calls: Vec<_> = lines.iter().copied().filter(is_call).collect();
+        for (place, line) in lines.iter().enumerate().filter(|(_, line)| is_call(line)) {
+            assert!(line.contains(") = ") && line.ends_with(')'), "{line:?}");
+            let why = lines[place + 1].trim_start_matches(['│', ' ']);
             assert!(
-                !why.is_empty() && why.matches("so that").count() <= 1,
-                "{call}: {why:?}"
+                !why.is_empty() && !is_call(&why) && why.matches("so that").count() <= 1,
+                "{line}: {why:?}"
             );
         }
-        let place = |call: &str| {
-            let found = lines
-                .iter()
-                .position(|line| line.contains(&format!(" {call}(")));
-            found.unwrap_or_else(|| panic!("{call}: {}", done.err))
+        let place = |text: &str| {
+            let found = done.err.find(text);
+            found.unwrap_or_else(|| panic!("{text}: {}", done.err))
         };
         let order = [
-            "fsopen",
-            "clone3",
-            "setsid",
-            "move_mount",
-            "pivot_root",
-            "capset",
-            "execve",
+            "state: ",
+            "fsopen(\"overlay\"",
+            "clone3(",
+            "│ setsid(",
+            "│ move_mount(",
+            "│ pivot_root(",
+            "│ capset(",
+            "│ execve(",
+            "The program runs",
+            "It is over",
+            " calls, ",
         ]
         .map(place);
-        assert!(order.is_sorted(), "{order:?}");
-        // Also what the network and the cgroup cost.
-        for call in ["sendto", "mkdir", "write", "setns"] {
-            place(call);
+        assert!(order.is_sorted(), "{order:?} in {}", done.err);
+        for heading in ["state: ", "fs: ", "cgroup: ", "ns", "net: "] {
+            assert!(
+                lines.iter().any(|line| line.starts_with(heading)),
+                "{heading}"
+            );
         }
+        let last = lines.last().unwrap();
+        assert!(
+            last.starts_with(&format!("{} calls, ", calls.len())),
+            "{last}"
+        );
         // Without the flag, nothing of it.
         assert_eq!(scene.run("run --rm $I true").err, "");
         scene.assert_all_gone("explained runs");
@@ -177,25 +161,132 @@ fn each_call_is_explained_with_its_result_and_a_reason_in_its_place() {
 }
 
 #[test]
-fn a_call_that_fails_is_explained_as_well() {
+fn an_explanation_goes_into_a_file_and_nowhere_else() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let file = host.dir("said").join("explained");
+        fs::write(&file, "old ".repeat(1 << 20)).unwrap();
+        fs::remove_file(&file).unwrap();
+        let flag = format!("--explain-file {}", file.display());
+        let done = scene.run(&format!("run --rm {flag} $I echo output"));
+        assert_eq!(
+            (done.code, done.out.as_str(), done.err.as_str()),
+            (0, "output\n", "")
+        );
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(
+            text.starts_with("\nstate: ") && text.contains("pivot_root(") && !text.contains('\x1b'),
+            "{text}"
+        );
+        assert!(text.lines().last().unwrap().contains(" calls, "), "{text}");
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        // A second one replaces the first.
+        let done = scene.run(&format!("run --rm --explain=json {flag} $I true"));
+        assert_eq!((done.code, done.err.as_str()), (0, ""));
+        assert!(objects(&fs::read_to_string(&file).unwrap()).len() > 200);
+        let before = host.state();
+        let line = scene.fails(125, "run --name never --explain-file /no/such/file $I true");
+        assert!(
+            line.contains("/no/such/file: No such file or directory"),
+            "{line}"
+        );
+        assert_eq!(
+            (scene.containers(), host.state()),
+            (Vec::new(), before),
+            "nothing was done"
+        );
+        let line = scene.fails(125, "run --explain=yaml $I true");
+        assert!(line.contains("text") && line.contains("json"), "{line}");
+        scene.assert_all_gone("explanations in files");
+    });
+}
+
+#[test]
+fn the_call_that_failed_stands_out_with_its_likely_cause_and_those_tolerated_do_not() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         let done = scene.run("run --rm --explain $I nosuch");
         assert_eq!(done.code, 127);
-        let last = done
-            .err
-            .lines()
-            .rfind(|line| line.contains("execve("))
-            .unwrap();
+        let lines: Vec<_> = done.err.lines().collect();
+        let tried: Vec<usize> = (0..lines.len())
+            .filter(|place| lines[*place].contains("execve("))
+            .collect();
+        let (last, others) = tried.split_last().unwrap();
         assert!(
-            last.contains("nosuch") && last.contains("= -1 No such file or directory"),
-            "{last}"
-        );
-        assert!(
-            done.err.lines().last().unwrap().starts_with("rocker: "),
+            others.iter().all(
+                |place| lines[*place].contains("ENOENT (No such file or directory), tolerated")
+            ),
             "{}",
             done.err
         );
-        scene.assert_all_gone("an explained failure");
+        assert!(
+            lines[*last].contains("nosuch") && !lines[*last].contains("tolerated"),
+            "{}",
+            lines[*last]
+        );
+        assert!(
+            lines[last + 2].contains("why the command failed"),
+            "{}",
+            lines[last + 2]
+        );
+        assert!(
+            lines[last + 3].contains("Likely cause: the image has no such program"),
+            "{}",
+            lines[last + 3]
+        );
+        assert_eq!(done.err.matches("why the command failed").count(), 1);
+        assert!(
+            lines.last().unwrap().starts_with("rocker: "),
+            "{}",
+            done.err
+        );
+
+        let done = scene.run("run --rm --explain -v /no/such/dir:/data $I true");
+        assert_eq!(done.code, 125);
+        let failed = done.err.split("why the command failed").next().unwrap();
+        let call = failed.lines().rev().nth(2).unwrap();
+        assert!(
+            call.contains("openat(") && call.contains("/no/such/dir"),
+            "{call}"
+        );
+        scene.assert_all_gone("explained failures");
+    });
+}
+
+#[test]
+fn exec_pull_and_rm_are_explained_as_well() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--name web");
+        let done = scene.run("exec --explain=json web echo inside");
+        assert_eq!((done.code, done.out.as_str()), (0, "inside\n"));
+        let has = |text: &str, call: &str| objects(text).iter().any(|line| line["call"] == call);
+        assert!(
+            has(&done.err, "setns") && has(&done.err, "execve"),
+            "{}",
+            done.err
+        );
+        assert_eq!(idle.end().code, 0);
+
+        let done = scene.run("rm --explain=json web");
+        assert_eq!((done.code, done.out.as_str()), (0, "web\n"));
+        assert!(has(&done.err, "unlinkat"), "{}", done.err);
+
+        let done = scene.run("rm --explain nosuch");
+        assert_eq!(done.code, 1);
+        assert!(
+            done.err.contains("getdents64(") && done.err.contains("no container"),
+            "{}",
+            done.err
+        );
+
+        let done = scene.run("pull --explain=json $I");
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(done.out.starts_with("Digest: "), "{done:?}");
+        assert!(!objects(&done.err).is_empty(), "{done:?}");
+        scene.assert_all_gone("explained commands");
     });
 }

@@ -23,6 +23,8 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod network;
+mod plan;
 mod refused_images;
 mod signals;
+mod strace;
 mod terminal;

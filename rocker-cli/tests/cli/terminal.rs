@@ -222,3 +222,65 @@ fn a_terminal_is_refused_where_there_is_none() {
         scene.assert_all_gone("-it without a terminal");
     });
 }
+
+#[test]
+fn an_explanation_fits_a_terminal_of_any_width_and_is_in_colour_unless_that_is_forbidden() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let tmux = Tmux::start(host, &scene);
+        // All of a story, in a window whose lines it does not fill.
+        tmux.tmux(&["set-option", "-g", "history-limit", "50000"]);
+        let variables = scene
+            .variables()
+            .map(|(name, value)| format!("{name}={value}"));
+        let mut window = vec!["new-window", "env", "PS1=outside$ "];
+        window.extend(variables.iter().map(String::as_str));
+        window.push("sh");
+        tmux.tmux(&window);
+        tmux.shows("outside$");
+        let explain = |command: &str, over: &str| {
+            tmux.tmux(&["clear-history"]);
+            // The mark is put together by the shell, so that what is typed is not taken for it.
+            tmux.types(&format!("clear; {command}; echo; echo over''{over}"));
+            tmux.shows(&format!("over{over}"));
+        };
+        for (columns, widest) in [("120", 100), ("80", 80), ("60", 60)] {
+            tmux.tmux(&["resize-window", "-x", columns, "-y", "30"]);
+            explain(
+                &format!("until [ \"$(stty size)\" = '30 {columns}' ]; do sleep 0.01; done"),
+                columns,
+            );
+            for command in ["run --rm --explain $I nosuch", "plan $I true"] {
+                explain(
+                    &format!("rocker {command}"),
+                    &format!("{columns}{}", command.len()),
+                );
+                // Lines that the terminal had to break are one again.
+                let text = tmux.tmux(&["capture-pane", "-p", "-J", "-S", "-"]);
+                assert!(text.contains("pivot_root("), "{text}");
+                let too_long = |line: &&str| {
+                    let is_error = line.starts_with("rocker: ") || line.starts_with("outside$");
+                    !is_error && line.trim_end().chars().count() > widest
+                };
+                assert_eq!(text.lines().find(too_long), None, "{command} at {columns}");
+                let coloured = tmux.tmux(&["capture-pane", "-p", "-e", "-S", "-"]);
+                for colour in ["\x1b[1m\x1b[32m", "\x1b[2m"] {
+                    assert!(coloured.contains(colour), "{command}: no {colour:?}");
+                }
+                assert_eq!(
+                    coloured.contains("\x1b[31m"),
+                    command.contains("nosuch"),
+                    "red is for failures"
+                );
+            }
+        }
+        explain("NO_COLOR=1 rocker run --rm --explain $I true", "all");
+        let text = tmux.tmux(&["capture-pane", "-p", "-e", "-S", "-"]);
+        assert!(
+            text.contains("pivot_root(") && !text.contains('\x1b'),
+            "{text:?}"
+        );
+        tmux.end();
+        scene.assert_all_gone("explanations on a terminal");
+    });
+}

@@ -1,0 +1,117 @@
+//! What a run would have its child do: the same list, made without privileges and without a container.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::ImageConfiguration;
+use oci_spec::runtime::{Mount, Spec};
+use rocker_fs::read_beneath;
+use rocker_image::{Image, Store};
+use rocker_ns::User;
+
+use super::run::{ACCOUNTS_LIMIT, command_of};
+use super::spec::{self, Facts};
+use super::{Engine, RunOptions, disk, hello, image, parts, process, steps};
+use crate::{Error, Result};
+
+/// Stands for the short id of a container, and is as long.
+const ID: &str = "<id, 12 hex>";
+/// Stands for the directory of what exists only while a container runs.
+const FILES: &str = "<run>";
+/// Stands for what cannot be opened before there is a container; it is a file as well, and always there.
+const ANY_FILE: &str = "/dev/null";
+
+impl Engine {
+    /// The list of system calls that the process of a container with these options would make before its program runs.
+    /// It needs no privileges, and nothing is made, pulled or run. What is known only at run time, such as ids and
+    /// descriptors, is shown as a placeholder in brackets.
+    ///
+    /// # Errors
+    /// [`Error::NotPulled`], [`Error::ClosedStore`], and what keeps a run from beginning, such as [`Error::NoSource`].
+    pub fn plan(&self, options: &RunOptions<'_>) -> Result<rocker_ns::Plan> {
+        let (config, layers) = self.known_image(options)?;
+        let wanted = match &options.user {
+            Some(user) => user.clone(),
+            None => {
+                let config = config.config().as_ref();
+                config
+                    .and_then(|config| config.user().clone())
+                    .unwrap_or_default()
+            }
+        };
+        let file = |name| topmost(&layers, name);
+        let user = User::resolve(&wanted, &file("/etc/passwd"), &file("/etc/group"))?;
+        let cgroups = self.hierarchy()?.mounts_for_container();
+        let mut spec = spec::build(&Facts {
+            id: ID,
+            options,
+            image: &config,
+            user: &user,
+            cgroups: &cgroups,
+            files: Path::new(FILES),
+        })?;
+        let sources = binds(&mut spec);
+        let root = File::open(ANY_FILE).map_err(disk::failed("open", Path::new(ANY_FILE)))?;
+        let number = root.as_raw_fd();
+        let target = self.roots().running().join("<id>").join("root");
+        let steps = parts::rootfs(&spec, root.into(), target)?.steps()?;
+        let mut command = command_of(&spec, steps::placeholders(steps, number, &sources)?)?;
+        process::connect(&mut command, options.io);
+        Ok(command.plan()?)
+    }
+
+    /// The configuration of an image, and the directories of its layers, the bottom one first.
+    fn known_image(&self, options: &RunOptions<'_>) -> Result<(ImageConfiguration, Vec<PathBuf>)> {
+        let images = self.roots().images();
+        let not_pulled = || Error::NotPulled {
+            name: options.image.clone(),
+        };
+        if options.image == hello::NAME {
+            return Ok((hello::configuration()?, Vec::new()));
+        }
+        // A store that is not there would be made by opening it.
+        if let Err(source) = fs::metadata(images.join("oci-layout")) {
+            return Err(match source.kind() {
+                ErrorKind::NotFound => not_pulled(),
+                _ => Error::ClosedStore {
+                    path: images,
+                    source,
+                },
+            });
+        }
+        let fits = |image: &Image| {
+            let wanted = options.platform.as_ref();
+            wanted.is_none_or(|platform| image.platform().fits(platform))
+        };
+        let found = image::find(&Store::open(&images)?, &options.image)?.filter(fits);
+        let image = found.ok_or_else(not_pulled)?;
+        let layers = self.roots().layers();
+        let dirs = image.diff_ids().map(|diff_id| layers.join(diff_id.hex()));
+        Ok((image.config().clone(), dirs.collect()))
+    }
+}
+
+/// What the topmost layer that has a file has in it; nothing where none can be read.
+fn topmost(layers: &[PathBuf], name: &str) -> Vec<u8> {
+    let read = |layer: &PathBuf| {
+        let layer = disk::open(layer, "so that the image's accounts can be looked up").ok()?;
+        read_beneath(layer.as_fd(), name, ACCOUNTS_LIMIT).ok()?
+    };
+    layers.iter().rev().find_map(read).unwrap_or_default()
+}
+
+/// The sources of the specification's bind mounts. Those that are made for a container become a file that is there.
+fn binds(spec: &mut Spec) -> Vec<PathBuf> {
+    let mut sources = Vec::new();
+    let is_bind = |mount: &&mut Mount| mount.typ().as_deref() == Some("bind");
+    for mount in spec.mounts_mut().iter_mut().flatten().filter(is_bind) {
+        let source = mount.source().clone().unwrap_or_default();
+        if source.starts_with(FILES) {
+            mount.set_source(Some(ANY_FILE.into()));
+        }
+        sources.push(source);
+    }
+    sources
+}
