@@ -1,4 +1,4 @@
-//! What benches/spawn.sh measures: one container of rocker-ns, rocker-fs and rocker-cgroup, without the engine.
+//! What benches/spawn.sh measures: one container made of the crates, without the engine.
 //!
 //!     contain prepare DIRECTORY       makes a bundle for OCI runtimes there, and of the same files an image for rocker
 //!     contain run DIRECTORY NAME      runs the bundle's program in a container, as crun and runc do
@@ -12,6 +12,7 @@ mod static_true;
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -67,8 +68,10 @@ fn run(bundle: &Path, name: &str) -> Result<u8> {
     if cgroup.as_fd().is_none() {
         cgroup.add(created.id())?;
     }
+    let netns = created.namespace(Namespace::Net)?;
     created.set_up()?;
     drop((command, root));
+    rocker_net::loopback_up(netns.as_fd())?;
     let ended = created.start()?.wait()?;
     cgroup.remove()?;
     Ok(ended.exit_code())
