@@ -225,15 +225,12 @@ fn oci_mount(mount: &Mount) -> Value {
     let mut kind = "";
     if let MountKind::Filesystem { fstype, options } = &mount.kind {
         kind = fstype;
-        list.extend(
-            options
-                .iter()
-                .filter(|(key, _)| key != "source")
-                .map(|(key, value)| match value {
-                    Some(value) => format!("{key}={value}"),
-                    None => key.clone(),
-                }),
-        );
+        list.extend(options.iter().filter(|(key, _)| key != "source").map(
+            |(key, value)| match value {
+                Some(value) => format!("{key}={value}"),
+                None => key.clone(),
+            },
+        ));
     }
     json!({ "destination": mount.destination, "type": kind, "source": kind, "options": list })
 }
