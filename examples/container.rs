@@ -46,10 +46,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(directory) = cgroup.as_fd() {
         command.cgroup(directory.try_clone_to_owned()?); // on v2 it is made in its cgroup,
     }
-    let mut created = command.create()?;
-    if cgroup.as_fd().is_none() {
-        cgroup.add(created.id())?; // and on v1 put there
-    }
+    let own = |file| Step::write(file, "0"); // and on v1 it goes there by itself
+    let mut created = command
+        .first(cgroup.tasks()?.into_iter().map(own))
+        .create()?;
     drop((command, root)); // they hold the root open, which is the container's from now on
 
     // Its network, while it sets itself up. Then its program, to the end.
@@ -80,7 +80,7 @@ impl LayerSink for Sink<'_> {
 
 /// The steps of rocker-fs, for rocker-ns to make. Neither knows the other.
 fn translate(steps: Vec<rocker_fs::Step>) -> rocker_ns::Result<Vec<rocker_ns::Step>> {
-    use {rocker_fs::Arg as From, rocker_ns::Arg as To, rocker_ns::Step};
+    use {rocker_fs::Arg as From, rocker_ns::Arg as To};
     let arg = |arg| match arg {
         From::Null => To::Null,
         From::Int(number) => To::Int(number),
@@ -93,7 +93,8 @@ fn translate(steps: Vec<rocker_fs::Step>) -> rocker_ns::Result<Vec<rocker_ns::St
     };
     let step = |from: rocker_fs::Step| {
         let step = Step::new(from.call, from.args.into_iter().map(arg).collect())?;
-        Ok(step.tolerating(from.tolerates).because(from.why))
+        let step = step.needing(from.needs).tolerating(from.tolerates);
+        Ok(step.because(from.why))
     };
     steps.into_iter().map(step).collect()
 }

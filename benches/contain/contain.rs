@@ -22,7 +22,7 @@ use rocker_fs::{
     Rootfs,
 };
 use rocker_image::{Digest, LayerSink, Store};
-use rocker_ns::{Capabilities, Command, ExitCode as _, Namespace, Stdio};
+use rocker_ns::{Capabilities, Command, ExitCode as _, Namespace, Stdio, Step};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -64,10 +64,9 @@ fn run(bundle: &Path, name: &str) -> Result<u8> {
     if let Some(directory) = cgroup.as_fd() {
         command.cgroup(directory.try_clone_to_owned()?);
     }
+    let own = |file| Step::write(file, "0");
+    command.first(cgroup.tasks()?.into_iter().map(own));
     let mut created = command.create()?;
-    if cgroup.as_fd().is_none() {
-        cgroup.add(created.id())?;
-    }
     let netns = created.namespace(Namespace::Net)?;
     created.set_up()?;
     drop((command, root));
@@ -113,7 +112,7 @@ fn mounts(hierarchy: &Hierarchy) -> Vec<Mount> {
 
 /// The steps of rocker-fs, for rocker-ns to make. Neither knows the other.
 fn translate(steps: Vec<rocker_fs::Step>) -> rocker_ns::Result<Vec<rocker_ns::Step>> {
-    use {rocker_fs::Arg as From, rocker_ns::Arg as To, rocker_ns::Step};
+    use {rocker_fs::Arg as From, rocker_ns::Arg as To};
     let arg = |arg| match arg {
         From::Null => To::Null,
         From::Int(number) => To::Int(number),
@@ -126,7 +125,10 @@ fn translate(steps: Vec<rocker_fs::Step>) -> rocker_ns::Result<Vec<rocker_ns::St
     };
     let step = |from: rocker_fs::Step| {
         let step = Step::new(from.call, from.args.into_iter().map(arg).collect())?;
-        Ok(step.tolerating(from.tolerates).because(from.why))
+        Ok(step
+            .needing(from.needs)
+            .tolerating(from.tolerates)
+            .because(from.why))
     };
     steps.into_iter().map(step).collect()
 }

@@ -20,6 +20,14 @@ pub(crate) fn open(path: &Path, why: &'static str) -> io::Result<File> {
     traced("openat", why, args, || File::open(path))
 }
 
+/// Opens a file to write to it.
+pub(crate) fn open_to_write(path: &Path, why: &'static str) -> io::Result<File> {
+    let args = || format!("AT_FDCWD, {path:?}, O_WRONLY|O_CLOEXEC");
+    traced("openat", why, args, || {
+        OpenOptions::new().write(true).open(path)
+    })
+}
+
 /// Reads a file of the kernel to its end.
 pub(crate) fn read_bytes(path: &Path, why: &'static str) -> io::Result<Vec<u8>> {
     let mut file = open(path, "so that this file of the kernel can be read")?;
@@ -50,12 +58,9 @@ pub(crate) fn read(path: &Path, why: &'static str) -> Result<String> {
 
 /// Writes a file of the kernel: an existing one, with one write(2), since the kernel takes each write as a whole value.
 pub(crate) fn write(path: &Path, value: &str, why: &'static str) -> io::Result<()> {
-    let args = || format!("AT_FDCWD, {path:?}, O_WRONLY|O_CLOEXEC");
     let opening =
         "so that a value can be written to this file, which the kernel made with the cgroup";
-    let mut file = traced("openat", opening, args, || {
-        OpenOptions::new().write(true).open(path)
-    })?;
+    let mut file = open_to_write(path, opening)?;
     let number = file.as_raw_fd();
     let args = || format!("{number}<{}>, {value:?}, {}", path.display(), value.len());
     traced("write", why, args, || file.write(value.as_bytes())).map(drop)

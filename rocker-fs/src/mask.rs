@@ -79,20 +79,14 @@ pub(crate) fn add_masks(
             MAY_BE_ABSENT,
             why,
         )?;
-        let copy = plan.clone_mount(
-            empty,
-            false,
-            MUST,
-            "so that the empty directory can be mounted once more",
-        );
-        plan.attach(
-            &copy,
-            &place,
-            MAY_BE_UNOPENED,
-            format!("so that the directory {shown} is empty"),
-        );
-        plan.close(&place, MAY_BE_UNOPENED);
-        plan.close(&copy, MUST);
+        plan.only_with(&place, |plan| {
+            let why = "so that the empty directory can be mounted once more";
+            let copy = plan.clone_mount(empty, false, MUST, why);
+            let why = format!("so that the directory {shown} is empty");
+            plan.attach(&copy, &place, MUST, why);
+            plan.close(&place, MUST);
+            plan.close(&copy, MUST);
+        });
         // What the directory's mask lies on is another mount now, and so is not taken for a file.
         let why = format!("so that {shown} is hidden, if it is a file");
         let place = plan.open(
@@ -103,20 +97,14 @@ pub(crate) fn add_masks(
             MAY_BE_MASKED,
             why,
         )?;
-        let copy = plan.clone_mount(
-            &null,
-            false,
-            MUST,
-            "so that the null device can be mounted once more",
-        );
-        plan.attach(
-            &copy,
-            &place,
-            MAY_BE_UNOPENED,
-            format!("so that the file {shown} is empty"),
-        );
-        plan.close(&place, MAY_BE_UNOPENED);
-        plan.close(&copy, MUST);
+        plan.only_with(&place, |plan| {
+            let why = "so that the null device can be mounted once more";
+            let copy = plan.clone_mount(&null, false, MUST, why);
+            let why = format!("so that the file {shown} is empty");
+            plan.attach(&copy, &place, MUST, why);
+            plan.close(&place, MUST);
+            plan.close(&copy, MUST);
+        });
     }
     let mut opened: Vec<_> = parents.into_values().collect();
     opened.sort_by_key(|arg| {

@@ -60,8 +60,10 @@ impl Resolution {
 }
 
 /// A list of steps that is being written.
+///
+/// The second field is the step that those added from now on need.
 #[derive(Debug, Default)]
-pub(crate) struct Plan(pub(crate) Vec<Step>);
+pub(crate) struct Plan(pub(crate) Vec<Step>, Option<usize>);
 
 impl Plan {
     /// Adds one step, and returns what it will return.
@@ -76,9 +78,20 @@ impl Plan {
             call,
             args,
             tolerates,
+            needs: self.1,
             why: why.into(),
         });
         Arg::Result(self.0.len() - 1)
+    }
+
+    /// Adds steps that are made only if `place` could be opened. A copied mount that is then attached nowhere is not just
+    /// for nothing: to close it, the kernel waits for an expedited RCU grace period.
+    pub(crate) fn only_with(&mut self, place: &Arg, add: impl FnOnce(&mut Self)) {
+        if let Arg::Result(index) = place {
+            self.1 = Some(*index);
+        }
+        add(self);
+        self.1 = None;
     }
 
     /// Opens `path` beneath `dir` as a place in the tree.

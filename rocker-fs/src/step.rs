@@ -24,6 +24,8 @@ pub struct Step {
     pub args: Vec<Arg>,
     /// Errnos that do not matter.
     pub tolerates: &'static [i32],
+    /// The step of the same list without whose success this one is not made; it counts as failed then, and is tolerated.
+    pub needs: Option<usize>,
     /// What the step is for: a fragment of a sentence.
     pub why: Cow<'static, str>,
 }

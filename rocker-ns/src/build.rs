@@ -86,6 +86,7 @@ impl Streams {
 pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     let mut plan = Plan::default();
     orphan(&mut plan, command, streams);
+    plan.append(&command.first)?;
     wait(
         &mut plan,
         streams,

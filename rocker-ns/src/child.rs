@@ -40,6 +40,15 @@ pub(crate) unsafe fn walk(
         if index == fail_at {
             fail(header, index, libc::EIO);
         }
+        if let Some(needed) = step.needs
+            && records
+                .get(needed as usize)
+                .is_some_and(|needed| needed.result() < 0)
+        {
+            header.end(record, -(libc::ECANCELED as isize));
+            index += 1;
+            continue;
+        }
         let mut words = step.words;
         let mut place = 0;
         while let (Some(word), Some(result)) = (words.get_mut(place), step.results.get(place)) {

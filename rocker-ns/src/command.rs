@@ -32,6 +32,7 @@ pub struct Command {
     pub(crate) uid_map: Vec<IdMap>,
     pub(crate) gid_map: Vec<IdMap>,
     pub(crate) cgroup: Option<OwnedFd>,
+    pub(crate) first: Vec<Step>,
     pub(crate) hostname: Option<OsString>,
     pub(crate) domainname: Option<OsString>,
     pub(crate) setup: Vec<Step>,
@@ -76,6 +77,7 @@ impl Command {
             uid_map: Vec::new(),
             gid_map: Vec::new(),
             cgroup: None,
+            first: Vec::new(),
             hostname: None,
             domainname: None,
             setup: Vec::new(),
@@ -204,6 +206,14 @@ impl Command {
     #[doc(alias = "CLONE_INTO_CGROUP")]
     pub fn cgroup(&mut self, directory: impl Into<OwnedFd>) -> &mut Self {
         self.cgroup = Some(directory.into());
+        self
+    }
+
+    /// Adds steps that the child makes first of all, before it waits for its parent: such as to write `0` to the `tasks`
+    /// file of a cgroup of v1, by which a process moves itself. [`Arg::Result`](crate::Arg::Result) counts from the
+    /// beginning of `steps`.
+    pub fn first(&mut self, steps: impl IntoIterator<Item = Step>) -> &mut Self {
+        self.first.extend(steps);
         self
     }
 

@@ -214,8 +214,10 @@ impl Created {
     /// As [`ready`](Self::ready), and [`Error::NotFound`] or [`Error::NotExecutable`] for the program itself. The process
     /// is gone then.
     pub fn start(mut self) -> Result<Child> {
-        self.ready()?;
+        self.set_up()?;
+        // Beforehand, so that a process which is not ready yet need not wait for a second time.
         self.release();
+        self.ready()?;
         // The line closes when the program runs, since it is close-on-exec, or when the process ends.
         self.hear();
         let began = self
@@ -377,6 +379,11 @@ impl Created {
             let Some(mut done) = self.report.done(index) else {
                 continue;
             };
+            // Not made, for want of the step that it needs.
+            let skipped = |needed| result(needed).is_some_and(|value| value < 0);
+            if step.needs.is_some_and(skipped) {
+                continue;
+            }
             if let Some((_, errno)) = self.report.failure().filter(|(failed, _)| *failed == index) {
                 done.result = -i64::from(errno);
             }

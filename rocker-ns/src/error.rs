@@ -99,6 +99,12 @@ pub enum Error {
         /// The argument's place, from 0.
         place: usize,
     },
+    /// A step needs one that is not made before it.
+    #[error("a {call} of the plan needs a step that is not before it")]
+    BadNeed {
+        /// The system call.
+        call: &'static str,
+    },
     /// No capability has this name.
     #[error("no capability is called {name:?}; capabilities(7) lists them")]
     UnknownCapability {

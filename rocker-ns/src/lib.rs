@@ -16,7 +16,6 @@ mod detach;
 mod error;
 mod executable;
 mod init;
-mod mounts;
 mod namespace;
 mod plan;
 mod process;
@@ -26,6 +25,7 @@ mod report;
 mod session;
 mod stdio;
 mod step;
+mod steps;
 #[expect(unsafe_code, reason = "system calls without a safe wrapper")]
 mod sys;
 mod terminal;

@@ -38,6 +38,9 @@ impl Plan {
         let base = self.steps.len();
         for (index, step) in steps.iter().enumerate() {
             let early = |arg: &Arg| matches!(arg, Arg::Result(source) if *source >= index);
+            if step.needs.is_some_and(|needed| needed >= index) {
+                return Err(Error::BadNeed { call: step.call() });
+            }
             if let Some(place) = step.args.iter().position(early) {
                 return Err(Error::BadArgument {
                     call: step.call(),
@@ -104,6 +107,8 @@ pub(crate) struct RawStep {
     /// The errnos that are no failure; points into the plan.
     pub(crate) tolerates: *const [i32],
     pub(crate) role: Role,
+    /// The step without whose success this one is not made.
+    pub(crate) needs: Option<u32>,
 }
 
 impl RawStep {
@@ -114,6 +119,7 @@ impl RawStep {
             results: [None; WORDS],
             tolerates: ptr::from_ref(&*step.tolerates),
             role: step.role,
+            needs: step.needs.and_then(|index| u32::try_from(index).ok()),
         };
         for (place, arg) in step.args.iter().enumerate() {
             raw.words[place] = match arg {

@@ -31,6 +31,7 @@ pub struct Step {
     pub(crate) tolerates: Cow<'static, [i32]>,
     pub(crate) why: Cow<'static, str>,
     pub(crate) role: Role,
+    pub(crate) needs: Option<usize>,
     pub(crate) primitive: &'static str,
 }
 
@@ -135,6 +136,7 @@ impl Step {
             tolerates: Cow::Borrowed(&[]),
             why: Cow::Borrowed(""),
             role: Role::Plain,
+            needs: None,
             primitive: trace::PRIMITIVE,
         }
     }
@@ -161,6 +163,13 @@ impl Step {
         self
     }
 
+    /// Names the step of the same list without whose success this one is not made. It then counts as failed and tolerated.
+    #[must_use]
+    pub fn needing(mut self, index: Option<usize>) -> Self {
+        self.needs = index;
+        self
+    }
+
     pub(crate) fn role(mut self, role: Role) -> Self {
         self.role = role;
         self
@@ -168,6 +177,7 @@ impl Step {
 
     /// Moves references to results by `base` places, for a list that becomes part of a longer one.
     pub(crate) fn rebase(mut self, base: usize) -> Self {
+        self.needs = self.needs.map(|index| index + base);
         for arg in &mut self.args {
             if let Arg::Result(index) = arg {
                 *index += base;

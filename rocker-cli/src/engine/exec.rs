@@ -57,7 +57,7 @@ impl Engine {
         command.enter(process.to_fd()?, parts::own_namespaces(&spec));
         let hierarchy = self.hierarchy()?;
         let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id)?.keep();
-        let mut created = create_in(&mut command, &cgroup, options.io)?;
+        let mut created = create_in(&mut command, &hierarchy, &cgroup, options.io)?;
         created.set_up()?;
         Ok(supervise(created, options.io, &signals, None, |_| Ok(()))?.exit_code())
     }

@@ -58,6 +58,7 @@ impl Engine {
         let target = self.roots().running().join("<id>").join("root");
         let steps = parts::rootfs(&spec, root.into(), target)?.steps()?;
         let mut command = command_of(&spec, steps::placeholders(steps, number, &sources)?)?;
+        command.first(steps::planned_joins(&cgroups)?);
         process::connect(&mut command, options.io);
         Ok(command.plan()?)
     }

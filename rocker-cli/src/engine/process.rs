@@ -3,10 +3,11 @@
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitStatus;
 
-use rocker_cgroup::Cgroup;
+use rocker_cgroup::{Cgroup, Hierarchy};
 use rocker_ns::{Child, Command, Created, Relay, Signals, Stdio, WindowSize};
 
 use super::options::Io;
+use super::steps;
 use crate::trace::{listening, phase};
 use crate::{Error, Result};
 
@@ -32,15 +33,18 @@ pub(crate) fn connect(command: &mut Command, io: Io) {
 }
 
 /// Makes the process of `command` as a member of `cgroup`, before it does anything.
-pub(crate) fn create_in(command: &mut Command, cgroup: &Cgroup, io: Io) -> Result<Created> {
+pub(crate) fn create_in(
+    command: &mut Command,
+    hierarchy: &Hierarchy,
+    cgroup: &Cgroup,
+    io: Io,
+) -> Result<Created> {
     connect(command, io);
     command.timed(listening());
+    let names = hierarchy.mounts_for_container();
+    command.first(steps::joins(&names, cgroup.tasks()?)?);
     let Some(directory) = cgroup.as_fd() else {
-        // On v1 a process is put into its cgroups; it waits for that.
-        let mut created = command.create()?;
-        let added = cgroup.add(created.id()).map_err(Error::from);
-        or_its_own(&mut created, added)?;
-        return Ok(created);
+        return Ok(command.create()?);
     };
     // On v2 it is made in there.
     let directory = directory

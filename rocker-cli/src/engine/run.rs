@@ -95,7 +95,7 @@ impl Engine {
         let mut created = {
             let mut command = self.command(container, &spec, root)?;
             command.fail_at(options.fail_at);
-            create_in(&mut command, &cgroup, options.io)?
+            create_in(&mut command, hierarchy, &cgroup, options.io)?
         };
         cgroup.detach();
         // Opened while the process waits: one that fails soon takes its namespace with it.

@@ -1,9 +1,11 @@
 //! Where two crates meet that do not know each other: rocker-fs describes the steps into a root file system, and
 //! rocker-ns makes them.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use rocker_cgroup::CgroupMountView;
 use rocker_fs::Arg as From;
 use rocker_ns::Arg as To;
 
@@ -18,6 +20,7 @@ fn made_with(step: rocker_fs::Step, arg: impl FnMut(From) -> To) -> Result<rocke
     let args = step.args.into_iter().map(arg).collect();
     Ok(rocker_ns::Step::new(step.call, args)?
         .part_of("fs")
+        .needing(step.needs)
         .tolerating(step.tolerates)
         .because(step.why))
 }
@@ -33,6 +36,44 @@ fn arg(arg: From) -> To {
         From::Result(index) => To::Result(index),
         From::Cwd => To::Cwd,
     }
+}
+
+/// The steps by which a process moves itself into the cgroups of v1 that are mounted as `views`, by their `tasks` files.
+pub(crate) fn joins(
+    views: &[CgroupMountView],
+    files: Vec<OwnedFd>,
+) -> Result<Vec<rocker_ns::Step>> {
+    let files = files.into_iter().map(|file| To::Fd(Arc::new(file)));
+    trees_of_v1(views)
+        .zip(files)
+        .map(|(tree, file)| join(tree, file))
+        .collect()
+}
+
+/// The same steps for a list that is only shown.
+pub(crate) fn planned_joins(views: &[CgroupMountView]) -> Result<Vec<rocker_ns::Step>> {
+    let file = |tree| To::flags(u64::MAX, format!("<tasks of {tree}>"));
+    trees_of_v1(views)
+        .map(|tree| join(tree, file(tree)))
+        .collect()
+}
+
+fn trees_of_v1(views: &[CgroupMountView]) -> impl Iterator<Item = &str> {
+    let on_v1 = views.iter().filter(|view| view.fstype == "cgroup");
+    on_v1.map(|view| &*view.destination)
+}
+
+fn join(tree: &str, file: To) -> Result<rocker_ns::Step> {
+    let own = To::Bytes {
+        bytes: b"0".to_vec(),
+        shown: "\"0\"".into(),
+    };
+    let why = format!(
+        "so that this process moves itself, and what comes of it, into its cgroup of {tree}"
+    );
+    Ok(rocker_ns::Step::new("write", vec![file, own, To::Int(1)])?
+        .part_of("cgroup")
+        .because(why))
 }
 
 /// The same steps for a list that is only shown: placeholders stand for the root, whose descriptor is `root`, and for the
@@ -77,7 +118,12 @@ pub(crate) fn placeholders(
             }
             other => arg(other),
         };
-        let step = made_with(step, &mut place)?;
+        let needed = step.needs.map(|index| results.get(index).cloned());
+        let step = made_with(step, &mut place)?.needing(match needed {
+            Some(Some(To::Result(index))) => Some(index),
+            // What the run has from its parent is there.
+            _ => None,
+        });
         results.push(To::Result(made.len()));
         made.push(step);
     }

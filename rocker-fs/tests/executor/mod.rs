@@ -52,6 +52,10 @@ fn leave(status: i32) -> ! {
 fn execute(steps: &[Step]) -> Result<(), String> {
     let mut results: Vec<i64> = Vec::new();
     for (index, step) in steps.iter().enumerate() {
+        if step.needs.is_some_and(|needed| results[needed] < 0) {
+            results.push(-1);
+            continue;
+        }
         let mut words = [0i64; 6];
         for (word, arg) in words.iter_mut().zip(&step.args) {
             *word = match arg {

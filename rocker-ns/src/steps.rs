@@ -1,9 +1,25 @@
-//! The steps that nearly every program with a mount namespace of its own needs, where no root file system is set up.
+//! Steps that are needed often.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::Step;
 use crate::step::Arg;
 
 impl Step {
+    /// Writes `text` to an open file, in one [write(2)](https://man7.org/linux/man-pages/man2/write.2.html), as the files
+    /// of the kernel want it: `0` to the `tasks` file of a cgroup of v1, for one.
+    #[must_use]
+    pub fn write(file: impl Into<OwnedFd>, text: &str) -> Self {
+        let length = Arg::Int(text.len() as i64);
+        let bytes = Arg::Bytes {
+            bytes: text.into(),
+            shown: format!("{text:?}").into(),
+        };
+        let file = Arg::Fd(Arc::new(file.into()));
+        Self::internal("write", vec![file, bytes, length])
+    }
+
     /// Cuts the mounts of a new mount namespace off from those of the host, which it is born a peer of: without this
     /// step a mount that the container makes appears on the host too, see
     /// [mount_namespaces(7)](https://man7.org/linux/man-pages/man7/mount_namespaces.7.html). To be the first step of a
