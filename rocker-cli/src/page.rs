@@ -181,8 +181,12 @@ fn wrap(text: &str, first: usize, others: usize) -> Vec<String> {
             return lines;
         }
         // A blank at the break may stand outside of the room; it is not printed.
+        // A call's result stays with its sign.
+        let parts = |index: usize| index == 0 || rest[index - 1] != '=';
         let last = |breaks: fn(char) -> bool| {
-            let fits = |index: &usize| breaks(rest[*index]) && (*index < room || rest[room] == ' ');
+            let fits = |index: &usize| {
+                breaks(rest[*index]) && (*index < room || rest[room] == ' ') && parts(*index)
+            };
             (room / 4..=room).rev().find(fits)
         };
         let end =
@@ -212,6 +216,7 @@ mod tests {
             assert_eq!(bare(&lines.concat()), bare(text), "at {room}");
         }
         assert_eq!(wrap("one two", 3, 3), ["one", "two"]);
+        assert_eq!(wrap("close(123) = 0", 13, 13), ["close(123)", "= 0"]);
         assert_eq!(wrap("", 3, 3), [""]);
     }
 

@@ -350,7 +350,7 @@ pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
 
 /// Removes what those left who died while they removed a run directory.
 pub(crate) fn sweep(running: &Path) -> Result<()> {
-    let why = "so that what somebody was removing when he died is found";
+    let why = "so that what a process was removing when it died is found";
     for name in disk::names(running, why).unwrap_or_default() {
         if name.starts_with(GONE) {
             let why = "so that a removal is finished that another process began";

@@ -132,16 +132,17 @@ fn everybody_may_see_a_plan_and_nothing_is_made_for_it() {
         // The directories of the test are closed to others, so the program is started from a copy.
         host.sh("mkdir -m 755 /run/open");
         std::fs::copy(env!("CARGO_BIN_EXE_rocker"), "/run/open/rocker").unwrap();
-        let as_nobody = |args: &[&str]| {
+        let nobody_with = |root: &str, args: &[&str]| {
             Command::new("/run/open/rocker")
                 .args(args)
                 .env_clear()
-                .env("ROCKER_ROOT", "/run/open/none")
+                .env("ROCKER_ROOT", root)
                 .uid(65534)
                 .gid(65534)
                 .output()
                 .unwrap()
         };
+        let as_nobody = |args: &[&str]| nobody_with("/run/open/none", args);
         let done = as_nobody(&["plan", "hello"]);
         let (out, err) = (
             String::from_utf8_lossy(&done.stdout),
@@ -172,6 +173,13 @@ fn everybody_may_see_a_plan_and_nothing_is_made_for_it() {
         assert_eq!(done.status.code(), Some(125));
         assert!(
             err.contains("`rocker pull some/image`") && err.lines().count() == 1,
+            "{err}"
+        );
+        host.sh("mkdir -m 700 /run/open/closed");
+        let done = nobody_with("/run/open/closed", &["plan", "some/image"]);
+        let err = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            err.contains("closed to this user") && err.contains("sudo"),
             "{err}"
         );
         host.sh("rm -r /run/open");
