@@ -8,7 +8,7 @@ use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
 use rocker_fs::{Device, Layers, MASKED_PATHS, Overlay, Rootfs};
 use rocker_image::{Digest, LayerSink, Store};
 use rocker_net::{Network, NetworkOptions};
-use rocker_ns::{Capabilities, Command, ExitCode, Namespace};
+use rocker_ns::{Capabilities, Command, ExitCode, Namespace, Step};
 use std::{error::Error, fs, fs::File, io, io::Read, os::fd::AsFd};
 
 fn main() -> Result<(), Box<dyn Error>> {
