@@ -70,14 +70,14 @@ impl Streams {
     fn line(&self) -> Arg {
         match &self.line {
             Some(line) => Arg::Fd(Arc::clone(&line.child)),
-            None => Arg::flags(u64::MAX, "parent"),
+            None => Arg::flags(u64::MAX, "<parent>"),
         }
     }
 
     fn parent_end(&self) -> Arg {
         match &self.line {
             Some(line) => Arg::Int(line.parent.into()),
-            None => Arg::flags(u64::MAX, "parent's end"),
+            None => Arg::flags(u64::MAX, "<parent's end>"),
         }
     }
 }
@@ -92,7 +92,9 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         streams,
         "so that the parent can put this process into its cgroup and map its ids first",
     );
-    plan.push(prctl("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, 0).because(
+    let mut args = prctl_args("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, 0);
+    args[1] = Arg::flags(0, "SUID_DUMP_DISABLE");
+    plan.push(Step::internal("prctl", args).because(
         "so that no process of the container can trace this one or open its files before it is one of them",
     ));
     let fork = join(&mut plan, command);
@@ -196,9 +198,9 @@ fn close_files(plan: &mut Plan, streams: &Streams, terminal: Option<usize>) {
         None => Arg::flags(0, name),
     };
     let line = streams.line.as_ref().map(Line::number);
-    let mut first = number(line, 1, "parent+1");
+    let mut first = number(line, 1, "<parent + 1>");
     if let Some(master) = terminal {
-        let beside = std::mem::replace(&mut first, number(line, 2, "parent+2"));
+        let beside = std::mem::replace(&mut first, number(line, 2, "<parent + 2>"));
         let flags = Arg::flags(libc::O_CLOEXEC as u64, "O_CLOEXEC");
         plan.push(
             Step::internal("dup3", vec![Arg::Result(master), beside, flags])
@@ -209,7 +211,7 @@ fn close_files(plan: &mut Plan, streams: &Streams, terminal: Option<usize>) {
     if line.is_none_or(|line| line > 3) {
         let last = match line {
             Some(line) => Arg::Int(i64::from(line - 1)),
-            None => Arg::flags(0, "parent-1"),
+            None => Arg::flags(0, "<parent - 1>"),
         };
         plan.push(Step::internal("close_range", vec![Arg::Int(3), last, Arg::Int(0)]).because(why));
     }

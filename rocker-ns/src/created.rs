@@ -228,7 +228,7 @@ impl Created {
         if self.report.failure().is_some() || began.is_none_or(|step| step.role != Role::Exec) {
             return Err(self.why_not());
         }
-        self.trace();
+        self.trace(sys::monotonic());
         self.state = State::Over;
         let pidfd = self
             .pidfd
@@ -300,7 +300,7 @@ impl Created {
 
     /// Ends the process and says why it did not get to its program.
     fn why_not(&mut self) -> Error {
-        self.trace();
+        self.trace(0);
         self.reap();
         if self.entered.as_ref().is_some_and(|one| self.went_with(one)) {
             return Error::Gone;
@@ -369,7 +369,9 @@ impl Created {
     }
 
     /// Reports the steps that the child made, with results and times.
-    fn trace(&self) {
+    ///
+    /// A successful `execve(2)` cannot say when it is done: that is when the line is at its end, at `executed`.
+    fn trace(&self, executed: u64) {
         if !trace::listening() {
             return;
         }
@@ -386,6 +388,9 @@ impl Created {
             }
             if let Some((_, errno)) = self.report.failure().filter(|(failed, _)| *failed == index) {
                 done.result = -i64::from(errno);
+            }
+            if step.role == Role::Exec && done.result == 0 && done.started > 0 {
+                done.took = executed.saturating_sub(done.started);
             }
             trace::child_step(self.maker_of(index), step, &step.render_args(result), done);
         }

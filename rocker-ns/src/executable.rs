@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::prctl;
 
+use crate::trace::traced;
 use crate::{Error, Result, sys};
 
 /// Starts the calling program over, out of a mount of its own executable that is read-only, unless it runs out of such a
@@ -36,7 +37,13 @@ pub fn protect_executable() -> Result<()> {
                 .file_name()
                 .map(|name| CString::new(name.as_encoded_bytes()))
         {
-            let _ = prctl::set_name(&name);
+            let why = "so that ps(1) shows this program by its name";
+            let _ = traced(
+                "prctl",
+                why,
+                || format!("PR_SET_NAME, {name:?}"),
+                || Ok(prctl::set_name(&name)?),
+            );
         }
         return Ok(());
     }

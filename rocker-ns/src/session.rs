@@ -4,7 +4,7 @@
 //! command that can be left is two processes: the shell's own, which stands in, and its child, which does the work.
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::process::parent_id;
 use std::process::{Child, ExitStatus};
@@ -15,12 +15,14 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
+use crate::terminal::SavedMode;
 use crate::{Error, Process, Result, Signals};
 
 /// Waits for `worker`, a child of this process, and passes signals on to it. None when the worker has
 /// [left the session](leave_session) and goes on by itself.
 ///
-/// Signals that come from the terminal reach both processes, and are not passed on.
+/// Signals that come from the terminal reach both processes, and are not passed on. If standard input is a terminal, its
+/// mode is afterwards what it was before.
 ///
 /// # Errors
 /// [`Error::Call`] when waiting fails.
@@ -31,6 +33,8 @@ pub fn stand_in(mut worker: Child, signals: &Signals) -> Result<Option<ExitStatu
         source,
     };
     let process = Process::by_id(worker.id())?;
+    // A worker that is killed leaves the terminal as it was at that moment.
+    let _mode = SavedMode::of(stdin());
     loop {
         let ended = worker.try_wait();
         if let Some(status) = ended.map_err(|source| failed("wait4", source))? {
@@ -85,10 +89,10 @@ pub fn leave_session() -> Result<()> {
 }
 
 /// Sees to it that this process ends when `parent` does, which made it and [stands in](stand_in) for it. False when
-/// that is not its parent, or no longer.
+/// that is not its parent.
 ///
 /// # Errors
-/// [`Error::Call`] when the kernel refuses.
+/// [`Error::Gone`] when the parent has just ended, [`Error::Call`] when the kernel refuses.
 #[doc(alias = "PR_SET_PDEATHSIG")]
 pub fn die_with(parent: u32) -> Result<bool> {
     if parent_id() != parent {
@@ -100,5 +104,8 @@ pub fn die_with(parent: u32) -> Result<bool> {
         source: errno.into(),
     })?;
     // It may have died before the kernel knew.
-    Ok(parent_id() == parent)
+    if parent_id() != parent {
+        return Err(Error::Gone);
+    }
+    Ok(true)
 }

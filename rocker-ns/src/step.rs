@@ -204,6 +204,12 @@ impl Step {
         self.primitive
     }
 
+    /// The step of the same list without whose success this one is not made.
+    #[must_use]
+    pub fn needs(&self) -> Option<usize> {
+        self.needs
+    }
+
     /// What the step is for.
     #[must_use]
     pub fn why(&self) -> &str {

@@ -71,8 +71,7 @@ impl WindowSize {
 #[derive(Debug)]
 #[must_use = "dropping it restores the terminal's mode"]
 pub struct RawMode<T: AsFd> {
-    terminal: T,
-    before: Termios,
+    _before: SavedMode<T>,
 }
 
 impl<T: AsFd> RawMode<T> {
@@ -82,37 +81,54 @@ impl<T: AsFd> RawMode<T> {
     /// # Errors
     /// [`Error::NotATerminal`] when it is none.
     pub fn enter(terminal: T) -> Result<Self> {
-        if !terminal.as_fd().is_terminal() {
-            return Err(Error::NotATerminal);
-        }
-        let failed = |call: &'static str| {
-            move |source| Error::Call {
-                call: call.to_owned(),
-                why: "so that every key reaches the program",
-                source,
-            }
-        };
-        let number = terminal.as_fd().as_raw_fd();
-        let why = "so that the terminal's mode is known, to be restored";
-        let args = || format!("{number}, TCGETS, {{…}}");
-        let before = traced("ioctl", why, args, || Ok(tcgetattr(&terminal)?));
-        let before = before.map_err(failed("tcgetattr"))?;
-        let mut raw = before.clone();
+        let before = SavedMode::of(terminal)?;
+        let mut raw = before.mode.clone();
         cfmakeraw(&mut raw);
+        let number = before.terminal.as_fd().as_raw_fd();
         let why = "so that every key reaches the program, Ctrl-C too";
         let args = || format!("{number}, TCSETSW, {{raw}}");
         let set = traced("ioctl", why, args, || {
-            Ok(tcsetattr(&terminal, SetArg::TCSADRAIN, &raw)?)
+            Ok(tcsetattr(&before.terminal, SetArg::TCSADRAIN, &raw)?)
         });
-        set.map_err(failed("tcsetattr"))?;
-        Ok(Self { terminal, before })
+        set.map_err(failed("tcsetattr", why))?;
+        Ok(Self { _before: before })
     }
 }
 
-impl<T: AsFd> Drop for RawMode<T> {
+/// The mode of a terminal, to which it returns when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it restores the terminal's mode"]
+pub(crate) struct SavedMode<T: AsFd> {
+    terminal: T,
+    mode: Termios,
+}
+
+impl<T: AsFd> SavedMode<T> {
+    pub(crate) fn of(terminal: T) -> Result<Self> {
+        if !terminal.as_fd().is_terminal() {
+            return Err(Error::NotATerminal);
+        }
+        let number = terminal.as_fd().as_raw_fd();
+        let why = "so that the terminal's mode is known, to be restored";
+        let args = || format!("{number}, TCGETS, {{…}}");
+        let mode = traced("ioctl", why, args, || Ok(tcgetattr(&terminal)?));
+        let mode = mode.map_err(failed("tcgetattr", why))?;
+        Ok(Self { terminal, mode })
+    }
+}
+
+impl<T: AsFd> Drop for SavedMode<T> {
     fn drop(&mut self) {
-        if let Err(error) = tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.before) {
+        if let Err(error) = tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.mode) {
             tracing::warn!(%error, "the terminal's mode could not be restored");
         }
+    }
+}
+
+fn failed(call: &'static str, why: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Call {
+        call: call.to_owned(),
+        why,
+        source,
     }
 }

@@ -28,9 +28,9 @@ fn the_plan_of_a_small_command_is_these_calls() {
         .position(|step| step.call() == "openat2")
         .unwrap();
     let expected = [
-        "close(parent's end)",
-        "read(parent, …, 1)",
-        "prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)",
+        "close(<parent's end>)",
+        "read(<parent>, …, 1)",
+        "prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE, 0, 0, 0)",
         "setsid()",
         "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)",
         "unshare(CLONE_NEWCGROUP)",
@@ -40,10 +40,10 @@ fn the_plan_of_a_small_command_is_these_calls() {
         "rt_sigprocmask(SIG_SETMASK, [], NULL, 8)",
         r#"openat2(AT_FDCWD, "/tmp", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS}, 24)"#,
         &format!("fchdir(<{opened}>)"),
-        "close_range(3, parent-1, 0)",
-        "close_range(parent+1, ~0U, 0)",
-        r#"write(parent, "R", 1)"#,
-        "read(parent, …, 1)",
+        "close_range(3, <parent - 1>, 0)",
+        "close_range(<parent + 1>, ~0U, 0)",
+        r#"write(<parent>, "R", 1)"#,
+        "read(<parent>, …, 1)",
         r#"execve("/bin/true", ["/bin/true", "x"], ["A=b"])"#,
     ];
     assert_eq!(calls(&command), expected);

@@ -4,7 +4,8 @@ use std::io::{IsTerminal, stdin};
 
 use clap::Args;
 
-use super::{Executable, Explain};
+use super::request::keys;
+use super::{Executable, Explain, front};
 use crate::{Error, ExecOptions, Io, Result};
 
 /// Run a command in a running container
@@ -18,6 +19,15 @@ pub(crate) struct Exec {
     /// Give the command a terminal
     #[arg(short, long)]
     tty: bool,
+    /// Leave the command to itself as soon as it runs
+    #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
+    detach: bool,
+    /// Leave the command to itself at these keys; none if empty
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: String,
+    /// All capabilities, whatever the container has
+    #[arg(long)]
+    privileged: bool,
     /// Set a variable; NAME alone takes it from here
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -38,8 +48,13 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) fn run(self) -> Result<u8> {
-        if self.tty && self.interactive && !stdin().is_terminal() {
+        let for_a_person = self.tty && self.interactive;
+        if for_a_person && !stdin().is_terminal() {
             return Err(Error::NotATerminal);
+        }
+        let detach_keys = keys(&self.detach_keys)?.filter(|_| for_a_person);
+        if (detach_keys.is_some() || self.detach) && !front::is_worker()? {
+            return front::stand_in(!self.detach);
         }
         let options = ExecOptions {
             command: self.command,
@@ -47,6 +62,10 @@ impl Exec {
                 interactive: self.interactive,
                 terminal: self.tty,
             },
+            detach: self.detach,
+            detach_keys,
+            privileged: self.privileged,
+            fail_at: None,
             env: self.env,
             workdir: self.workdir,
             user: self.user,

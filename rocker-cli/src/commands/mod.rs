@@ -2,6 +2,7 @@
 
 mod exec;
 mod explain;
+mod front;
 mod hello;
 mod images;
 mod plan;

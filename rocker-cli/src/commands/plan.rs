@@ -50,6 +50,9 @@ struct Line<'a> {
     why: &'a str,
     man: &'a str,
     phase: &'a str,
+    /// The number of the step, from 0, without whose success this one is not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<usize>,
 }
 
 impl Plan {
@@ -87,6 +90,10 @@ fn text(plan: &rocker_ns::Plan, page: Page) -> String {
             &title
         });
         let args = args(step);
+        let why = match step.needs() {
+            Some(needed) => format!("{} (made only if {needed} succeeds)", step.why()),
+            None => step.why().to_owned(),
+        };
         page.entry(
             &mut text,
             &Entry {
@@ -95,7 +102,7 @@ fn text(plan: &rocker_ns::Plan, page: Page) -> String {
                 call: format!("{}({args})", step.call()),
                 call_ink: Ink::Of(primitive),
                 time: None,
-                why: step.why(),
+                why: &why,
                 manual: manual::page(primitive, step.call(), &args),
             },
         );
@@ -114,6 +121,7 @@ fn json(plan: &rocker_ns::Plan) -> String {
             why: step.why(),
             man: &manual::page(step.primitive(), step.call(), &args),
             phase: step.primitive(),
+            needs: step.needs(),
         };
         // Strings are always JSON.
         text.push_str(&serde_json::to_string(&line).unwrap_or_default());

@@ -1,12 +1,15 @@
 //! What `run` takes and `plan` shows: the options of a container, as a person types them.
 
 use clap::Args;
-use rocker_cgroup::Max;
 use rocker_image::Platform;
 
 use crate::{Io, Network, PullPolicy, Result, RunOptions, Volume};
 
+mod limits;
 mod value;
+
+use limits::Limits;
+pub(crate) use value::keys;
 
 /// A container as it is asked for.
 #[derive(Debug, Args)]
@@ -24,6 +27,18 @@ pub(crate) struct Request {
     #[arg(long, help_heading = "Container")]
     name: Option<String>,
 
+    /// Run an init in front of the command, which reaps what nobody waits for
+    #[arg(long, help_heading = "Container")]
+    init: bool,
+    /// Leave the command to itself at these keys; none if empty
+    #[arg(
+        long,
+        value_name = "KEYS",
+        default_value = "ctrl-p,ctrl-q",
+        help_heading = "Container"
+    )]
+    detach_keys: String,
+
     /// Set a variable; NAME alone takes it from here
     #[arg(short, long, value_name = "NAME[=VALUE]", help_heading = "Command")]
     env: Vec<String>,
@@ -37,51 +52,8 @@ pub(crate) struct Request {
     #[arg(long, value_name = "PROGRAM", help_heading = "Command")]
     entrypoint: Option<String>,
 
-    /// CPUs to use, such as 0.5
-    #[arg(
-        long,
-        value_name = "N",
-        allow_hyphen_values = true,
-        help_heading = "Limits"
-    )]
-    cpus: Option<String>,
-    /// Memory, with an optional unit b, k, m or g
-    #[arg(short, long, value_name = "BYTES", help_heading = "Limits")]
-    memory: Option<String>,
-    /// Memory and swap together; -1 for no limit
-    #[arg(
-        long,
-        value_name = "BYTES",
-        allow_hyphen_values = true,
-        help_heading = "Limits"
-    )]
-    memory_swap: Option<String>,
-    /// Memory in MiB
-    #[arg(
-        long,
-        value_name = "MIB",
-        allow_hyphen_values = true,
-        conflicts_with = "memory",
-        help_heading = "Limits"
-    )]
-    mem: Option<u64>,
-    /// Swap in MiB, beside the memory
-    #[arg(
-        long,
-        value_name = "MIB",
-        conflicts_with = "memory_swap",
-        help_heading = "Limits"
-    )]
-    swap: Option<u64>,
-    /// Processes and threads; -1 for no limit
-    #[arg(
-        long,
-        visible_alias = "pids",
-        value_name = "N",
-        allow_hyphen_values = true,
-        help_heading = "Limits"
-    )]
-    pids_limit: Option<i64>,
+    #[command(flatten)]
+    limits: Limits,
 
     /// Show a directory or file of the host
     #[arg(short, long, value_name = "SRC:DST[:ro]", help_heading = "Files")]
@@ -160,6 +132,8 @@ impl Request {
             interactive: self.interactive,
             terminal: self.tty,
         };
+        options.init = self.init;
+        options.detach_keys = keys(&self.detach_keys)?.filter(|_| self.is_for_a_person());
         options.env = self.env.clone();
         options.workdir = self.workdir.clone();
         options.user = self.user.clone();
@@ -170,7 +144,7 @@ impl Request {
             .map(|text| value::volume(text))
             .collect::<Result<Vec<Volume>>>()?;
         options.network = self.network()?;
-        options.limits = self.limits()?;
+        options.limits = self.limits.limits()?;
         options.cap_add = self.cap_add.clone();
         options.cap_drop = self.cap_drop.clone();
         options.privileged = self.privileged;
@@ -200,42 +174,5 @@ impl Request {
             "never" => Ok(PullPolicy::Never),
             other => Err(value::bad("--pull", other, "always, missing or never")),
         }
-    }
-
-    fn limits(&self) -> Result<rocker_cgroup::Limits> {
-        let mut limits = rocker_cgroup::Limits::default();
-        if let Some(cpus) = &self.cpus {
-            limits = limits.cpu(value::cpus(cpus)?);
-        }
-        let memory = match (&self.memory, self.mem) {
-            (Some(text), _) => Some(value::bytes("--memory", text)?),
-            (None, Some(mebibytes)) => Some(value::mebibytes("--mem", mebibytes)?),
-            (None, None) => None,
-        };
-        if let Some(memory) = memory {
-            limits = limits.memory_bytes(memory);
-        }
-        let swap = match (&self.memory_swap, self.swap) {
-            (Some(text), _) if text == "-1" => Some(Max::Unlimited),
-            (Some(text), _) => Some(Max::At(value::bytes("--memory-swap", text)?)),
-            (None, Some(mebibytes)) => {
-                let swap = value::mebibytes("--swap", mebibytes)?;
-                let memory = memory.ok_or_else(|| {
-                    value::bad("--swap", &mebibytes.to_string(), "--mem beside it")
-                })?;
-                Some(Max::At(memory.saturating_add(swap)))
-            }
-            (None, None) => None,
-        };
-        if let Some(swap) = swap {
-            limits = limits.memory_swap_bytes(swap);
-        }
-        match self.pids_limit {
-            None => {}
-            Some(count) if count <= 0 => limits = limits.pids(Max::Unlimited),
-            Some(count) => limits = limits.pids(Max::At(count.unsigned_abs())),
-        }
-        limits.validate()?;
-        Ok(limits)
     }
 }

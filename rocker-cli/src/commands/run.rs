@@ -6,7 +6,7 @@ use clap::Args;
 use rocker_cgroup::Max;
 
 use super::request::Request;
-use super::{Executable, Explain};
+use super::{Executable, Explain, front};
 use crate::{Error, Result, RunOptions};
 
 /// Run a command in a new container
@@ -30,8 +30,12 @@ impl Run {
         if self.request.is_for_a_person() && !stdin().is_terminal() {
             return Err(Error::NotATerminal);
         }
+        let options = self.request.options()?;
+        if options.detach_keys.is_some() && !front::is_worker()? {
+            return front::stand_in(true);
+        }
         let bars = self.explain.bars();
-        let options = self.request.options()?.watched_by(&bars);
+        let options = options.watched_by(&bars);
         let exit = self
             .explain
             .around(Executable::Protected, |engine| engine.run(&options))?;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rocker_cgroup::Cgroup;
-use rocker_ns::{ExitCode, Process, Signals};
+use rocker_ns::{Capabilities, DetachKeys, ExitCode, Process, Signals, Stdio};
 
 use super::options::Io;
-use super::process::{create_in, supervise};
+use super::process::{Care, Leave, connect, create_in, supervise};
 use super::record::{self, CONFIG, State};
 use super::run::user_of;
 use super::{CGROUP_PARENT, Engine, disk, parts, spec};
@@ -26,6 +26,17 @@ pub struct ExecOptions {
     pub io: Io,
     /// Variables as `NAME=VALUE`, over the container's own; `NAME` alone takes the caller's value.
     pub env: Vec<String>,
+    /// Whether the program is left to itself as soon as it runs, as with
+    /// [`detach_keys`](Self::detach_keys): somebody has to wait for it all the same, or the kernel does not let the
+    /// container end.
+    pub detach: bool,
+    /// The keys by which the person in front of the terminal leaves the program to itself, see
+    /// [`RunOptions::detach_keys`](crate::RunOptions::detach_keys).
+    pub detach_keys: Option<DetachKeys>,
+    /// Whether the program has every capability that the caller has.
+    pub privileged: bool,
+    /// Fails the child's plan at this step, for tests that nothing is left.
+    pub fail_at: Option<usize>,
     /// The working directory in place of the container's.
     pub workdir: Option<String>,
     /// `USER[:GROUP]` in place of the container's.
@@ -57,9 +68,30 @@ impl Engine {
         command.enter(process.to_fd()?, parts::own_namespaces(&spec));
         let hierarchy = self.hierarchy()?;
         let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id)?.keep();
-        let mut created = create_in(&mut command, &hierarchy, &cgroup, options.io)?;
-        created.set_up()?;
-        Ok(supervise(created, options.io, &signals, None, |_| Ok(()))?.exit_code())
+        command.fail_at(options.fail_at);
+        connect(&mut command, options.io);
+        if options.detach {
+            let null = || Stdio::null();
+            command.stdin(null()).stdout(null()).stderr(null());
+        }
+        // A container that ends meanwhile takes this program with it.
+        let gone = |error| match error {
+            Error::Ns(rocker_ns::Error::Gone) => not_running(),
+            other => other,
+        };
+        let mut created = create_in(&mut command, &hierarchy, &cgroup)?;
+        created.set_up().map_err(Error::from).map_err(gone)?;
+        let care = Care {
+            io: options.io,
+            leave: match options.detach {
+                true => Leave::AtOnce,
+                false => Leave::at(options.detach_keys.as_ref()),
+            },
+            stop_signal: None,
+            signals: &signals,
+        };
+        let ended = supervise(created, &care, |_| Ok(()));
+        Ok(ended.map_err(gone)?.exit_code())
     }
 
     /// The container's own process with another program, and what the caller changes about it.
@@ -98,6 +130,11 @@ impl Engine {
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
         ));
-        parts::process(&spec)
+        let mut command = parts::process(&spec)?;
+        command.init(false);
+        if options.privileged {
+            command.capabilities(Capabilities::permitted()?);
+        }
+        Ok(command)
     }
 }

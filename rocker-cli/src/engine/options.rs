@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rocker_cgroup::Limits;
 use rocker_image::{Platform, Progress};
+use rocker_ns::DetachKeys;
 
 /// How a container's standard streams are connected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,6 +66,12 @@ pub struct RunOptions<'a> {
     pub remove: bool,
     /// The standard streams.
     pub io: Io,
+    /// Whether an init runs in front of the program, which reaps what nobody waits for and passes signals on.
+    pub init: bool,
+    /// The keys by which the person in front of the terminal leaves the program to itself. This process then leaves its
+    /// session, and goes on in the background until the program ends: to be set only in one for which another stands
+    /// in, see [`rocker_ns::stand_in`].
+    pub detach_keys: Option<DetachKeys>,
     /// Variables as `NAME=VALUE`, over those of the image; `NAME` alone takes the caller's value.
     pub env: Vec<String>,
     /// The working directory in place of the image's.
@@ -110,6 +117,8 @@ impl RunOptions<'static> {
             name: None,
             remove: false,
             io: Io::default(),
+            init: false,
+            detach_keys: None,
             env: Vec::new(),
             workdir: None,
             user: None,

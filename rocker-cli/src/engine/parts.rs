@@ -12,7 +12,7 @@ use rocker_fs::{Device, MountAttributes, Propagation, Rootfs};
 use rocker_ns::{Capabilities, Namespace, User, signal_number};
 
 use super::disk;
-use super::spec::STOP_SIGNAL;
+use super::spec::{INIT, STOP_SIGNAL};
 use crate::{Error, Result};
 
 /// The root file system that `spec` describes, over the detached mount `root`.
@@ -130,6 +130,12 @@ pub(crate) fn stop_signal(spec: &Spec) -> Option<i32> {
     signal_number(spec.annotations().as_ref()?.get(STOP_SIGNAL)?)
 }
 
+/// Whether an init is to run in front of the program.
+fn has_init(spec: &Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    annotations.is_some_and(|all| all.contains_key(INIT))
+}
+
 /// The limits that `spec` sets.
 pub(crate) fn limits(spec: &Spec) -> Result<Limits> {
     let mut limits = Limits::default();
@@ -173,7 +179,8 @@ pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
     command
         .args(args)
         .current_dir(process.cwd())
-        .terminal(process.terminal().unwrap_or(false));
+        .terminal(process.terminal().unwrap_or(false))
+        .init(has_init(spec));
     for variable in process.env().iter().flatten() {
         if let Some((name, value)) = variable.split_once('=') {
             command.env(name, value);

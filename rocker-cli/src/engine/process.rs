@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitStatus;
 
 use rocker_cgroup::{Cgroup, Hierarchy};
-use rocker_ns::{Child, Command, Created, Relay, Signals, Stdio, WindowSize};
+use rocker_ns::{Child, Command, Created, DetachKeys, Relay, Signals, Stdio, Terminal, WindowSize};
 
 use super::options::Io;
 use super::steps;
@@ -37,9 +37,7 @@ pub(crate) fn create_in(
     command: &mut Command,
     hierarchy: &Hierarchy,
     cgroup: &Cgroup,
-    io: Io,
 ) -> Result<Created> {
-    connect(command, io);
     command.timed(listening());
     let names = hierarchy.mounts_for_container();
     command.first(steps::joins(&names, cgroup.tasks()?)?);
@@ -67,12 +65,37 @@ pub(crate) fn or_its_own<T>(created: &mut Created, outcome: Result<T>) -> Result
     outcome
 }
 
+/// How a program is looked after.
+#[derive(Debug)]
+pub(crate) struct Care<'a> {
+    pub(crate) io: Io,
+    pub(crate) leave: Leave<'a>,
+    /// The signal that asks it to end.
+    pub(crate) stop_signal: Option<i32>,
+    /// What is to be passed on to it.
+    pub(crate) signals: &'a Signals,
+}
+
+/// When the program is left to itself: this process then leaves its session, and waits for the program in the background.
+#[derive(Debug)]
+pub(crate) enum Leave<'a> {
+    Never,
+    /// As soon as the program runs.
+    AtOnce,
+    /// When the person in front of it types these keys.
+    At(&'a DetachKeys),
+}
+
+impl<'a> Leave<'a> {
+    pub(crate) fn at(keys: Option<&'a DetachKeys>) -> Self {
+        keys.map_or(Leave::Never, Leave::At)
+    }
+}
+
 /// Starts the program, tells `started` of it, and passes signals and the terminal on until it ends.
 pub(crate) fn supervise(
     mut created: Created,
-    io: Io,
-    signals: &Signals,
-    stop_signal: Option<i32>,
+    care: &Care<'_>,
     started: impl FnOnce(&Child) -> Result<()>,
 ) -> Result<ExitStatus> {
     let terminal = created.terminal()?;
@@ -82,14 +105,7 @@ pub(crate) fn supervise(
     let mut child = created.start()?;
     let ended = started(&child).and_then(|()| {
         phase("running");
-        let mut relay = Relay::new(&mut child, signals);
-        if let Some(signal) = stop_signal {
-            relay = relay.stop_signal(signal);
-        }
-        if let Some(terminal) = &terminal {
-            relay = relay.terminal(terminal, io.interactive);
-        }
-        Ok(relay.run()?)
+        relay(&mut child, terminal.as_ref(), care)
     });
     if ended.is_err() {
         // Whatever went wrong here, the program does not go on without somebody to look after it.
@@ -97,4 +113,35 @@ pub(crate) fn supervise(
         child.wait()?;
     }
     ended
+}
+
+fn relay(child: &mut Child, terminal: Option<&Terminal>, care: &Care<'_>) -> Result<ExitStatus> {
+    fn between<'a>(
+        child: &'a mut Child,
+        terminal: Option<&'a Terminal>,
+        care: &Care<'a>,
+        interactive: bool,
+    ) -> Relay<'a> {
+        let mut relay = Relay::new(child, care.signals);
+        if let Some(signal) = care.stop_signal {
+            relay = relay.stop_signal(signal);
+        }
+        match terminal {
+            Some(terminal) => relay.terminal(terminal, interactive),
+            None => relay,
+        }
+    }
+    let with_the_person = between(child, terminal, care, care.io.interactive);
+    match care.leave {
+        Leave::Never => return Ok(with_the_person.run()?),
+        Leave::AtOnce => {}
+        Leave::At(keys) => {
+            if let Some(status) = with_the_person.run_until_detached(keys.clone())? {
+                return Ok(status);
+            }
+        }
+    }
+    // What the program writes from here on goes to /dev/null, so that it does not wait for somebody to read it.
+    rocker_ns::leave_session()?;
+    Ok(between(child, terminal, care, false).run()?)
 }

@@ -11,7 +11,7 @@ use rocker_ns::{ExitCode, Namespace, Signals, User};
 
 use super::container::{self, Container};
 use super::options::{Network, RunOptions};
-use super::process::{create_in, or_its_own, supervise};
+use super::process::{Care, Leave, connect, create_in, or_its_own, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
 use super::teardown::oom_killed;
@@ -95,7 +95,8 @@ impl Engine {
         let mut created = {
             let mut command = self.command(container, &spec, root)?;
             command.fail_at(options.fail_at);
-            create_in(&mut command, hierarchy, &cgroup, options.io)?
+            connect(&mut command, options.io);
+            create_in(&mut command, hierarchy, &cgroup)?
         };
         cgroup.detach();
         // Opened while the process waits: one that fails soon takes its namespace with it.
@@ -112,8 +113,13 @@ impl Engine {
             let connected = self.connect(container, options.network, &netns, &spec);
             or_its_own(&mut created, connected)?;
         }
-        let stop_signal = parts::stop_signal(&spec);
-        supervise(created, options.io, signals, stop_signal, |child| {
+        let care = Care {
+            io: options.io,
+            leave: Leave::at(options.detach_keys.as_ref()),
+            stop_signal: parts::stop_signal(&spec),
+            signals,
+        };
+        supervise(created, &care, |child| {
             container.record.state = State::Running {
                 pid: child.id(),
                 start_time: child.process().start_time().unwrap_or(0),

@@ -26,6 +26,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// The annotation with the signal that asks the program to end, see the OCI image specification's conversion.md.
 pub(crate) const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
 
+/// The annotation that asks for an init, for which the specification has no word.
+pub(crate) const INIT: &str = "rocker.init";
+
 /// What is known of a container before its specification can be written.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -89,7 +92,7 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
         )
         .hostname(hostname(facts)?)
         .mounts(mounts(facts)?)
-        .annotations(annotations(facts.image))
+        .annotations(annotations(facts))
         .process(process)
         .linux(linux.build()?);
     Ok(spec.build()?)
@@ -142,16 +145,20 @@ fn hostname(facts: &Facts<'_>) -> Result<String> {
     Ok(name.clone())
 }
 
-/// What the image says for those who end the container, as the OCI image specification has it converted.
-fn annotations(image: &ImageConfiguration) -> HashMap<String, String> {
-    let signal = image
+/// What the specification has no place for: what the image says for those who end the container, as the OCI image
+/// specification has it converted, and whether there is an init.
+fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
+    let signal = facts
+        .image
         .config()
         .as_ref()
         .and_then(|config| config.stop_signal().clone());
-    signal
-        .map(|signal| (STOP_SIGNAL.to_owned(), signal))
-        .into_iter()
-        .collect()
+    let signal = signal.map(|signal| (STOP_SIGNAL.to_owned(), signal));
+    let init = facts
+        .options
+        .init
+        .then(|| (INIT.to_owned(), "true".to_owned()));
+    signal.into_iter().chain(init).collect()
 }
 
 fn environment(facts: &Facts<'_>) -> Result<Vec<String>> {

@@ -1,5 +1,9 @@
 //! A second command in a container.
 
+use std::time::Duration;
+
+use rocker_cli::{Engine, Error, ExecOptions, Roots};
+
 use crate::fake_host;
 use crate::support::Scene;
 
@@ -119,5 +123,107 @@ fn exec_ends_with_its_container_and_by_signals() {
         assert_eq!(idle.end().code, 0);
         assert_eq!(beside.end().code, 137);
         scene.assert_all_gone("a container with an exec in it");
+    });
+}
+
+#[test]
+fn a_detached_program_goes_on_in_the_container_and_ends_with_it() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web");
+        assert_eq!(
+            scene.ok("exec -d web sh -c 'echo lost; touch /mark; exec sleep 9000'"),
+            ""
+        );
+        host.wait_until("it runs", Duration::from_secs(10), || {
+            host.try_sh("pgrep -xf 'sleep 9000'").status.success()
+        });
+        assert_eq!(scene.ok("exec web ls /mark"), "/mark\n");
+        // It counts for the container's limits, and has no file but the three streams.
+        let pid = host.sh("pgrep -xf 'sleep 9000'");
+        let pid = pid.trim();
+        let container = scene.ok("ps -q --no-trunc");
+        assert!(
+            host.sh(&format!("cat /proc/{pid}/cgroup"))
+                .contains(container.trim())
+        );
+        assert_eq!(
+            host.sh(&format!("ls /proc/{pid}/fd | tr '\\n' ' '")),
+            "0 1 2 "
+        );
+        scene.fails(127, "exec -d web nosuch");
+        scene.fails(125, "exec -d -t web true");
+        assert_eq!(idle.end().code, 0);
+        assert!(!host.try_sh("pgrep -xf 'sleep 9000'").status.success());
+        scene.assert_all_gone("a detached program");
+    });
+}
+
+#[test]
+fn a_privileged_second_program_has_every_capability() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web --cap-drop ALL");
+        let held =
+            |flags: &str| scene.ok(&format!("exec {flags} web grep CapEff /proc/self/status"));
+        assert_eq!(held(""), "CapEff:\t0000000000000000\n");
+        let own = host.sh("grep CapEff /proc/self/status");
+        assert_eq!(held("--privileged"), own);
+        assert_eq!(held("--privileged -u 1000"), "CapEff:\t0000000000000000\n");
+        assert_eq!(idle.end().code, 0);
+        scene.assert_all_gone("a privileged exec");
+    });
+}
+
+#[test]
+fn a_container_with_an_init_that_nobody_can_trace_is_joined_all_the_same() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web --init");
+        let script =
+            "cat /proc/1/comm; cat /proc/1/cmdline; cat /proc/1/environ 2>&1; ls /proc/1/fd";
+        assert_eq!(
+            scene.ok(&format!("exec web sh -c '{script}'")),
+            "rocker-init\ncat: can't open '/proc/1/environ': Permission denied\n"
+        );
+        assert_eq!(
+            scene.ok("exec web sh -c 'echo $((PPID > 0)) $(($$ > 2))'"),
+            "0 1\n"
+        );
+        assert_eq!(idle.end().code, 0);
+        scene.assert_all_gone("exec beside an init");
+    });
+}
+
+#[test]
+fn a_failure_at_each_step_of_an_exec_is_named_and_leaves_the_container_as_it_was() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web");
+        let engine = Engine::open(Roots::new(&scene.root, &scene.run)).unwrap();
+        let before = host.state();
+        for step in 0.. {
+            let mut options = ExecOptions::default();
+            options.command = vec!["true".to_owned()];
+            options.fail_at = Some(step);
+            match engine.exec("web", &options) {
+                Err(error @ Error::Ns(rocker_ns::Error::Step { index, .. })) => {
+                    assert_eq!((index, error.exit_code()), (step, 125), "{error}");
+                }
+                Err(other) => panic!("step {step}: {other:?}"),
+                Ok(code) => {
+                    assert_eq!(code, 0);
+                    assert!(step > 40, "a plan of only {step} steps");
+                    break;
+                }
+            }
+        }
+        assert_eq!(host.state(), before);
+        assert_eq!(
+            scene.ok("exec web sh -c 'ls /proc | grep -c ^[0-9]'"),
+            "4\n"
+        );
+        assert_eq!(idle.end().code, 0);
+        scene.assert_all_gone("failing execs");
     });
 }

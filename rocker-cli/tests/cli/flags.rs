@@ -185,3 +185,20 @@ fn everything_behind_the_image_belongs_to_the_command() {
         scene.assert_all_gone("runs with flags behind the image");
     });
 }
+
+#[test]
+fn an_init_runs_in_front_of_the_command_and_reaps_what_is_left_to_it() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let script = "echo $$ $PPID; cat /proc/1/comm; (sleep 0.01 &); until [ $(ls /proc | grep -c ^[0-9]) = 4 ]; do :; done; exit 6";
+        let done = scene.run(&format!("run --rm --init $I sh -c '{script}'"));
+        assert_eq!(
+            (done.code, done.out.as_str()),
+            (6, "2 1\nrocker-init\n"),
+            "{done:?}"
+        );
+        assert_eq!(scene.run("run --rm --init $I nosuch").code, 127);
+        assert_eq!(scene.run("run --rm --init $I sh -c 'kill -9 $$'").code, 137);
+        scene.assert_all_gone("inits");
+    });
+}

@@ -11,8 +11,10 @@ mod fake_host;
 #[path = "../../../tests/registry/mod.rs"]
 mod registry;
 mod support;
+mod tmux;
 
 mod crash;
+mod detach;
 mod errors;
 mod exec;
 mod explain;

@@ -1,111 +1,12 @@
 //! `-it` in a real terminal, which is tmux's.
 
-use std::process::Command;
-use std::time::Duration;
+use crate::fake_host;
+use crate::registry::busybox_root;
+use crate::support::Scene;
+use crate::tmux::Tmux;
 
-use crate::fake_host::{self, Host};
-use crate::support::{Rocker, Scene};
-
-const LIMIT: Duration = Duration::from_secs(20);
 /// What busybox's shell shows when it waits for a command at home, which is `/`.
 const PROMPT: &str = "~ #";
-
-/// A terminal of 100 columns and 30 lines with a shell in it.
-struct Tmux<'a> {
-    host: &'a Host,
-}
-
-impl<'a> Tmux<'a> {
-    fn start(host: &'a Host, rocker: &Rocker<'_>) -> Self {
-        let started = Command::new("tmux")
-            .args([
-                "-S",
-                "/run/tmux",
-                "-f",
-                "/dev/null",
-                "new-session",
-                "-d",
-                "-x",
-                "100",
-                "-y",
-                "30",
-            ])
-            .args(["env", "PS1=outside$ ", "sh"])
-            .envs(rocker.variables())
-            .env("LC_ALL", "C.UTF-8")
-            .status()
-            .expect("tmux is installed");
-        assert!(started.success());
-        let tmux = Self { host };
-        tmux.shows("outside$");
-        tmux
-    }
-
-    fn tmux(&self, args: &[&str]) -> String {
-        let output = Command::new("tmux")
-            .args(["-S", "/run/tmux"])
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    /// Clears the screen, so that nothing old is found on it, and types a line.
-    fn types(&self, line: &str) {
-        self.tmux(&["send-keys", "-l", line]);
-        self.key("Enter");
-    }
-
-    fn key(&self, key: &str) {
-        self.tmux(&["send-keys", key]);
-    }
-
-    /// Waits until there is a line that begins so.
-    #[track_caller]
-    fn shows(&self, line: &str) {
-        let shown = || {
-            self.screen()
-                .lines()
-                .any(|shown| shown.trim_end().starts_with(line))
-        };
-        let mut last = String::new();
-        let start = std::time::Instant::now();
-        while !shown() {
-            last = self.screen();
-            assert!(
-                start.elapsed() < LIMIT,
-                "no line {line:?} on the screen:\n{last}"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        drop(last);
-    }
-
-    /// Waits until a process with this command line runs in the container, or no longer does.
-    #[track_caller]
-    fn process(&self, command: &str, runs: bool) {
-        self.host
-            .wait_until(&format!("{command} runs: {runs}"), LIMIT, || {
-                self.host
-                    .try_sh(&format!("pgrep -xf '{command}'"))
-                    .status
-                    .success()
-                    == runs
-            });
-    }
-
-    fn end(self) {
-        self.tmux(&["kill-server"]);
-        self.host.wait_until("tmux has ended", LIMIT, || {
-            !self.host.try_sh("pgrep -x tmux").status.success()
-        });
-    }
-}
 
 #[test]
 fn job_control_and_window_size_work_and_the_terminal_is_as_before_afterwards() {
@@ -152,6 +53,51 @@ fn job_control_and_window_size_work_and_the_terminal_is_as_before_afterwards() {
 }
 
 #[test]
+fn bash_and_vi_find_the_terminal_that_they_expect() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let root = host.dir("bash");
+        busybox_root(&root);
+        let files = "/bin/bash $(ldd /bin/bash | grep -o '/[^ ]*')";
+        host.sh(&format!("cp -L --parents {files} {}", root.display()));
+        let bash = scene.registry.push_dir(&root, "bash", "{}");
+        let tmux = Tmux::start(host, &scene);
+        tmux.types(&format!(
+            "rocker run --rm -it {bash} bash --norc; echo code $?"
+        ));
+        tmux.shows("bash-");
+        assert!(
+            !tmux.screen().contains("no job control"),
+            "{}",
+            tmux.screen()
+        );
+        tmux.types("sleep 1000");
+        tmux.process("sleep 1000", true);
+        tmux.key("C-z");
+        tmux.shows("[1]+  Stopped");
+        tmux.types("bg; jobs");
+        tmux.shows("[1]+  Running");
+        tmux.types("fg");
+        tmux.key("C-c");
+        tmux.process("sleep 1000", false);
+        tmux.types("vi /letter");
+        tmux.shows("~");
+        tmux.shows("- /letter");
+        tmux.key("i");
+        tmux.types("dear reader");
+        tmux.key("Escape");
+        // The key alone, and not the beginning of a longer one.
+        tmux.shows("- /letter [Modified]");
+        tmux.types(":wq");
+        tmux.types("clear; cat /letter; exit 3");
+        tmux.shows("dear reader");
+        tmux.shows("code 3");
+        tmux.end();
+        scene.assert_all_gone("bash and vi");
+    });
+}
+
+#[test]
 fn the_terminal_is_as_before_when_rocker_fails_or_its_program_is_killed() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
@@ -167,6 +113,18 @@ fn the_terminal_is_as_before_when_rocker_fails_or_its_program_is_killed() {
         tmux.shows("finally");
         assert_eq!(host.sh("cat /run/before"), host.sh("cat /run/after"));
         assert_eq!(host.sh("cat /run/before"), host.sh("cat /run/last"));
+        // The process that does the work is killed, by whomever: another one stands in for it.
+        tmux.types(
+            "rocker run --rm -it $I sleep 3000; echo code $?; stty -g >/run/last; echo again",
+        );
+        tmux.process("sleep 3000", true);
+        host.sh("kill -KILL $(ps -o ppid= -p $(pgrep -xf 'sleep 3000'))");
+        tmux.shows("again");
+        tmux.shows("code 137");
+        assert_eq!(host.sh("cat /run/before"), host.sh("cat /run/last"));
+        tmux.process("sleep 3000", false);
+        tmux.types("rocker ps -q; echo reconciled");
+        tmux.shows("reconciled");
         tmux.end();
         scene.assert_all_gone("failed terminal sessions");
     });

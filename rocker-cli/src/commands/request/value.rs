@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf, absolute};
 
 use rocker_cgroup::CpuQuota;
+use rocker_ns::DetachKeys;
 
 use crate::{Error, Result, Volume};
 
@@ -13,6 +14,14 @@ pub(crate) fn bad(flag: &'static str, value: &str, expected: impl Into<String>) 
         value: value.to_owned(),
         expected: expected.into(),
     }
+}
+
+/// The keys that leave a command; none for an empty text.
+pub(crate) fn keys(text: &str) -> Result<Option<DetachKeys>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(text.parse()?))
 }
 
 /// `0.5` and the like.

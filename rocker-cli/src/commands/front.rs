@@ -1,0 +1,55 @@
+//! A command that a person can leave is two processes: the shell's, which stands in, and its child, which does the work
+//! and goes on when it is left.
+
+use std::io::{Write, stderr};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rocker_ns::{ExitCode, Signals};
+
+use crate::{Error, Result};
+
+/// Tells the worker which process stands in for it.
+const FRONT: &str = "ROCKER_FRONT";
+/// The program that runs, wherever it was started from.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Whether this process is the one that does the work. If so, it ends when the other one does.
+pub(super) fn is_worker() -> Result<bool> {
+    let front = std::env::var(FRONT).ok().and_then(|pid| pid.parse().ok());
+    match front {
+        Some(front) => Ok(rocker_ns::die_with(front)?),
+        None => Ok(false),
+    }
+}
+
+/// Has a worker do what this process was started for, and stands in for it until it has ended or is left to itself; if
+/// there is a `person`, that is then told.
+pub(super) fn stand_in(person: bool) -> Result<u8> {
+    let signals = Signals::hold()?;
+    let mut args = std::env::args_os();
+    let mut worker = Command::new(OWN_PROGRAM);
+    if let Some(name) = args.next() {
+        worker.arg0(name);
+    }
+    let worker = worker
+        .args(args)
+        .env(FRONT, std::process::id().to_string())
+        .spawn()
+        .map_err(|source| Error::State {
+            operation: "start",
+            path: OWN_PROGRAM.into(),
+            source,
+        })?;
+    match rocker_ns::stand_in(worker, &signals)? {
+        Some(status) => Ok(status.exit_code()),
+        None if !person => Ok(0),
+        None => {
+            let _ = writeln!(
+                stderr(),
+                "\nrocker: the command goes on by itself; `rocker ps` lists its container"
+            );
+            Ok(0)
+        }
+    }
+}
