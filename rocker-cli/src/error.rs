@@ -1,7 +1,11 @@
 //! What can go wrong when the crates are put together.
 
+mod call;
+
 use std::io;
 use std::path::PathBuf;
+
+pub(crate) use call::FailedCall;
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;

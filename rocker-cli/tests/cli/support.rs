@@ -294,9 +294,32 @@ impl Done {
     pub fn failed(&self, code: i32) -> String {
         assert_eq!(self.code, code, "{}: {self:?}", self.args);
         assert_eq!(self.out, "", "{self:?}");
-        assert_eq!(self.err.lines().count(), 1, "{self:?}");
-        assert!(self.err.starts_with("rocker: "), "{self:?}");
-        self.err.trim().to_owned()
+        let mut lines = self.err.lines();
+        let first = lines.next().unwrap_or_default();
+        assert!(first.starts_with("rocker: "), "{self:?}");
+        let rest: Vec<_> = lines.collect();
+        let advice = ["        likely: ", "        try:    "];
+        let is_advice = rest.len() == 2
+            && rest
+                .iter()
+                .zip(advice)
+                .all(|(line, begin)| line.starts_with(begin));
+        assert!(rest.is_empty() || is_advice, "{self:?}");
+        first.to_owned()
+    }
+
+    /// The same of one that has advice to give: the cause and the remedy.
+    #[track_caller]
+    pub fn advised(&self, code: i32) -> (String, String) {
+        self.failed(code);
+        let line = |begin: &str| {
+            let mut lines = self.err.lines();
+            let line = lines.find_map(|line| line.trim_start().strip_prefix(begin));
+            line.unwrap_or_else(|| panic!("no advice: {self:?}"))
+                .trim()
+                .to_owned()
+        };
+        (line("likely:"), line("try:"))
     }
 }
 
