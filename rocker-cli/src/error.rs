@@ -15,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// Not the root user.
-    #[error("rocker needs root: mounts, networks and cgroups belong to it (try `sudo rocker …`)")]
+    #[error("root is needed: mounts, networks and cgroups belong to it (try `sudo rocker …`)")]
     NotRoot,
     /// A state file or directory.
     #[error("{operation} {path}")]

@@ -66,6 +66,11 @@ impl Check {
         Self::note(name, "not tried: that takes root")
     }
 
+    /// What cannot be tried without something that is a problem of its own.
+    fn without(name: &str, missing: &str) -> Self {
+        Self::note(name, format!("not tried without {missing}"))
+    }
+
     /// What came of trying it.
     fn of(name: &str, host: &Host, outcome: Result<impl Into<String>>) -> Self {
         match outcome {
@@ -91,11 +96,18 @@ impl Check {
 impl Engine {
     /// Looks at all that a run needs of this machine. What is made for that is gone when it returns.
     pub(crate) fn examine(&self, host: &Host) -> Vec<Check> {
+        if !host.has_proc() {
+            return vec![machine::without_proc()];
+        }
         let is_root = host.user().is_none_or(|user| user == 0);
         let mut checks = machine::checks(host);
         checks.extend(limits::checks(host));
-        checks.extend(storage::checks(self, host, is_root));
-        checks.extend(process::checks(self, host, is_root));
+        let storage = storage::checks(self, host, is_root);
+        let has_overlay = storage
+            .iter()
+            .all(|check| check.name != storage::OVERLAY || check.health == Health::Ok);
+        checks.extend(storage);
+        checks.extend(process::checks(self, host, is_root, has_overlay));
         checks.extend(cgroups::checks(host, is_root));
         checks.extend(network::checks(host, is_root));
         checks

@@ -12,7 +12,9 @@ mod fake_host;
 mod registry;
 mod support;
 
+mod advice;
 mod crash;
+mod doctor;
 mod errors;
 mod exec;
 mod explain;

@@ -126,6 +126,11 @@ impl<'a> Rocker<'a> {
         Done::of(args, self.shell(&format!("exec rocker {args}")).output())
     }
 
+    /// Runs a shell script, which ends with a command of rocker's.
+    pub fn script(&self, script: &str) -> Done {
+        Done::of(script, self.shell(script).output())
+    }
+
     /// Runs `rocker ARGS`, which succeeds, and returns what it printed.
     #[track_caller]
     pub fn ok(&self, args: &str) -> String {
@@ -306,6 +311,12 @@ impl Done {
                 .all(|(line, begin)| line.starts_with(begin));
         assert!(rest.is_empty() || is_advice, "{self:?}");
         first.to_owned()
+    }
+
+    /// Checks that it succeeded.
+    #[track_caller]
+    pub fn succeeded(&self) {
+        assert_eq!(self.code, 0, "{self:?}");
     }
 
     /// The same of one that has advice to give: the cause and the remedy.

@@ -2,7 +2,7 @@
 
 use rocker_cgroup::{Cgroup, Compat, CpuQuota, Hierarchy, Limits, Version};
 
-use super::Check;
+use super::{Check, Health};
 use crate::advice;
 use crate::engine::CGROUP_PARENT;
 use crate::engine::host::Host;
@@ -29,6 +29,9 @@ pub(super) fn checks(host: &Host, is_root: bool) -> Vec<Check> {
     } else {
         Check::ok("cgroups", found)
     }];
+    if checks.iter().any(|check| check.health == Health::Problem) {
+        return checks;
+    }
     let cpus = CpuQuota::from_cpus(0.5);
     let wanted = [
         ("cpu", cpus.map(|quota| Limits::default().cpu(quota))),

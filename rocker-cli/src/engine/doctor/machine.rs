@@ -21,12 +21,14 @@ pub(super) fn checks(host: &Host) -> Vec<Check> {
     ]
 }
 
+/// All that there is to say where nothing can be looked at.
+pub(super) fn without_proc() -> Check {
+    let mount = Advice::new("/proc is not mounted here", "mount -t proc proc /proc");
+    Check::problem("kernel", "nothing can be told without /proc", Some(mount))
+}
+
 fn kernel(host: &Host) -> Check {
     let name = "kernel";
-    if !host.has_proc() {
-        let mount = Advice::new("/proc is not mounted here", "mount -t proc proc /proc");
-        return Check::problem(name, "nothing can be said without /proc", Some(mount));
-    }
     let release = format!("{} on {ARCH}", host.release().unwrap_or_default());
     match host.kernel() {
         Some(version) if version >= BETTER => Check::ok(name, release),

@@ -15,8 +15,13 @@ use crate::table::size;
 
 /// Less room than this is too little for any image but the smallest.
 const LITTLE: u64 = 64 << 20;
+/// The check that mounts one.
+pub(super) const OVERLAY: &str = "overlay";
 /// Fewer files than this cannot be unpacked.
 const FEW: u64 = 1000;
+
+/// That this user may not look; the same number on every Linux.
+const EACCES: i32 = 13;
 
 /// Directories to try something in, which are removed when this is dropped.
 #[derive(Debug)]
@@ -63,14 +68,19 @@ fn existing(root: &Path) -> &Path {
 
 pub(super) fn checks(engine: &Engine, host: &Host, is_root: bool) -> Vec<Check> {
     let root = engine.roots().data();
-    let file_system = look(root);
+    let file_system = match look(root) {
+        Err(error) if !is_root && error.errno() == Some(EACCES) => {
+            return ["data", "room", OVERLAY].map(Check::untried).into();
+        }
+        looked => looked,
+    };
     let mut checks = vec![
         data(root, host, &file_system),
         room(root, host, &file_system),
     ];
     checks.push(match is_root {
         true => overlay(root, host),
-        false => Check::untried("overlay"),
+        false => Check::untried(OVERLAY),
     });
     checks
 }
@@ -143,7 +153,7 @@ fn room(root: &Path, host: &Host, file_system: &Result<FileSystem>) -> Check {
 /// An overlay where a container would have it, through which a file is written.
 fn overlay(root: &Path, host: &Host) -> Check {
     Check::of(
-        "overlay",
+        OVERLAY,
         host,
         Scratch::below(root).and_then(|scratch| {
             let mount = scratch.overlay()?;
