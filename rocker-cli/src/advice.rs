@@ -1,5 +1,7 @@
 //! What a failure most likely means, and what helps: by call, arguments and errno, and by facts about the machine.
 
+use rocker_cgroup::{Hierarchy, Version};
+
 use crate::engine::View;
 use crate::engine::host::{CAP_SYS_ADMIN, Host};
 use crate::{Error, error::FailedCall};
@@ -44,6 +46,9 @@ const ENOSYS: i32 = 38;
 const ELOOP: i32 = 40;
 const EUSERS: i32 = 87;
 const EOPNOTSUPP: i32 = 95;
+const ENETUNREACH: i32 = 101;
+const ECONNREFUSED: i32 = 111;
+const EHOSTUNREACH: i32 = 113;
 const EDQUOT: i32 = 122;
 
 /// What most likely is behind an error; none where nobody knows, or where the error says it itself.
@@ -95,15 +100,22 @@ fn of_cgroup(error: &rocker_cgroup::Error) -> Option<Advice> {
 
 /// A controller that is nowhere to be found.
 pub(crate) fn controller_missing(name: &str) -> Advice {
-    Advice::new(
-        format!(
-            "the {name} controller is switched off, not mounted, or not delegated to this cgroup"
-        ),
-        format!(
-            "v2: echo +{name} >cgroup.subtree_control in each cgroup above; v1: mount -t cgroup -o {name}; at \
-             boot: no cgroup_disable={name}"
-        ),
-    )
+    let is_v2 = Hierarchy::detect().is_ok_and(|trees| trees.version() == Version::V2);
+    let (cause, remedy) = if is_v2 {
+        (
+            format!("the {name} controller is switched off, or not delegated to this cgroup"),
+            format!(
+                "echo +{name} >cgroup.subtree_control in each cgroup above, from the root down"
+            ),
+        )
+    } else {
+        (
+            format!("the {name} controller is switched off, or not mounted"),
+            format!("mount -t cgroup -o {name} {name} /sys/fs/cgroup/{name}"),
+        )
+    };
+    let boot = "; if the kernel says no, boot it without";
+    Advice::new(cause, format!("{remedy}{boot} cgroup_disable={name}"))
 }
 
 /// What most likely is behind this errno of this call; none where nobody knows.
@@ -160,6 +172,10 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
             "/proc/sys is read-only, as it is inside of a container",
             "run rocker on the host, or in a privileged container; or do without: --network none",
         ),
+        ("mkdirat" | "mknodat" | "symlinkat" | "openat2", EROFS) => (
+            "something would have to be made in a volume that is read-only, such as a place to mount on",
+            "make it on the host first, or mount that volume without :ro",
+        ),
         (_, EROFS) => (
             "the file system is mounted read-only",
             "ROCKER_ROOT=DIR and ROCKER_RUN=DIR on file systems that can be written",
@@ -196,6 +212,14 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
         (_, ENOENT) if args.contains("/proc/") && !host.has_proc() => {
             ("/proc is not mounted here", "mount -t proc proc /proc")
         }
+        (_, ENETUNREACH | EHOSTUNREACH) => (
+            "this machine has no route to that address, or no network at all",
+            "ip route shows the routes",
+        ),
+        (_, ECONNREFUSED) => (
+            "nothing listens at that address and port, or a firewall refuses it",
+            "check the name and the port, or start the registry",
+        ),
         (_, ENOSYS) => return Some(no_such_call(call, host)),
         ("clone3" | "clone" | "unshare", EPERM) if args.contains("CLONE_NEWUSER") => {
             return Some(no_user_namespace(host));

@@ -18,7 +18,7 @@ const ANY_X: u32 = 0o111;
 /// Why execve(2) of `program`, looked for at `tried`, had this errno; none where what is seen does not tell.
 pub(super) fn why(view: &View, program: &OsStr, tried: &[String], errno: i32) -> Option<Advice> {
     let paths: Vec<PathBuf> = if tried.is_empty() {
-        candidates(program)
+        candidates(view, program)
     } else {
         tried.iter().map(PathBuf::from).collect()
     };
@@ -36,22 +36,12 @@ pub(super) fn why(view: &View, program: &OsStr, tried: &[String], errno: i32) ->
     }
 }
 
-/// Where a program is looked for that has no path; which of them it was, is not in the error.
-fn candidates(program: &OsStr) -> Vec<PathBuf> {
-    const PATH: [&str; 6] = [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ];
+/// Where a program is looked for; at which place it was found, is not in the error.
+fn candidates(view: &View, program: &OsStr) -> Vec<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return vec![program.into()];
     }
-    PATH.iter()
-        .map(|dir| Path::new(dir).join(program))
-        .collect()
+    view.search.iter().map(|dir| dir.join(program)).collect()
 }
 
 /// What to look for the program in, as a sentence calls it.
@@ -272,11 +262,5 @@ mod tests {
         ] {
             assert_eq!(first_line(head), interpreter, "{}", head.escape_ascii());
         }
-    }
-
-    #[test]
-    fn a_program_without_a_path_is_looked_for_where_programs_are() {
-        assert_eq!(candidates("/x/y".as_ref()), [Path::new("/x/y")]);
-        assert_eq!(candidates("y".as_ref()).len(), 6);
     }
 }

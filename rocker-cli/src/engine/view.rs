@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rocker_fs::{Access, FileSystem, Overlay, open_beneath};
 
 use super::record::State;
+use super::spec::PATH;
 use super::{Engine, RunOptions, Volume, disk, image};
 
 /// How much of a program is looked at.
@@ -22,6 +23,8 @@ pub(crate) struct View {
     volumes: Vec<Volume>,
     /// Where relative paths begin.
     pub(crate) workdir: PathBuf,
+    /// Where a program is looked for that has no path.
+    pub(crate) search: Vec<PathBuf>,
     /// What to look around in: the image or container, as on the command line.
     pub(crate) name: String,
     /// Whether it is a container that runs.
@@ -47,12 +50,18 @@ impl View {
         let image = image::find(&engine.store().ok()?, &options.image).ok()??;
         let config = image.config().config().as_ref();
         let of_image = || config?.working_dir().clone();
+        let variables = config.and_then(|config| config.env().as_deref());
+        let variables = variables.unwrap_or_default().iter().chain(&options.env);
+        let search = variables
+            .filter_map(|one| one.strip_prefix("PATH="))
+            .next_back();
         let workdir = options.workdir.clone().or_else(of_image);
         // Without an upper directory, nothing of it can be changed.
         let root = Overlay::new(engine.lower_dirs(&image).ok()?).mount().ok()?;
         Some(Self {
             root: root.into(),
             volumes: options.volumes.clone(),
+            search: directories(search.unwrap_or(PATH)),
             workdir: Path::new("/").join(workdir.unwrap_or_default()),
             name: options.image.clone(),
             is_container: false,
@@ -70,6 +79,7 @@ impl View {
         Some(Self {
             root: root.into(),
             volumes: Vec::new(),
+            search: directories(PATH),
             workdir: "/".into(),
             name: name.to_owned(),
             is_container: true,
@@ -99,6 +109,11 @@ impl View {
         let root = disk::open(&volume.source, why).ok()?;
         found(open_beneath(root.as_fd(), rest, Access::Path).ok()?)
     }
+}
+
+/// The directories of a search path.
+fn directories(path: &str) -> Vec<PathBuf> {
+    path.split(':').map(PathBuf::from).collect()
 }
 
 /// What is known of an open file.

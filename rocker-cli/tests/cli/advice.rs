@@ -110,6 +110,21 @@ fn a_program_that_does_not_start_is_explained_by_what_it_is() {
 }
 
 #[test]
+fn a_place_to_mount_on_that_a_read_only_volume_lacks_is_told_so() {
+    fake_host::run(|host| {
+        host.dir("lacking");
+        let scene = Scene::new(host);
+        let volumes = "-v /run/lacking:/v:ro -v /etc:/v/etc";
+        let (likely, remedy) = scene
+            .run(&format!("run --rm {volumes} $I true"))
+            .advised(125);
+        assert!(likely.contains("volume that is read-only"), "{likely}");
+        assert!(remedy.contains("without :ro"), "{remedy}");
+        scene.assert_all_gone("a place that cannot be made");
+    });
+}
+
+#[test]
 fn a_program_on_a_noexec_volume_is_explained_by_its_mount() {
     fake_host::run(|host| {
         host.sh("mkdir /run/noexec; mount -t tmpfs -o noexec tmpfs /run/noexec");

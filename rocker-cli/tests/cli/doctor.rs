@@ -142,6 +142,28 @@ fn what_is_broken_is_a_problem_with_cause_and_remedy_and_nothing_is_left() {
 }
 
 #[test]
+fn namespaces_that_are_not_allowed_are_a_problem() {
+    fake_host::run(|host| {
+        let rocker = Rocker::new(host);
+        let limit = "/proc/sys/user/max_net_namespaces";
+        let before = fs::read_to_string(limit).unwrap();
+        // The limit is that of the user namespace in which it is written, which is none but this one's.
+        let done = rocker.script(&format!(
+            "exec unshare --user --map-root-user --mount sh -c 'echo 0 >{limit} && exec rocker doctor'"
+        ));
+        assert_eq!(fs::read_to_string(limit).unwrap(), before);
+        let setting = "sysctl -w user.max_net_namespaces=";
+        assert_problem(&done, "namespace limits", "of the kind net", setting);
+        assert_problem(&done, "net namespaces", "of the kind net", setting);
+        assert!(
+            check(&done, "user")[0].contains("root of a user namespace"),
+            "{done:?}"
+        );
+        rocker.assert_all_gone("a look without namespaces");
+    });
+}
+
+#[test]
 fn a_controller_that_is_missing_is_a_problem() {
     fake_host::run(|host| {
         let is_v1 = fs::exists("/sys/fs/cgroup/memory").unwrap();

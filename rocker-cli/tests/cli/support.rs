@@ -139,7 +139,7 @@ impl<'a> Rocker<'a> {
         done.out
     }
 
-    /// Runs `rocker ARGS`, which fails with `code` and one line on stderr, and returns that line.
+    /// Runs `rocker ARGS`, which fails with `code`, one line on stderr and maybe advice, and returns that line.
     #[track_caller]
     pub fn fails(&self, code: i32, args: &str) -> String {
         self.run(args).failed(code)
@@ -294,7 +294,13 @@ impl Done {
         }
     }
 
-    /// The one line on stderr of a command that failed with `code`.
+    /// Checks that it succeeded.
+    #[track_caller]
+    pub fn succeeded(&self) {
+        assert_eq!(self.code, 0, "{self:?}");
+    }
+
+    /// The first line on stderr of a command that failed with `code`.
     #[track_caller]
     pub fn failed(&self, code: i32) -> String {
         assert_eq!(self.code, code, "{}: {self:?}", self.args);
@@ -311,12 +317,6 @@ impl Done {
                 .all(|(line, begin)| line.starts_with(begin));
         assert!(rest.is_empty() || is_advice, "{self:?}");
         first.to_owned()
-    }
-
-    /// Checks that it succeeded.
-    #[track_caller]
-    pub fn succeeded(&self) {
-        assert_eq!(self.code, 0, "{self:?}");
     }
 
     /// The same of one that has advice to give: the cause and the remedy.

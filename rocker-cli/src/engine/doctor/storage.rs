@@ -75,6 +75,7 @@ pub(super) fn checks(engine: &Engine, host: &Host, is_root: bool) -> Vec<Check> 
         looked => looked,
     };
     let mut checks = vec![
+        run_dir(engine, host),
         data(root, host, &file_system),
         room(root, host, &file_system),
     ];
@@ -89,6 +90,25 @@ fn look(root: &Path) -> Result<FileSystem> {
     let dir = existing(root);
     let dir = File::open(dir).map_err(disk::failed("open", dir))?;
     Ok(FileSystem::of(dir)?)
+}
+
+/// Where what lasts as long as a container is; a directory on any file system does.
+fn run_dir(engine: &Engine, host: &Host) -> Check {
+    let name = "run directory";
+    let running = engine.roots().running();
+    let dir = running.parent().unwrap_or(&running);
+    match look(dir) {
+        Ok(file_system) if file_system.read_only => Check::problem(
+            name,
+            format!("{} is read-only", dir.display()),
+            Some(Advice::new(
+                "the file system is mounted read-only",
+                "ROCKER_RUN=DIR on a tmpfs",
+            )),
+        ),
+        Ok(_) => Check::ok(name, dir.display().to_string()),
+        Err(error) => Check::failed(name, host, &error),
+    }
 }
 
 /// What kind of file system it is, and how it is mounted.
