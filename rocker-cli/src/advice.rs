@@ -1,12 +1,16 @@
 //! What a failure most likely means, and what helps: by call, arguments and errno, and by facts about the machine.
 
-use rocker_cgroup::{Hierarchy, Version};
-
 use crate::engine::View;
-use crate::engine::host::{CAP_SYS_ADMIN, Host};
+use crate::engine::host::Host;
 use crate::{Error, error::FailedCall};
 
+mod errno;
+mod machine;
 mod program;
+
+use errno::*;
+pub(crate) use machine::{controller_missing, no_namespaces, no_user_namespace, not_permitted};
+use machine::{no_such_call, too_many_files, too_many_files_of_all};
 
 /// A guess that is right more often than not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,31 +29,6 @@ impl Advice {
         }
     }
 }
-
-// The errnos that are spoken of here; the same on every Linux that rocker runs on.
-const EPERM: i32 = 1;
-const ENOENT: i32 = 2;
-const E2BIG: i32 = 7;
-const ENOEXEC: i32 = 8;
-const EAGAIN: i32 = 11;
-const ENOMEM: i32 = 12;
-const EACCES: i32 = 13;
-const ENODEV: i32 = 19;
-const ENOTDIR: i32 = 20;
-const EINVAL: i32 = 22;
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
-const ENOSPC: i32 = 28;
-const EROFS: i32 = 30;
-const ENAMETOOLONG: i32 = 36;
-const ENOSYS: i32 = 38;
-const ELOOP: i32 = 40;
-const EUSERS: i32 = 87;
-const EOPNOTSUPP: i32 = 95;
-const ENETUNREACH: i32 = 101;
-const ECONNREFUSED: i32 = 111;
-const EHOSTUNREACH: i32 = 113;
-const EDQUOT: i32 = 122;
 
 /// What most likely is behind an error; none where nobody knows, or where the error says it itself.
 ///
@@ -96,26 +75,6 @@ fn of_cgroup(error: &rocker_cgroup::Error) -> Option<Advice> {
         ),
         _ => return None,
     })
-}
-
-/// A controller that is nowhere to be found.
-pub(crate) fn controller_missing(name: &str) -> Advice {
-    let is_v2 = Hierarchy::detect().is_ok_and(|trees| trees.version() == Version::V2);
-    let (cause, remedy) = if is_v2 {
-        (
-            format!("the {name} controller is switched off, or not delegated to this cgroup"),
-            format!(
-                "echo +{name} >cgroup.subtree_control in each cgroup above, from the root down"
-            ),
-        )
-    } else {
-        (
-            format!("the {name} controller is switched off, or not mounted"),
-            format!("mount -t cgroup -o {name} {name} /sys/fs/cgroup/{name}"),
-        )
-    };
-    let boot = "; if the kernel says no, boot it without";
-    Advice::new(cause, format!("{remedy}{boot} cgroup_disable={name}"))
 }
 
 /// What most likely is behind this errno of this call; none where nobody knows.
@@ -233,120 +192,6 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
         _ => return None,
     };
     Some(Advice::new(cause, remedy))
-}
-
-fn too_many_files(host: &Host) -> Advice {
-    let cause = match host.limit("Max open files") {
-        Some(limit) => format!("rocker may have {limit} files open, and a run needs some 40"),
-        None => "rocker may not have as many files open as a run needs, some 40".to_owned(),
-    };
-    Advice::new(cause, "raise the limit: ulimit -n 1024")
-}
-
-fn too_many_files_of_all(host: &Host) -> Advice {
-    let cause = match host.all_files() {
-        Some(files) => format!(
-            "the whole machine has {} of {} files open",
-            files.now, files.limit
-        ),
-        None => "the whole machine has as many files open as it may".to_owned(),
-    };
-    Advice::new(
-        cause,
-        "end what holds them, or raise the limit: sysctl fs.file-max",
-    )
-}
-
-/// No namespace of some kind is left to be had.
-pub(crate) fn no_namespaces(host: &Host) -> Advice {
-    match host.forbidden_namespaces().as_slice() {
-        [] => Advice::new(
-            "the limit of namespaces is reached, see /proc/sys/user",
-            "end other containers, or raise the limit: sysctl user.max_mnt_namespaces",
-        ),
-        kinds => {
-            let settings: Vec<_> = kinds
-                .iter()
-                .map(|kind| format!("user.max_{kind}_namespaces=10000"))
-                .collect();
-            Advice::new(
-                format!(
-                    "this machine allows no namespaces of the kind {}",
-                    kinds.join(", ")
-                ),
-                format!("allow them: sysctl -w {}", settings.join(" ")),
-            )
-        }
-    }
-}
-
-/// A user namespace was refused.
-pub(crate) fn no_user_namespace(host: &Host) -> Advice {
-    match host.user_namespaces_barred_by() {
-        Some(setting) => {
-            let (name, value) = setting.split_once('=').unwrap_or((setting, "0"));
-            let better = match (name, value) {
-                ("user.max_user_namespaces", _) => 10_000,
-                (_, "0") => 1,
-                _ => 0,
-            };
-            Advice::new(
-                format!("{setting} keeps ordinary users from making user namespaces"),
-                format!("sysctl -w {name}={better}, or run rocker as root"),
-            )
-        }
-        None => Advice::new(
-            "a security module or seccomp filter forbids user namespaces",
-            "run rocker as root on the host",
-        ),
-    }
-}
-
-/// The kernel does not know the call.
-fn no_such_call(call: &str, host: &Host) -> Advice {
-    let call = if call.is_empty() { "this call" } else { call };
-    match host.kernel() {
-        Some(version) if version >= (5, 12) && host.is_filtered() => Advice::new(
-            format!("a seccomp filter on this process hides {call}, as in a container"),
-            "run rocker on the host, or in a container with --security-opt seccomp=unconfined",
-        ),
-        Some((major, minor)) if (major, minor) < (5, 12) => Advice::new(
-            format!("this is Linux {major}.{minor}, which is too old for {call}"),
-            "Linux 5.12 has all that rocker needs",
-        ),
-        _ => Advice::new(
-            "the kernel is older than this call, or a seccomp filter hides it",
-            "Linux 5.12 has all that rocker needs",
-        ),
-    }
-}
-
-/// Root is refused what root may do.
-pub(crate) fn not_permitted(host: &Host) -> Advice {
-    let privileged = "run rocker on the host, or in a privileged container";
-    if host.is_capable(CAP_SYS_ADMIN) == Some(false) {
-        Advice::new(
-            "this root lacks CAP_SYS_ADMIN, as root inside of a container does",
-            privileged,
-        )
-    } else if host.is_in_user_namespace() {
-        Advice::new(
-            "this is root of a user namespace only, not of the machine",
-            "run rocker as the machine's root",
-        )
-    } else if host.is_filtered() {
-        Advice::new("a seccomp filter on this process forbids it", privileged)
-    } else if let Some(profile) = host.confinement() {
-        Advice::new(
-            format!("the security module confines this process: {profile}"),
-            "run rocker unconfined, or allow it in the profile",
-        )
-    } else {
-        Advice::new(
-            "this root lacks CAP_SYS_ADMIN, or a security module forbids it: is this a container already?",
-            privileged,
-        )
-    }
 }
 
 #[cfg(test)]

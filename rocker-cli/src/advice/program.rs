@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Advice, EACCES, ENOENT, ENOEXEC, ENOTDIR};
+use super::Advice;
+use super::errno::{EACCES, ENOENT, ENOEXEC, ENOTDIR};
 use crate::engine::View;
 use crate::engine::elf::{self, Elf};
 use crate::engine::view::Found;
