@@ -10,7 +10,7 @@ mod program;
 
 use errno::*;
 pub(crate) use machine::{controller_missing, no_namespaces, no_user_namespace, not_permitted};
-use machine::{no_such_call, too_many_files, too_many_files_of_all};
+use machine::{name_too_long, no_overlay, no_such_call, too_many_files, too_many_files_of_all};
 
 /// A guess that is right more often than not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,10 +102,7 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
         ),
         (_, EMFILE) => return Some(too_many_files(host)),
         (_, ENFILE) => return Some(too_many_files_of_all(host)),
-        (_, ENAMETOOLONG) => (
-            "a name has more than 255 bytes, or a path more than 4095",
-            "choose a shorter one",
-        ),
+        (_, ENAMETOOLONG) => return Some(name_too_long(host)),
         ("openat", ENOENT) if args.contains("O_PATH") => (
             "the path of a volume does not exist on the host",
             "make it first: mkdir -p PATH",
@@ -160,10 +157,9 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
             "the kernel has no such file system, or its module is not loaded",
             "modprobe overlay; a kernel has it with CONFIG_OVERLAY_FS",
         ),
-        ("fsconfig" | "mount", EINVAL) if args.contains("overlay") => (
-            "the file system of rocker's data cannot hold the changes of an overlay",
-            "ROCKER_ROOT=DIR on ext4, xfs, btrfs or tmpfs; rocker doctor tries it",
-        ),
+        ("fsconfig" | "mount", EINVAL) if args.contains("overlay") => {
+            return Some(no_overlay(host));
+        }
         ("sendto", EOPNOTSUPP) => (
             "the kernel lacks a module for the container's network: bridge, veth or nf_tables",
             "modprobe -a bridge veth nf_tables nft_masq nft_chain_nat, or do without: --network none",
@@ -226,6 +222,8 @@ mod tests {
         let limits = ("self/limits", "Max open files   20   4096   files\n");
         let none = ("sys/user/max_net_namespaces", "0\n");
         let barred = ("sys/kernel/apparmor_restrict_unprivileged_userns", "1\n");
+        let nfs = ("self/mountinfo", "1 0 0:1 / / rw - nfs4 x:/ rw\n");
+        let encrypted = ("self/mountinfo", "1 0 0:1 / / rw - ecryptfs x rw\n");
         let profile = ("self/attr/current", "docker-default (enforce)\n");
         let old = ("sys/kernel/osrelease", "4.19.0\n");
         for (call, args, errno, files, says) in [
@@ -268,6 +266,15 @@ mod tests {
                 vec![barred],
                 "restrict_unprivileged_userns=0",
             ),
+            (
+                "fsconfig",
+                "\"overlay\"",
+                EINVAL,
+                vec![nfs],
+                "data are on nfs4",
+            ),
+            ("openat", "", ENAMETOOLONG, vec![encrypted], "143 bytes"),
+            ("openat", "", ENAMETOOLONG, vec![nfs], "255 bytes"),
             (
                 "openat",
                 "\"/proc/self/x\"",

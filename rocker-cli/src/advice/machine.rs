@@ -3,6 +3,7 @@
 use rocker_cgroup::{Hierarchy, Version};
 
 use super::Advice;
+use crate::Roots;
 use crate::engine::host::{CAP_SYS_ADMIN, Host};
 
 /// A controller that is nowhere to be found.
@@ -23,6 +24,39 @@ pub(crate) fn controller_missing(name: &str) -> Advice {
     };
     let boot = "; if the kernel says no, boot it without";
     Advice::new(cause, format!("{remedy}{boot} cgroup_disable={name}"))
+}
+
+/// What is known against the file system that rocker's data are on.
+fn against_the_data(host: &Host) -> Option<Advice> {
+    let mount = host.mount_of(Roots::from_env().data())?;
+    let cause = mount.bad_for_changes()?;
+    Some(Advice::new(
+        format!("rocker's data are on {}: {cause}", mount.fstype),
+        "ROCKER_ROOT=DIR on ext4, xfs, btrfs or tmpfs",
+    ))
+}
+
+/// The kernel would not make an overlay of what it was given.
+pub(super) fn no_overlay(host: &Host) -> Advice {
+    against_the_data(host).unwrap_or_else(|| {
+        Advice::new(
+            "the file system of rocker's data cannot hold the changes of an overlay",
+            "ROCKER_ROOT=DIR on ext4, xfs, btrfs or tmpfs; rocker doctor tries it",
+        )
+    })
+}
+
+/// A name is too long, which on some file systems it is soon.
+pub(super) fn name_too_long(host: &Host) -> Advice {
+    let is_about_names = |advice: &Advice| advice.cause.contains("file names");
+    against_the_data(host)
+        .filter(is_about_names)
+        .unwrap_or_else(|| {
+            Advice::new(
+                "a name has more than 255 bytes, or a path more than 4095",
+                "choose a shorter one",
+            )
+        })
 }
 
 /// This process has as many files open as it may.

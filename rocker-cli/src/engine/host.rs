@@ -164,10 +164,11 @@ impl Host {
         }
     }
 
-    /// The mount that `path` is on, which exists.
+    /// The mount that `path` is on, or would be if it were made.
     pub(crate) fn mount_of(&self, path: &Path) -> Option<HostMount> {
         let table = self.read("self/mountinfo")?;
-        mounts::of(&table, &fs::canonicalize(path).ok()?)
+        let mut nearest = path.ancestors().map(fs::canonicalize);
+        mounts::of(&table, &nearest.find_map(std::result::Result::ok)?)
     }
 
     /// A small file of /proc, without the white space around it; none where it cannot be read.

@@ -9,7 +9,7 @@ use rocker_fs::{FileSystem, Overlay};
 use super::Check;
 use crate::Result;
 use crate::advice::Advice;
-use crate::engine::host::Host;
+use crate::engine::host::{Host, HostMount};
 use crate::engine::{Engine, disk};
 use crate::table::size;
 
@@ -118,7 +118,7 @@ fn data(root: &Path, host: &Host, file_system: &Result<FileSystem>) -> Check {
         Ok(file_system) => file_system,
         Err(error) => return Check::failed(name, host, error),
     };
-    let mount = host.mount_of(existing(root));
+    let mount = host.mount_of(root);
     let kind = mount
         .as_ref()
         .map_or("an unknown file system", |mount| &mount.fstype);
@@ -138,13 +138,16 @@ fn data(root: &Path, host: &Host, file_system: &Result<FileSystem>) -> Check {
         found.push_str(&format!(" ({})", flags.join(",")));
     }
     let elsewhere = "ROCKER_ROOT=DIR on ext4, xfs, btrfs or tmpfs; in a container, a volume there";
-    let cause = match mount
-        .as_ref()
-        .and_then(|mount| mount.no_place_for_changes())
-    {
+    let cause = match mount.as_ref().and_then(HostMount::bad_for_changes) {
         _ if file_system.is_overlay => "an overlay cannot keep its changes on another overlay",
         _ if file_system.read_only => "the file system is mounted read-only",
-        Some(cause) => cause,
+        // Whether it does all the same, is tried below.
+        Some(cause) => {
+            return Check {
+                advice: Some(Advice::new(cause, elsewhere)),
+                ..Check::note(name, found)
+            };
+        }
         // A program's mount is the overlay, which has none of the flags of what it is made of.
         None => return Check::ok(name, found),
     };

@@ -14,17 +14,19 @@ pub(crate) struct HostMount {
 }
 
 impl HostMount {
-    /// Why no overlay can have its upper directory on a file system of this type; none where it can, as far as is known.
-    pub(crate) fn no_place_for_changes(&self) -> Option<&'static str> {
+    /// What makes a file system of this type a bad place for an overlay's changes; none where nothing is known against it.
+    pub(crate) fn bad_for_changes(&self) -> Option<&'static str> {
         match self.fstype.as_str() {
             "overlay" => Some("an overlay cannot keep its changes on another overlay"),
             "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "virtiofs" | "ceph" => {
-                Some("an overlay cannot keep its changes on a network file system")
+                Some("an overlay can hardly ever keep its changes on a network file system")
             }
             "vfat" | "exfat" | "msdos" | "ntfs3" => {
                 Some("the file system knows no Unix permissions, nor overlayfs's marks")
             }
-            "ecryptfs" => Some("ecryptfs cannot hold what an overlay keeps there"),
+            "ecryptfs" => Some(
+                "ecryptfs takes file names of up to 143 bytes, and those of images may be longer",
+            ),
             kind if kind.starts_with("fuse") => {
                 Some("few FUSE file systems can hold what an overlay keeps there")
             }
@@ -86,16 +88,16 @@ mod tests {
     }
 
     #[test]
-    fn overlays_and_network_file_systems_are_no_place_for_changes() {
+    fn overlays_and_network_file_systems_are_bad_places_for_changes() {
         let mount = |fstype: &str| HostMount {
             point: "/".into(),
             fstype: fstype.to_owned(),
         };
         for fstype in ["overlay", "nfs4", "ecryptfs", "fuse.sshfs", "vfat"] {
-            assert!(mount(fstype).no_place_for_changes().is_some(), "{fstype}");
+            assert!(mount(fstype).bad_for_changes().is_some(), "{fstype}");
         }
         for fstype in ["ext4", "xfs", "btrfs", "tmpfs"] {
-            assert!(mount(fstype).no_place_for_changes().is_none(), "{fstype}");
+            assert!(mount(fstype).bad_for_changes().is_none(), "{fstype}");
         }
     }
 }
