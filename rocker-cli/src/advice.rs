@@ -107,6 +107,14 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
             "the path of a volume does not exist on the host",
             "make it first: mkdir -p PATH",
         ),
+        ("openat2" | "mkdirat", ENOTDIR) => (
+            "the image has a file where a directory is needed",
+            "choose another directory for -w or -v",
+        ),
+        ("mkdirat", ENOENT | EPERM | EACCES) => (
+            "the file system there makes no directories, as /proc and /sys do not",
+            "choose another place in the container for the volume",
+        ),
         ("openat2", ELOOP) => (
             "a symbolic link of the image lies in the way of a mount",
             "mount at the place that the link points to",

@@ -125,6 +125,22 @@ fn a_place_to_mount_on_that_a_read_only_volume_lacks_is_told_so() {
 }
 
 #[test]
+fn a_place_that_can_be_no_directory_is_told_so() {
+    fake_host::run(|host| {
+        let rocker = Rocker::new(host);
+        for (args, cause) in [
+            ("-w /hello", "a file where a directory is needed"),
+            ("-v /run:/hello/x", "a file where a directory is needed"),
+            ("-v /run:/proc/x", "makes no directories"),
+        ] {
+            let (likely, _) = rocker.run(&format!("run --rm {args} hello")).advised(125);
+            assert!(likely.contains(cause), "{args}: {likely}");
+        }
+        rocker.assert_all_gone("places that are no directories");
+    });
+}
+
+#[test]
 fn a_program_on_a_noexec_volume_is_explained_by_its_mount() {
     fake_host::run(|host| {
         host.sh("mkdir /run/noexec; mount -t tmpfs -o noexec tmpfs /run/noexec");
