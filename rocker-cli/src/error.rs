@@ -1,7 +1,13 @@
 //! What can go wrong when the crates are put together.
 
+mod call;
+
 use std::io;
 use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+pub(crate) use call::FailedCall;
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -11,7 +17,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// Not the root user.
-    #[error("rocker needs root: mounts, networks and cgroups belong to it (try `sudo rocker …`)")]
+    #[error("root is needed: mounts, networks and cgroups belong to it (try `sudo rocker …`)")]
     NotRoot,
     /// A state file or directory.
     #[error("{operation} {path}")]
@@ -189,18 +195,25 @@ impl Error {
             text.push_str(&error.to_string());
             source = error.source();
         }
-        crate::table::printable(&without_numbers(&text))
+        crate::table::printable(&with_names(&text))
     }
 }
 
-/// The text without the ` (os error 2)` that Rust puts behind the kernel's answers.
-fn without_numbers(text: &str) -> String {
-    let mut parts = text.split(" (os error ");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
+/// The text with ` (ENOENT)` in place of the ` (os error 2)` that Rust puts behind the kernel's answers.
+fn with_names(text: &str) -> String {
+    const NUMBER: &str = " (os error ";
+    let mut parts = text.split(NUMBER);
+    let mut named = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        plain.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+        match part.split_once(')') {
+            Some((number, rest)) if let Ok(number) = number.parse() => {
+                let errno = Errno::from_raw(number);
+                named.push_str(&format!(" ({errno:?}){rest}"));
+            }
+            _ => named.push_str(&format!("{NUMBER}{part}")),
+        }
     }
-    plain
+    named
 }
 
 impl From<oci_spec::OciSpecError> for Error {
@@ -214,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chain_is_one_line_without_numbers_and_control_characters() {
+    fn the_chain_is_one_line_with_the_errno_by_its_name_and_no_control_characters() {
         let source = io::Error::from_raw_os_error(2);
         let error = Error::State {
             operation: "read",
@@ -223,7 +236,7 @@ mod tests {
         };
         assert_eq!(
             error.chain(),
-            "read /a\\u{1b}[2J\\nb: No such file or directory"
+            "read /a\\u{1b}[2J\\nb: No such file or directory (ENOENT)"
         );
     }
 }

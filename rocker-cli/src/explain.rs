@@ -117,7 +117,8 @@ impl Explanation {
     /// Which call it was, its errno says, and what it was made on: the last such call before all was taken down. Where the
     /// error does not say on what, it was the last call of its process, or none that was reported.
     fn blame(&mut self, error: &Error) {
-        let Some(errno) = errno(error) else { return };
+        let Some(failed) = error.call() else { return };
+        let errno = failed.errno;
         let chain = error.chain();
         let calls = self.events.iter_mut().map_while(|(_, what)| match what {
             What::Phase(name) if name == "ending" => None,
@@ -188,18 +189,6 @@ fn phase(name: &str) -> &'static str {
         "running" => "The program runs. What it calls from here on is its own.",
         _ => "It is over. What was made for the container is taken down.",
     }
-}
-
-/// The errno at the bottom of an error.
-fn errno(error: &Error) -> Option<i32> {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    let mut found = None;
-    while let Some(error) = source {
-        let io = error.downcast_ref::<io::Error>();
-        found = io.and_then(io::Error::raw_os_error).or(found);
-        source = error.source();
-    }
-    found
 }
 
 /// The one who listens.

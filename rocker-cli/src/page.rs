@@ -86,6 +86,29 @@ impl Page {
         }
     }
 
+    /// Adds a text behind a label; its further lines begin where the first one did.
+    pub(crate) fn labelled(self, text: &mut String, label: &str, line: &str, ink: Ink) {
+        let line = printable(line);
+        let margin = label.chars().count();
+        let lines = match self.width {
+            Some(width) => wrap(
+                &line,
+                width.saturating_sub(margin),
+                width.saturating_sub(margin),
+            ),
+            None => vec![line],
+        };
+        for (count, line) in lines.iter().enumerate() {
+            if count == 0 {
+                self.paint(text, label, ink);
+            } else {
+                text.push_str(&" ".repeat(margin));
+            }
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+
     /// Adds a call, and below it what it is for.
     pub(crate) fn entry(self, text: &mut String, entry: &Entry<'_>) {
         let call = printable(&entry.call);

@@ -237,6 +237,15 @@ pub(crate) fn statfs(path: &Path, why: &'static str) -> nix::Result<Statfs> {
     )
 }
 
+pub(crate) fn fstatfs(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Statfs> {
+    call(
+        "fstatfs",
+        why,
+        || number(file).to_string(),
+        || statfs::fstatfs(file),
+    )
+}
+
 pub(crate) fn fchown(
     file: BorrowedFd<'_>,
     uid: u32,

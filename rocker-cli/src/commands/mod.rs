@@ -1,5 +1,6 @@
 //! The command line: what a person types, and what is shown for it.
 
+mod doctor;
 mod exec;
 mod explain;
 mod front;
@@ -19,9 +20,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::explain::{Executable, Explain};
+use self::request::Request;
+use crate::advice;
+use crate::engine::View;
+use crate::engine::host::Host;
+use crate::page::{Ink, Page};
 use crate::{Engine, Result, Roots};
 
 /// Run containers: a small, fast, daemonless Docker in Rust.
@@ -60,6 +66,8 @@ enum Command {
     Images(images::Images),
     /// Remove images
     Rmi(rmi::Rmi),
+    /// Check whether this machine can run containers
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the command line `args` and returns what the process exits with.
@@ -69,15 +77,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         .first()
         .is_some_and(|program| Path::new(program).file_name() == Some("hello".as_ref()))
     {
-        return finish(hello::show());
+        return finish(hello::show(), || None);
     }
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(args);
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             return misunderstood(&error);
         }
     };
-    finish(match cli.command {
+    let outcome = match cli.command {
         Command::Run(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Exec(command) => command.run(),
@@ -86,7 +96,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pull(command) => command.run(),
         Command::Images(command) => command.run(),
         Command::Rmi(command) => command.run(),
-    })
+        Command::Doctor(command) => command.run(),
+    };
+    finish(outcome, || view(&matches))
+}
+
+/// What the program of a command line that failed would have seen.
+fn view(matches: &ArgMatches) -> Option<View> {
+    let engine = Engine::look(Roots::from_env());
+    match matches.subcommand()? {
+        ("run", run) => {
+            let options = Request::from_arg_matches(run).ok()?.options().ok()?;
+            View::of_image(&engine, &options)
+        }
+        ("exec", exec) => View::of_container(&engine, exec.get_one::<String>("container")?),
+        _ => None,
+    }
 }
 
 /// Prints the help that was asked for, or says in one line what is wrong with the command line.
@@ -118,19 +143,25 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
 }
 
 /// Says what went wrong, and returns the exit status for it.
-fn finish(outcome: Result<u8>) -> ExitCode {
+fn finish(outcome: Result<u8>, view: impl FnOnce() -> Option<View>) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            complain(&error);
+            complain(&error, view);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
-/// Writes an error on stderr.
-fn complain(error: &crate::Error) {
-    let _ = writeln!(io::stderr(), "rocker: {}", error.chain());
+/// Writes an error on stderr, and beneath it what is most likely behind it.
+fn complain(error: &crate::Error, view: impl FnOnce() -> Option<View>) {
+    let mut text = format!("rocker: {}\n", error.chain());
+    if let Some(advice) = advice::of(error, &Host::this(), view) {
+        let page = Page::of(&io::stderr());
+        page.labelled(&mut text, "        likely: ", &advice.cause, Ink::Dim);
+        page.labelled(&mut text, "        try:    ", &advice.remedy, Ink::Dim);
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Does something for each of several names; the first error decides the exit status, and all are shown.
@@ -139,7 +170,7 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
     for name in names {
         if let Err(error) = work(name) {
             crate::explain::blame(&error);
-            complain(&error);
+            complain(&error, || None);
             status = 1;
         }
     }

@@ -2,9 +2,12 @@
 
 mod container;
 mod disk;
+pub(crate) mod doctor;
+pub(crate) mod elf;
 mod exec;
 mod files;
 mod hello;
+pub(crate) mod host;
 mod image;
 mod lock;
 mod name;
@@ -18,6 +21,7 @@ mod run;
 mod spec;
 mod steps;
 mod teardown;
+pub(crate) mod view;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -34,6 +38,7 @@ pub use exec::ExecOptions;
 pub use options::{Io, Network, PullPolicy, RunOptions, Volume};
 pub use roots::Roots;
 pub use run::Exit;
+pub(crate) use view::View;
 
 /// The cgroup below which all containers have theirs.
 const CGROUP_PARENT: &str = "rocker";

@@ -21,7 +21,7 @@ use super::options::{Network, RunOptions};
 use crate::{Error, Result};
 
 /// What `PATH` is where neither the image nor the caller says.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The annotation with the signal that asks the program to end, see the OCI image specification's conversion.md.
 pub(crate) const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";

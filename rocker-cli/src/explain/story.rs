@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::call::Call;
 use crate::advice;
+use crate::engine::host::Host;
 use crate::page::{Entry, Ink, Page};
 
 /// What has been told.
@@ -96,7 +97,7 @@ impl Story {
             .line(text, "  ✗ This call is why the command failed.", Ink::Red);
         let advice = call
             .errno()
-            .and_then(|errno| advice::likely(&call.call, &call.args, errno));
+            .and_then(|errno| advice::likely(&call.call, &call.args, errno, &Host::this()));
         if let Some(advice) = advice {
             let likely = format!("    Likely cause: {}.", advice.cause);
             self.page.line(text, &likely, Ink::Red);

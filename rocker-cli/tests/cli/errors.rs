@@ -42,6 +42,10 @@ fn an_unreachable_registry_is_named_with_what_keeps_from_it() {
                 "{line}"
             );
             assert!(line.contains(says), "{line}");
+            if says != name.split('/').next().unwrap() {
+                let (likely, _) = rocker.run(&format!("run --rm {name}")).advised(125);
+                assert!(likely.contains("address"), "{likely}");
+            }
             rocker.assert_all_gone(name);
         }
     });

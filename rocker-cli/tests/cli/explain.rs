@@ -238,11 +238,12 @@ fn the_call_that_failed_stands_out_with_its_likely_cause_and_those_tolerated_do_
             lines[last + 3]
         );
         assert_eq!(done.err.matches("why the command failed").count(), 1);
-        assert!(
-            lines.last().unwrap().starts_with("rocker: "),
-            "{}",
-            done.err
-        );
+        let [.., error, likely, remedy] = &lines[..] else {
+            panic!("{}", done.err);
+        };
+        assert!(error.starts_with("rocker: "), "{}", done.err);
+        assert!(likely.contains("likely: "), "{}", done.err);
+        assert!(remedy.contains("try:    "), "{}", done.err);
 
         let done = scene.run("run --rm --explain -v /no/such/dir:/data $I true");
         assert_eq!(done.code, 125);

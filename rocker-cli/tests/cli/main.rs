@@ -13,8 +13,10 @@ mod registry;
 mod support;
 mod tmux;
 
+mod advice;
 mod crash;
 mod detach;
+mod doctor;
 mod errors;
 mod exec;
 mod explain;

@@ -126,6 +126,11 @@ impl<'a> Rocker<'a> {
         Done::of(args, self.shell(&format!("exec rocker {args}")).output())
     }
 
+    /// Runs a shell script, which ends with a command of rocker's.
+    pub fn script(&self, script: &str) -> Done {
+        Done::of(script, self.shell(script).output())
+    }
+
     /// Runs `rocker ARGS`, which succeeds, and returns what it printed.
     #[track_caller]
     pub fn ok(&self, args: &str) -> String {
@@ -134,7 +139,7 @@ impl<'a> Rocker<'a> {
         done.out
     }
 
-    /// Runs `rocker ARGS`, which fails with `code` and one line on stderr, and returns that line.
+    /// Runs `rocker ARGS`, which fails with `code`, one line on stderr and maybe advice, and returns that line.
     #[track_caller]
     pub fn fails(&self, code: i32, args: &str) -> String {
         self.run(args).failed(code)
@@ -289,14 +294,43 @@ impl Done {
         }
     }
 
-    /// The one line on stderr of a command that failed with `code`.
+    /// Checks that it succeeded.
+    #[track_caller]
+    pub fn succeeded(&self) {
+        assert_eq!(self.code, 0, "{self:?}");
+    }
+
+    /// The first line on stderr of a command that failed with `code`.
     #[track_caller]
     pub fn failed(&self, code: i32) -> String {
         assert_eq!(self.code, code, "{}: {self:?}", self.args);
         assert_eq!(self.out, "", "{self:?}");
-        assert_eq!(self.err.lines().count(), 1, "{self:?}");
-        assert!(self.err.starts_with("rocker: "), "{self:?}");
-        self.err.trim().to_owned()
+        let mut lines = self.err.lines();
+        let first = lines.next().unwrap_or_default();
+        assert!(first.starts_with("rocker: "), "{self:?}");
+        let rest: Vec<_> = lines.collect();
+        let advice = ["        likely: ", "        try:    "];
+        let is_advice = rest.len() == 2
+            && rest
+                .iter()
+                .zip(advice)
+                .all(|(line, begin)| line.starts_with(begin));
+        assert!(rest.is_empty() || is_advice, "{self:?}");
+        first.to_owned()
+    }
+
+    /// The same of one that has advice to give: the cause and the remedy.
+    #[track_caller]
+    pub fn advised(&self, code: i32) -> (String, String) {
+        self.failed(code);
+        let line = |begin: &str| {
+            let mut lines = self.err.lines();
+            let line = lines.find_map(|line| line.trim_start().strip_prefix(begin));
+            line.unwrap_or_else(|| panic!("no advice: {self:?}"))
+                .trim()
+                .to_owned()
+        };
+        (line("likely:"), line("try:"))
     }
 }
 

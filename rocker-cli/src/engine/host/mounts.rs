@@ -1,0 +1,103 @@
+//! The mount that a path is on, by /proc/self/mountinfo.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// A line of mountinfo, as far as it tells what is mounted where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostMount {
+    /// Where it is mounted.
+    pub(crate) point: PathBuf,
+    /// The type of the file system, such as `ext4`.
+    pub(crate) fstype: String,
+}
+
+impl HostMount {
+    /// What makes a file system of this type a bad place for an overlay's changes; none where nothing is known against it.
+    pub(crate) fn bad_for_changes(&self) -> Option<&'static str> {
+        match self.fstype.as_str() {
+            "overlay" => Some("an overlay cannot keep its changes on another overlay"),
+            "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "virtiofs" | "ceph" => {
+                Some("an overlay can hardly ever keep its changes on a network file system")
+            }
+            "vfat" | "exfat" | "msdos" | "ntfs3" => {
+                Some("the file system knows no Unix permissions, nor overlayfs's marks")
+            }
+            "ecryptfs" => Some(
+                "ecryptfs takes file names of up to 143 bytes, and those of images may be longer",
+            ),
+            kind if kind.starts_with("fuse") => {
+                Some("few FUSE file systems can hold what an overlay keeps there")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The last mounted of those mounts of the table that are nearest above `path`.
+pub(super) fn of(table: &str, path: &Path) -> Option<HostMount> {
+    let mounts = table.lines().filter_map(parse);
+    mounts
+        .filter(|mount| path.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.as_os_str().len())
+}
+
+fn parse(line: &str) -> Option<HostMount> {
+    let (own, rest) = line.split_once(" - ")?;
+    let mut own = own.split(' ').skip(4);
+    let point = PathBuf::from(OsString::from_vec(unescape(own.next()?)));
+    let fstype = rest.split(' ').next()?.to_owned();
+    Some(HostMount { point, fstype })
+}
+
+/// The kernel writes blank, tab, newline and backslash as three octal digits.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().iter();
+    let mut plain = Vec::new();
+    while let Some(&byte) = bytes.next() {
+        let digits = bytes.as_slice().get(..3).filter(|_| byte == b'\\');
+        let code =
+            digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        if code.is_some() {
+            bytes.nth(2);
+        }
+        plain.push(code.unwrap_or(byte));
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+        1 0 8:1 / / rw,relatime shared:1 - ext4 /dev/sda rw\n\
+        2 1 0:5 / /var rw,nosuid,noexec - tmpfs tmpfs rw,size=1k\n\
+        3 2 0:6 / /var/a\\040b ro - overlay overlay rw,lowerdir=/x\n\
+        4 1 0:7 / /var rw - xfs /dev/sdb rw\n";
+
+    #[test]
+    fn a_path_is_on_the_nearest_mount_above_it_and_there_on_the_last() {
+        let on = |path| of(TABLE, Path::new(path)).unwrap().fstype;
+        assert_eq!(on("/etc"), "ext4");
+        assert_eq!(on("/var/lib"), "xfs");
+        assert_eq!(on("/variant"), "ext4");
+        assert_eq!(on("/var/a b/c"), "overlay");
+        assert!(of("nonsense", Path::new("/")).is_none());
+    }
+
+    #[test]
+    fn overlays_and_network_file_systems_are_bad_places_for_changes() {
+        let mount = |fstype: &str| HostMount {
+            point: "/".into(),
+            fstype: fstype.to_owned(),
+        };
+        for fstype in ["overlay", "nfs4", "ecryptfs", "fuse.sshfs", "vfat"] {
+            assert!(mount(fstype).bad_for_changes().is_some(), "{fstype}");
+        }
+        for fstype in ["ext4", "xfs", "btrfs", "tmpfs"] {
+            assert!(mount(fstype).bad_for_changes().is_none(), "{fstype}");
+        }
+    }
+}
