@@ -1,6 +1,6 @@
 //! Reports the system calls that this crate makes to whoever listens.
 //!
-//! One `tracing` event a call, target `rocker::syscall`, level TRACE, with the fields `primitive`, `call`, `args`
+//! One `tracing` event a call, target `rocker::syscall`, level TRACE (DEBUG for one that failed), with the fields `primitive`, `call`, `args`
 //! (as strace(1) writes them, without the buffers that the kernel only fills, and without the fields of structures that
 //! are 0), `result` (the value, or minus the errno), `why`, and `us` (microseconds). With no listener the cost is one
 //! atomic load: the arguments are not even formatted.
@@ -57,16 +57,21 @@ pub(crate) fn traced<T: Outcome>(
     args: impl FnOnce() -> String,
     run: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<T> {
-    if !tracing::enabled!(target: TARGET, Level::TRACE) {
+    if !tracing::enabled!(target: TARGET, Level::DEBUG) {
         return run();
     }
     let started = Instant::now();
     let outcome = run();
     let us = started.elapsed().as_micros() as u64;
-    let result = match &outcome {
-        Ok(value) => value.value(),
-        Err(error) => -i64::from(error.raw_os_error().unwrap_or(0)),
-    };
-    tracing::event!(target: TARGET, Level::TRACE, primitive = PRIMITIVE, call, args = args(), result, why, us);
+    match &outcome {
+        Ok(value) => {
+            let result = value.value();
+            tracing::event!(target: TARGET, Level::TRACE, primitive = PRIMITIVE, call, args = args(), result, why, us);
+        }
+        Err(error) => {
+            let result = -i64::from(error.raw_os_error().unwrap_or(0));
+            tracing::event!(target: TARGET, Level::DEBUG, primitive = PRIMITIVE, call, args = args(), result, why, us);
+        }
+    }
     outcome
 }

@@ -26,8 +26,12 @@ use crate::{Error, Result};
 
 pub(crate) use self::story::heading;
 
-/// The explanation of this process's command, once somebody asked for it.
+/// The explanation of this process's command. Without anybody who asked for it, it knows the calls that failed, for the
+/// error that may come of one.
 static EXPLANATION: OnceLock<Mutex<Explanation>> = OnceLock::new();
+
+/// How many failed calls are kept where nothing is written.
+const KEPT: usize = 256;
 
 /// How an explanation is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -42,7 +46,10 @@ pub(crate) enum Format {
 #[derive(Debug)]
 struct Explanation {
     events: Vec<(Instant, What)>,
-    format: Format,
+    /// None when nothing is to be written.
+    format: Option<Format>,
+    /// The call that an error comes from, and what it was for.
+    culprit: Option<String>,
     /// Standard error without one.
     file: Option<File>,
     story: Story,
@@ -57,15 +64,27 @@ enum What {
 }
 
 /// Begins to listen; what happens before is not explained.
-pub(crate) fn listen(format: Format) {
+pub(crate) fn listen(format: Option<Format>) {
     EXPLANATION.get_or_init(|| {
         Mutex::new(Explanation {
             events: Vec::new(),
             format,
+            culprit: None,
             file: None,
             story: Story::new(Page::of(&io::stderr())),
         })
     });
+}
+
+/// The call that `error` comes from, and what it was for, where the error does not say that itself and the call was
+/// reported.
+pub(crate) fn culprit(error: &Error) -> Option<String> {
+    let mut culprit = None;
+    change(|explanation| {
+        explanation.blame(error);
+        culprit = explanation.culprit.take();
+    });
+    culprit.filter(|_| !error.chain().contains("so that "))
 }
 
 /// Has the explanation written to the file `path`, which is made, or emptied.
@@ -105,11 +124,13 @@ fn change(work: impl FnOnce(&mut Explanation)) {
 /// Installs the listener for the whole process: warnings go to stderr, and system calls into the explanation. To be called
 /// once there is one, or will not be.
 pub(crate) fn install() {
-    let max = if EXPLANATION.get().is_some() {
-        LevelFilter::TRACE
-    } else {
-        LevelFilter::WARN
-    };
+    listen(None);
+    let mut max = LevelFilter::DEBUG;
+    change(|explanation| {
+        if explanation.format.is_some() {
+            max = LevelFilter::TRACE;
+        }
+    });
     let _ = tracing::subscriber::set_global_default(Listener { max });
 }
 
@@ -134,6 +155,7 @@ impl Explanation {
             }
             if call.objects().any(|object| chain.contains(object)) {
                 call.fatal = true;
+                self.culprit = Some(call.sentence());
                 return;
             }
             if is_last {
@@ -145,8 +167,19 @@ impl Explanation {
         }
     }
 
+    /// Adds a call. Where nothing is written, only the last ones are kept.
+    fn add(&mut self, event: (Instant, What)) {
+        if self.format.is_none() && self.events.len() >= KEPT {
+            self.events.drain(..KEPT / 2);
+        }
+        self.events.push(event);
+    }
+
     /// Writes the events in the order in which they began.
     fn write(&mut self, end: bool) {
+        let Some(format) = self.format else {
+            return self.events.clear();
+        };
         // A child's event carries its time, to which the way here only adds; none began after the next one did.
         let mut next: HashMap<u64, Instant> = HashMap::new();
         for (began, what) in self.events.iter_mut().rev() {
@@ -159,14 +192,14 @@ impl Explanation {
         let own = std::process::id();
         let mut text = String::new();
         for (_, what) in self.events.drain(..) {
-            match (self.format, what) {
+            match (format, what) {
                 (Format::Json, What::Call(call)) => json::line(&mut text, &call, own),
                 (Format::Json, What::Phase(_)) => {}
                 (Format::Text, What::Call(call)) => self.story.call(&mut text, &call),
                 (Format::Text, What::Phase(name)) => self.story.note(&mut text, phase(&name)),
             }
         }
-        if end && self.format == Format::Text {
+        if end && format == Format::Text {
             self.story.end(&mut text);
         }
         let mut stderr = io::stderr().lock();
@@ -214,7 +247,7 @@ impl Subscriber for Listener {
         match event.metadata().target() {
             "rocker::syscall" => {
                 let event = (call.began(), What::Call(call));
-                change(|explanation| explanation.events.push(event));
+                change(|explanation| explanation.add(event));
             }
             "rocker::phase" => change(|explanation| {
                 let is_running = call.message == "running";
@@ -263,7 +296,8 @@ mod tests {
         };
         Explanation {
             events: calls.iter().map(call).collect(),
-            format: Format::Text,
+            format: Some(Format::Text),
+            culprit: None,
             file: None,
             story: Story::new(Page::endless()),
         }

@@ -48,24 +48,29 @@ pub(crate) fn traced<T: Outcome>(
     args: impl FnOnce() -> String,
     run: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<T> {
-    if !listening() {
+    if !tracing::enabled!(target: TARGET, Level::DEBUG) {
         return run();
     }
     let started = Instant::now();
     let outcome = run();
     let us = started.elapsed().as_micros() as u64;
-    let result = match &outcome {
-        Ok(value) => value.value(),
-        Err(error) => -i64::from(error.raw_os_error().unwrap_or(EIO)),
-    };
-    tracing::event!(target: TARGET, Level::TRACE, primitive, call, args = args(), result, why, us);
+    match &outcome {
+        Ok(value) => {
+            let result = value.value();
+            tracing::event!(target: TARGET, Level::TRACE, primitive, call, args = args(), result, why, us);
+        }
+        Err(error) => {
+            let result = -i64::from(error.raw_os_error().unwrap_or(EIO));
+            tracing::event!(target: TARGET, Level::DEBUG, primitive, call, args = args(), result, why, us);
+        }
+    }
     outcome
 }
 
 /// Stands for an error that is the standard library's own; the same number on every Linux.
 const EIO: i32 = 5;
 
-/// Whether somebody listens.
+/// Whether somebody listens to all calls, and not only to those that fail.
 pub(crate) fn listening() -> bool {
     tracing::enabled!(target: TARGET, Level::TRACE)
 }

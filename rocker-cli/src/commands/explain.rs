@@ -54,9 +54,7 @@ impl Explain {
         let format = self
             .explain
             .or(self.explain_file.as_ref().and(Some(Format::Text)));
-        if let Some(format) = format {
-            explain::listen(format);
-        }
+        explain::listen(format);
         explain::install();
         Engine::check_root()?;
         if executable == Executable::Protected {

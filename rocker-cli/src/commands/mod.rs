@@ -156,8 +156,11 @@ fn finish(outcome: Result<u8>, view: impl FnOnce() -> Option<View>) -> ExitCode 
 /// Writes an error on stderr, and beneath it what is most likely behind it.
 fn complain(error: &crate::Error, view: impl FnOnce() -> Option<View>) {
     let mut text = format!("rocker: {}\n", error.chain());
+    let page = Page::of(&io::stderr());
+    if let Some(culprit) = crate::explain::culprit(error) {
+        page.labelled(&mut text, "        call:   ", &culprit, Ink::Dim);
+    }
     if let Some(advice) = advice::of(error, &Host::this(), view) {
-        let page = Page::of(&io::stderr());
         page.labelled(&mut text, "        likely: ", &advice.cause, Ink::Dim);
         page.labelled(&mut text, "        try:    ", &advice.remedy, Ink::Dim);
     }
@@ -169,7 +172,6 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
     let mut status = 0;
     for name in names {
         if let Err(error) = work(name) {
-            crate::explain::blame(&error);
             complain(&error, || None);
             status = 1;
         }

@@ -50,6 +50,17 @@ impl Call {
         Some(format!("{:?} ({message})", Errno::from_raw(errno)))
     }
 
+    /// The call as strace(1) writes it, and what it was for.
+    pub(super) fn sentence(&self) -> String {
+        let Self {
+            call, args, why, ..
+        } = self;
+        format!(
+            "{call}({args}) = -1 {}, made {why}",
+            self.error().unwrap_or_default()
+        )
+    }
+
     /// What it was made on, as far as its arguments have that in quotes or brackets: paths and names.
     pub(super) fn objects(&self) -> impl Iterator<Item = &str> {
         let parts = self.args.split(['"', '<', '>']).skip(1).step_by(2);
