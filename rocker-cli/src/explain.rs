@@ -76,13 +76,15 @@ pub(crate) fn listen(format: Option<Format>) {
     });
 }
 
-/// The call that `error` comes from, and what it was for, where the error does not say that itself and the call was
+/// The call that `error` comes from, and what it was for, where neither the error nor an explanation says so, and the call was
 /// reported.
 pub(crate) fn culprit(error: &Error) -> Option<String> {
     let mut culprit = None;
     change(|explanation| {
-        explanation.blame(error);
-        culprit = explanation.culprit.take();
+        if explanation.format.is_none() {
+            explanation.blame(error);
+            culprit = explanation.culprit.take();
+        }
     });
     culprit.filter(|_| !error.chain().contains("so that "))
 }

@@ -305,17 +305,14 @@ impl Done {
     pub fn failed(&self, code: i32) -> String {
         assert_eq!(self.code, code, "{}: {self:?}", self.args);
         assert_eq!(self.out, "", "{self:?}");
-        let mut lines = self.err.lines();
+        let mut lines = self.err.lines().peekable();
         let first = lines.next().unwrap_or_default();
         assert!(first.starts_with("rocker: "), "{self:?}");
-        let rest: Vec<_> = lines.collect();
-        let advice = ["        likely: ", "        try:    "];
-        let is_advice = rest.len() == 2
-            && rest
-                .iter()
-                .zip(advice)
-                .all(|(line, begin)| line.starts_with(begin));
-        assert!(rest.is_empty() || is_advice, "{self:?}");
+        // What is beneath it, where there is something to say.
+        for label in ["call:   ", "likely: ", "try:    "] {
+            lines.next_if(|line| line.starts_with(&format!("        {label}")));
+        }
+        assert_eq!(lines.next(), None, "{self:?}");
         first.to_owned()
     }
 
