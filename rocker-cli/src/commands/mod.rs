@@ -172,6 +172,7 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
     let mut status = 0;
     for name in names {
         if let Err(error) = work(name) {
+            crate::explain::blame(&error);
             complain(&error, || None);
             status = 1;
         }
