@@ -23,6 +23,8 @@ pub(crate) struct Built {
     pub(crate) fork: Option<usize>,
     /// The step at which the process becomes an init, and makes the one that goes on.
     pub(crate) init: Option<usize>,
+    /// The step that opens the working directory; the next one enters it.
+    pub(crate) directory: Option<usize>,
 }
 
 /// The standard streams and the line to the parent, opened before the plan is made.
@@ -130,7 +132,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     };
     standard_streams(&mut plan, command, streams);
     signals(&mut plan, command);
-    directory(&mut plan, command)?;
+    let directory = directory(&mut plan, command)?;
     credentials::change(&mut plan, command);
     close_files(&mut plan, streams, terminal);
     plan.push(
@@ -161,6 +163,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         terminal,
         fork,
         init,
+        directory,
     })
 }
 
@@ -404,9 +407,10 @@ fn ignored_signals() -> Vec<(u64, String)> {
         .collect()
 }
 
-fn directory(plan: &mut Plan, command: &Command) -> Result<()> {
+/// Returns the step that opens the working directory, with the one that enters it behind it.
+fn directory(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
     let Some(dir) = &command.current_dir else {
-        return Ok(());
+        return Ok(None);
     };
     // struct open_how: flags, mode, resolve.
     let flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
@@ -427,7 +431,7 @@ fn directory(plan: &mut Plan, command: &Command) -> Result<()> {
         Step::internal("fchdir", vec![Arg::Result(opened)])
             .because("so that the program starts in its working directory"),
     );
-    Ok(())
+    Ok(Some(opened))
 }
 
 fn execute(plan: &mut Plan, command: &Command) -> Result<()> {

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::poll::PollTimeout;
@@ -42,6 +44,8 @@ pub struct Created {
     fork: Option<(usize, u32)>,
     /// The step at which the process becomes an init.
     init: Option<usize>,
+    /// The steps that open and enter the working directory, and what it is called.
+    directory: Option<(RangeInclusive<usize>, PathBuf)>,
     fail_at: Option<usize>,
     state: State,
     maker: u32,
@@ -109,6 +113,10 @@ impl Created {
             entered: command.enter.as_ref().map(|(pidfd, _)| Arc::clone(pidfd)),
             fork: built.fork.map(|step| (step, pid)),
             init: built.init,
+            directory: built
+                .directory
+                .map(|opens| opens..=opens + 1)
+                .zip(command.current_dir.clone()),
             fail_at: command.fail_at,
             state: State::Blocked,
             maker: std::process::id(),
@@ -328,9 +336,17 @@ impl Created {
             };
         }
         let args = step.render_args(|index| self.report.done(index).map(|done| done.result));
+        let call = format!("{}({args})", step.call());
+        if let Some((steps, path)) = &self.directory
+            && steps.contains(&index)
+            && self.fail_at != Some(index)
+        {
+            let path = path.clone();
+            return Error::WorkingDirectory { path, call, source };
+        }
         Error::Step {
             index,
-            call: format!("{}({args})", step.call()),
+            call,
             why: step.why().to_owned(),
             source,
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::{NulError, OsString};
 use std::io;
+use std::path::PathBuf;
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -37,6 +38,18 @@ pub enum Error {
     NotExecutable {
         /// The program as it was asked for.
         program: OsString,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The program's working directory does not exist, or cannot be entered (exit status 126 by convention).
+    #[error(
+        "the working directory {path:?} cannot be entered: {call}, made so that the program starts there"
+    )]
+    WorkingDirectory {
+        /// The directory, as the program would see it.
+        path: PathBuf,
+        /// The system call with its arguments.
+        call: String,
         /// What the kernel answered.
         source: io::Error,
     },
@@ -156,7 +169,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::NotFound { .. } => 127,
-            Error::NotExecutable { .. } => 126,
+            Error::NotExecutable { .. } | Error::WorkingDirectory { .. } => 126,
             _ => 125,
         }
     }

@@ -63,7 +63,9 @@ fn parts(shown: &str) -> (String, String) {
 fn of_ns(error: &rocker_ns::Error) -> (String, String) {
     use rocker_ns::Error as E;
     match error {
-        E::Step { call, .. } | E::Call { call, .. } => parts(call),
+        E::Step { call, .. } | E::Call { call, .. } | E::WorkingDirectory { call, .. } => {
+            parts(call)
+        }
         E::NotFound { program, .. } | E::NotExecutable { program, .. } => {
             ("execve".to_owned(), quoted(program.to_string_lossy()))
         }

@@ -181,15 +181,21 @@ fn a_failure_at_each_step_of_the_plan_is_named_and_undone() {
             } else {
                 Network::None
             };
+            options.init = step % 2 == 1;
             options.fail_at = Some(step);
             options
         };
         for step in 0..1000 {
             match engine.run(&options(step)) {
-                Err(Error::Ns(rocker_ns::Error::Step {
-                    index, call, why, ..
-                })) => {
-                    assert_eq!(index, step, "{call}");
+                Err(
+                    ref error @ Error::Ns(rocker_ns::Error::Step {
+                        index,
+                        ref call,
+                        ref why,
+                        ..
+                    }),
+                ) => {
+                    assert_eq!((index, error.exit_code()), (step, 125), "{call}");
                     assert!(
                         call.ends_with(')') && why.starts_with("so that"),
                         "{call}: {why}"

@@ -127,6 +127,23 @@ fn exec_ends_with_its_container_and_by_signals() {
 }
 
 #[test]
+fn a_working_directory_that_is_none_is_126_and_named() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web");
+        for dir in ["/nosuch", "/bin/sh"] {
+            let line = scene.fails(126, &format!("exec -w {dir} web true"));
+            assert!(
+                line.contains(&format!("the working directory \"{dir}\"")),
+                "{line}"
+            );
+        }
+        assert_eq!(idle.end().code, 0);
+        scene.assert_all_gone("working directories");
+    });
+}
+
+#[test]
 fn a_detached_program_goes_on_in_the_container_and_ends_with_it() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
