@@ -99,7 +99,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     plan.push(Step::internal("prctl", args).because(
         "so that no process of the container can trace this one or open its files before it is one of them",
     ));
-    let fork = join(&mut plan, command);
+    let fork = join(&mut plan, command)?;
     plan.push(
         Step::internal("setsid", vec![])
             .because("so that the program cannot reach the terminal of whoever started it"),
@@ -254,7 +254,7 @@ fn wait(plan: &mut Plan, streams: &Streams, why: &'static str) {
 }
 
 /// Enters existing namespaces; returns the index of the fork that makes a process inside of a joined PID namespace.
-fn join(plan: &mut Plan, command: &Command) -> Option<usize> {
+fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
     for (namespace, fd) in &command.join {
         let (flag, name) = namespace.flag();
         plan.push(
@@ -267,7 +267,9 @@ fn join(plan: &mut Plan, command: &Command) -> Option<usize> {
             )),
         );
     }
-    let (pidfd, namespaces) = command.enter.as_ref()?;
+    let Some((pidfd, namespaces)) = command.enter.as_ref() else {
+        return Ok(None);
+    };
     let (value, names) = namespace::flags(namespaces);
     plan.push(
         Step::internal(
@@ -276,11 +278,12 @@ fn join(plan: &mut Plan, command: &Command) -> Option<usize> {
         )
         .because("so that the program sees what the container's own process sees"),
     );
+    credentials::shed(plan, command)?;
     // With CLONE_PARENT the new process is a child of the parent's, like this one.
     let step = clone((libc::CLONE_PARENT, "CLONE_PARENT|SIGCHLD")).role(Role::Fork);
-    Some(plan.push(step.because(
+    Ok(Some(plan.push(step.because(
         "so that there is a process inside of the PID namespace: joining it moves only the children of the one that joins",
-    )))
+    ))))
 }
 
 /// A process like this one; by clone(2), which is everywhere.

@@ -138,10 +138,11 @@ extern "C" fn init(memory: usize, program: usize) -> ! {
         let mut range = list.add(3);
         let mut left = count;
         while left > 0 {
-            call(
-                libc::SYS_munmap,
-                [range.read(), range.add(1).read(), 0, 0, 0, 0],
-            );
+            let (start, length) = (range.read(), range.add(1).read());
+            if call(libc::SYS_munmap, [start, length, 0, 0, 0, 0]) < 0 {
+                // What the container is not to see would stay.
+                sys::exit_now(125);
+            }
             range = range.add(2);
             left -= 1;
         }
@@ -156,6 +157,10 @@ extern "C" fn init(memory: usize, program: usize) -> ! {
                 libc::SYS_wait4,
                 [usize::MAX, &raw mut status as usize, flags, 0, 0, 0],
             );
+            if ended == -(libc::ECHILD as isize) {
+                // Somebody had its end ignored; there is nobody left to wait for.
+                sys::exit_now(125);
+            }
             if ended <= 0 {
                 break;
             }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::poll::PollTimeout;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::build::{self, Line, Streams};
 use crate::clone::{self, Orders};
@@ -260,10 +260,25 @@ impl Created {
         let why = "so that the new process is waited for: a byte says that it is ready, the end of the line that its program \
                    runs, or that it is gone";
         loop {
+            self.wait_for_a_word();
             let args = || format!("{}, …, 1", self.line.as_raw_fd());
             match traced("read", why, args, || (&self.line).read(&mut word)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 heard => return matches!(heard, Ok(1)),
+            }
+        }
+    }
+
+    /// Waits until there is something to hear, and kills the process when this one is asked to end meanwhile: by a signal that is
+    /// held back (see [`Signals`](crate::Signals)). A container that is entered may stop the process, for ever.
+    fn wait_for_a_word(&self) {
+        loop {
+            let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::from(200_u8)) != Ok(0) {
+                return;
+            }
+            if sys::is_asked_to_end() {
+                let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             }
         }
     }

@@ -8,6 +8,8 @@
 use std::fs;
 use std::ops::Range;
 
+use nix::unistd::{SysconfVar, sysconf};
+
 use crate::sys::{self, Mapping};
 use crate::{Error, Result};
 
@@ -33,15 +35,17 @@ impl Init {
             path: MAPS.to_owned(),
             source,
         })?;
+        let page = page_size();
         let mut keep = sys::objects();
+        keep.extend(of_the_kernel(&maps));
         // The kernel goes on writing there, and would end a process that has nothing there.
-        let rseq = sys::rseq_area().map(|area| pages(&area, PAGE));
+        let rseq = sys::rseq_area().map(|area| pages(&area, page));
         keep.extend(rseq.clone());
         // Between and around what is kept there is at most one gap more; two words each, as for what is to be wiped.
         let list = (2 * (keep.len() + 2) + 4) * size_of::<usize>();
-        let mut memory = Mapping::private((list + STACK).next_multiple_of(PAGE))?;
+        let mut memory = Mapping::private((list + STACK).next_multiple_of(page))?;
         keep.push(memory.range());
-        let gaps = gaps(keep, end_of_memory(&maps), PAGE);
+        let gaps = gaps(keep, end_of_memory(&maps), page);
         let wipe = rseq.unwrap_or(0..0);
         let ranges = std::iter::once(wipe).chain(gaps.iter().cloned());
         let numbers = ranges.flat_map(|range| [range.start, range.len()]);
@@ -58,12 +62,24 @@ impl Init {
     }
 }
 
-/// The largest page size of this architecture.
-const PAGE: usize = if cfg!(target_arch = "x86_64") {
-    4 << 10
-} else {
-    64 << 10
-};
+/// The size of a page of memory; the largest there is where the kernel does not tell.
+fn page_size() -> usize {
+    let known = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    known
+        .and_then(|size| usize::try_from(size).ok())
+        .unwrap_or(64 << 10)
+}
+
+/// What the kernel has mapped, which it may not let go.
+fn of_the_kernel(maps: &str) -> impl Iterator<Item = Range<usize>> {
+    let named = |line: &&str| line.ends_with("[vdso]") || line.contains("[vvar");
+    maps.lines().filter(named).filter_map(|line| {
+        let (range, _) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let number = |digits| usize::from_str_radix(digits, 16).ok();
+        Some(number(start)?..number(end)?)
+    })
+}
 
 /// The end of the last mapping that is a process's own; the vsyscall page, in the upper half, is the kernel's.
 fn end_of_memory(maps: &str) -> usize {

@@ -42,7 +42,7 @@ pub use namespace::Namespace;
 pub use plan::Plan;
 pub use process::{Child, ExitCode, Process};
 pub use relay::{Relay, Signals, signal_number};
-pub use session::{die_with, leave_session, stand_in};
+pub use session::{Line, die_with, leave_session, stand_in};
 pub use stdio::Stdio;
 pub use step::{Arg, Step};
 pub use terminal::{RawMode, Terminal, WindowSize};

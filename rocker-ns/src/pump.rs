@@ -25,6 +25,8 @@ pub(crate) struct Pump {
     /// What is not to be passed on, but ends it all.
     keys: Option<DetachKeys>,
     left: bool,
+    /// Whether what was read could not be written.
+    unheard: bool,
 }
 
 impl Pump {
@@ -37,6 +39,7 @@ impl Pump {
             ended: false,
             keys: None,
             left: false,
+            unheard: false,
         })
     }
 
@@ -58,6 +61,11 @@ impl Pump {
             true => PollFd::new(self.from.as_fd(), PollFlags::POLLIN),
             false => PollFd::new(to.as_fd(), PollFlags::POLLOUT),
         })
+    }
+
+    /// Whether nobody listens any more to what there may still be to read.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.unheard
     }
 
     /// Takes its turn: reads or writes once.
@@ -84,6 +92,7 @@ impl Pump {
                 Err(_) => {
                     self.pending.clear();
                     self.ended = true;
+                    self.unheard = true;
                 }
             }
         }

@@ -2,8 +2,10 @@
 
 use std::io::{self, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::parent_id;
 use std::process::ExitStatus;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -166,7 +168,18 @@ pub struct Relay<'a> {
     stop_signal: i32,
     /// How many requests to end it the program has had.
     requests: u32,
+    /// Since when nobody looks at its terminal.
+    hung_up: Option<Instant>,
+    /// The last signal that was passed on, and when.
+    last: Option<(Incoming, Instant)>,
 }
+
+/// How long a program without a terminal may take to end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// In which time a signal that comes from this process's parent and from somebody else is one and the same: sent to a group of
+/// processes, and passed on by the parent that [stands in](crate::stand_in) for this process.
+const ECHO: Duration = Duration::from_millis(100);
 
 /// How many requests to end a program may overhear.
 const PATIENCE: u32 = 3;
@@ -181,6 +194,8 @@ impl<'a> Relay<'a> {
             interactive: false,
             stop_signal: libc::SIGTERM,
             requests: 0,
+            hung_up: None,
+            last: None,
         }
     }
 
@@ -246,6 +261,11 @@ impl<'a> Relay<'a> {
             if inputs.iter().any(Pump::is_left) {
                 break None;
             }
+            // Closed, so that the program learns that nobody reads what it writes.
+            outputs.retain(|pump| !pump.is_unheard() || self.terminal.is_some());
+            if self.terminal.is_some() && outputs.iter().any(Pump::is_unheard) {
+                self.hang_up()?;
+            }
             self.pass_signals()?;
         };
         if status.is_some() {
@@ -265,7 +285,11 @@ impl<'a> Relay<'a> {
             .into_iter()
             .chain(pumps)
             .collect();
-        match poll(&mut fds, PollTimeout::NONE) {
+        let timeout = match self.hung_up {
+            None => PollTimeout::NONE,
+            Some(_) => PollTimeout::from(100_u8),
+        };
+        match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => Ok(Vec::new()),
             Err(error) => Err(failed("poll")(error.into())),
             Ok(_) => Ok(fds[2..]
@@ -275,9 +299,25 @@ impl<'a> Relay<'a> {
         }
     }
 
+    /// Ends a program whose terminal nobody looks at any more: by SIGHUP first, as the end of a terminal does.
+    fn hang_up(&mut self) -> Result<()> {
+        match self.hung_up {
+            None => {
+                self.hung_up = Some(Instant::now());
+                self.child.process().signal(libc::SIGHUP)
+            }
+            Some(since) if since.elapsed() >= GRACE => self.child.process().signal(libc::SIGKILL),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Passes on the signals that have come in.
     fn pass_signals(&mut self) -> Result<()> {
         while let Some(signal) = self.signals.next() {
+            if self.is_echo(signal) {
+                continue;
+            }
+            self.last = Some((signal, Instant::now()));
             if matches!(signal.number, libc::SIGINT | libc::SIGTERM) {
                 self.requests += 1;
             }
@@ -295,6 +335,17 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
+    /// Whether a signal has just come, and now once more by way of the parent, or the other way round.
+    fn is_echo(&self, signal: Incoming) -> bool {
+        let parent = parent_id();
+        self.last.is_some_and(|(last, when)| {
+            last.number == signal.number
+                && last.sender != signal.sender
+                && (last.sender == parent || signal.sender == parent)
+                && when.elapsed() < ECHO
+        })
+    }
+
     /// What goes to the program, and what comes from it.
     fn pumps(&mut self, keys: Option<DetachKeys>) -> io::Result<(Vec<Pump>, Vec<Pump>)> {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
@@ -309,10 +360,10 @@ impl<'a> Relay<'a> {
             // Taken, so that the program learns of the end of the input when the pump is done.
             inputs.push(Pump::new(stdin(), pipe)?);
         }
-        if let Some(pipe) = &self.child.stdout {
+        if let Some(pipe) = self.child.stdout.take() {
             outputs.push(Pump::new(pipe, stdout())?);
         }
-        if let Some(pipe) = &self.child.stderr {
+        if let Some(pipe) = self.child.stderr.take() {
             outputs.push(Pump::new(pipe, stderr())?);
         }
         Ok((inputs, outputs))

@@ -532,6 +532,34 @@ pub(crate) fn default_disposition(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// Takes over a pipe that this process was started with, by its number; none where that is no pipe. It is not inherited
+/// any further, but by this program when it starts over.
+pub(crate) fn inherited_pipe(number: i32) -> Option<OwnedFd> {
+    if number <= 2 {
+        return None;
+    }
+    // SAFETY: the call takes a number, and fills a stat structure.
+    let is_pipe = unsafe {
+        let mut found = std::mem::MaybeUninit::<libc::stat>::zeroed();
+        libc::fstat(number, found.as_mut_ptr()) == 0
+            && found.assume_init().st_mode & libc::S_IFMT == libc::S_IFIFO
+    };
+    // SAFETY: it was opened by who started this process, for this.
+    is_pipe.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether a request to end this process waits behind the signal mask of the calling thread, see sigpending(2).
+pub(crate) fn is_asked_to_end() -> bool {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the call fills the set, which is looked at only if it did.
+    unsafe {
+        libc::sigpending(set.as_mut_ptr()) == 0
+            && [libc::SIGHUP, libc::SIGINT, libc::SIGTERM]
+                .iter()
+                .any(|signal| libc::sigismember(set.as_ptr(), *signal) == 1)
+    }
+}
+
 /// Waits for the end of a child: `waitid(2)` by pidfd (Linux 5.4).
 pub(crate) fn wait(pidfd: BorrowedFd<'_>, why: &'static str) -> io::Result<ExitStatus> {
     let args = || format!("P_PIDFD, {}, {{…}}, WEXITED, NULL", pidfd.as_raw_fd());

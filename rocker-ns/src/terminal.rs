@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
 
 use crate::trace::traced;
 use crate::{Error, Result, sys};
@@ -119,7 +120,12 @@ impl<T: AsFd> SavedMode<T> {
 
 impl<T: AsFd> Drop for SavedMode<T> {
     fn drop(&mut self) {
-        if let Err(error) = tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.mode) {
+        // From the background it is somebody else's to change, and who tries is stopped.
+        let changed = tcgetattr(&self.terminal).is_ok_and(|mode| mode != self.mode);
+        if !changed || tcgetpgrp(&self.terminal).is_ok_and(|group| group != getpgrp()) {
+            return;
+        }
+        if let Err(error) = tcsetattr(&self.terminal, SetArg::TCSANOW, &self.mode) {
             tracing::warn!(%error, "the terminal's mode could not be restored");
         }
     }

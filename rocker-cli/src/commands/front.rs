@@ -5,7 +5,7 @@ use std::io::{Write, stderr};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rocker_ns::{ExitCode, Signals};
+use rocker_ns::{ExitCode, Line, Signals};
 
 use crate::{Error, Result};
 
@@ -16,10 +16,9 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Whether this process is the one that does the work. If so, it ends when the other one does.
 pub(super) fn is_worker() -> Result<bool> {
-    let front = std::env::var(FRONT).ok().and_then(|pid| pid.parse().ok());
-    match front {
-        Some(front) => Ok(rocker_ns::die_with(front)?),
-        None => Ok(false),
+    match std::env::var(FRONT) {
+        Ok(token) => Ok(rocker_ns::die_with(&token)?),
+        Err(_) => Ok(false),
     }
 }
 
@@ -27,6 +26,7 @@ pub(super) fn is_worker() -> Result<bool> {
 /// there is a `person`, that is then told.
 pub(super) fn stand_in(person: bool) -> Result<u8> {
     let signals = Signals::hold()?;
+    let line = Line::new()?;
     let mut args = std::env::args_os();
     let mut worker = Command::new(OWN_PROGRAM);
     if let Some(name) = args.next() {
@@ -34,14 +34,14 @@ pub(super) fn stand_in(person: bool) -> Result<u8> {
     }
     let worker = worker
         .args(args)
-        .env(FRONT, std::process::id().to_string())
+        .env(FRONT, line.token())
         .spawn()
         .map_err(|source| Error::State {
             operation: "start",
             path: OWN_PROGRAM.into(),
             source,
         })?;
-    match rocker_ns::stand_in(worker, &signals)? {
+    match rocker_ns::stand_in(worker, line, &signals)? {
         Some(status) => Ok(status.exit_code()),
         None if !person => Ok(0),
         None => {

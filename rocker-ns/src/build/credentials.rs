@@ -4,19 +4,12 @@ use super::{die_with_parent, prctl, prctl_args};
 use crate::command::Command;
 use crate::plan::Plan;
 use crate::step::{Arg, Step};
+use crate::{Capabilities, Result};
 
 /// Gives up privileges, in the only order that works: each step needs what the next one takes away.
 pub(super) fn change(plan: &mut Plan, command: &Command) {
-    if let Some(capabilities) = command.capabilities {
-        for (number, name) in capabilities.missing() {
-            let mut args = prctl_args("PR_CAPBSET_DROP", libc::PR_CAPBSET_DROP, 0);
-            args[1] = Arg::flags(u64::from(number), name);
-            plan.push(
-                Step::internal("prctl", args)
-                    .tolerating(&[libc::EINVAL]) // a capability that this kernel does not know
-                    .because("so that no program of the container can ever gain this capability"),
-            );
-        }
+    if let Some(capabilities) = command.capabilities.filter(|_| command.enter.is_none()) {
+        bound(plan, capabilities);
     }
     if let Some(user) = &command.user {
         let bytes = user
@@ -45,27 +38,14 @@ pub(super) fn change(plan: &mut Plan, command: &Command) {
     }
     if let Some(capabilities) = command.capabilities {
         let root = command.user.as_ref().is_none_or(|user| user.uid == 0);
-        let held = if root { capabilities.bits() } else { 0 };
-        let (low, high) = (held as u32, (held >> 32) as u32);
-        // struct __user_cap_header_struct (version 3, this process), and twice effective, permitted, inheritable.
-        let header = [0x2008_0522_u32, 0].map(u32::to_ne_bytes).concat();
-        let data = [low, low, 0, high, high, 0].map(u32::to_ne_bytes).concat();
-        let shown = format!("{{effective={held:#x}, permitted={held:#x}, inheritable=0}}");
+        let held = if root {
+            capabilities
+        } else {
+            Capabilities::NONE
+        };
         plan.push(
-            Step::internal(
-                "capset",
-                vec![
-                    Arg::Bytes {
-                        bytes: header,
-                        shown: "{version=_LINUX_CAPABILITY_VERSION_3, pid=0}".into(),
-                    },
-                    Arg::Bytes {
-                        bytes: data,
-                        shown: shown.into(),
-                    },
-                ],
-            )
-            .because("so that the program holds the container's capabilities and no others"),
+            capset(held)
+                .because("so that the program holds the container's capabilities and no others"),
         );
     }
     if command.no_new_privileges {
@@ -78,4 +58,55 @@ pub(super) fn change(plan: &mut Plan, command: &Command) {
         // Once more, since the change of user has undone the first.
         plan.push(die_with_parent());
     }
+}
+
+/// What the last steps of a process need that enters a container: to change its user, groups and capabilities, and to
+/// give its streams to its user.
+const LAST_STEPS: [&str; 4] = ["CHOWN", "SETGID", "SETPCAP", "SETUID"];
+
+/// Gives up, before a process shows itself in a container that it enters, what the program is not to have: from then on
+/// it can be traced by whoever has CAP_SYS_PTRACE in there.
+pub(super) fn shed(plan: &mut Plan, command: &Command) -> Result<()> {
+    let Some(capabilities) = command.capabilities else {
+        return Ok(());
+    };
+    bound(plan, capabilities);
+    let held = LAST_STEPS
+        .into_iter()
+        .try_fold(capabilities, Capabilities::with)?;
+    plan.push(capset(held).because(
+        "so that nobody in the container, who might trace this process, gets more from it than the program will have",
+    ));
+    Ok(())
+}
+
+/// Takes all but `capabilities` out of the bounding set.
+fn bound(plan: &mut Plan, capabilities: Capabilities) {
+    for (number, name) in capabilities.missing() {
+        let mut args = prctl_args("PR_CAPBSET_DROP", libc::PR_CAPBSET_DROP, 0);
+        args[1] = Arg::flags(u64::from(number), name);
+        plan.push(
+            Step::internal("prctl", args)
+                .tolerating(&[libc::EINVAL]) // a capability that this kernel does not know
+                .because("so that no program of the container can ever gain this capability"),
+        );
+    }
+}
+
+fn capset(held: Capabilities) -> Step {
+    let held = held.bits();
+    let (low, high) = (held as u32, (held >> 32) as u32);
+    // struct __user_cap_header_struct (version 3, this process), and twice effective, permitted, inheritable.
+    let header = [0x2008_0522_u32, 0].map(u32::to_ne_bytes).concat();
+    let data = [low, low, 0, high, high, 0].map(u32::to_ne_bytes).concat();
+    let shown = format!("{{effective={held:#x}, permitted={held:#x}, inheritable=0}}");
+    let header = Arg::Bytes {
+        bytes: header,
+        shown: "{version=_LINUX_CAPABILITY_VERSION_3, pid=0}".into(),
+    };
+    let data = Arg::Bytes {
+        bytes: data,
+        shown: shown.into(),
+    };
+    Step::internal("capset", vec![header, data])
 }
