@@ -10,7 +10,11 @@ pub(crate) fn page(primitive: &str, call: &str, args: &str) -> String {
         "write" if args.contains("/setgroups") => "user_namespaces(7)",
         "write" | "mkdir" | "mkdirat" | "rmdir" if primitive == "cgroup" => "cgroups(7)",
         "sendto" | "sendmsg" | "recvfrom" | "recvmsg" if primitive == "net" => {
-            if args.contains("NFNL") || args.contains("NFT_") || args.contains("nf_tables") {
+            if args.contains("NETLINK_NETFILTER")
+                || args.contains("NFNL")
+                || args.contains("NFT_")
+                || args.contains("nf_tables")
+            {
                 "netlink(7)"
             } else {
                 "rtnetlink(7)"

@@ -140,24 +140,15 @@ pub(crate) fn add_read_only_path(plan: &mut Plan, root: &Arg, path: &Path) -> Re
         MAY_BE_ABSENT,
         why,
     )?;
-    let why = format!("so that {shown} is a mount of its own");
-    let copy = plan.clone_mount(&place, true, MAY_BE_UNOPENED, why);
-    let why = format!("so that {shown} cannot be written");
-    plan.set_attributes(
-        &copy,
-        true,
-        MountAttributes::RDONLY,
-        None,
-        MAY_BE_UNOPENED,
-        why,
-    );
-    plan.attach(
-        &copy,
-        &place,
-        MAY_BE_UNOPENED,
-        format!("so that the read-only copy lies over {shown}"),
-    );
-    plan.close(&copy, MAY_BE_UNOPENED);
-    plan.close(&place, MAY_BE_UNOPENED);
+    plan.only_with(&place, |plan| {
+        let why = format!("so that {shown} is a mount of its own");
+        let copy = plan.clone_mount(&place, true, MUST, why);
+        let why = format!("so that {shown} cannot be written");
+        plan.set_attributes(&copy, true, MountAttributes::RDONLY, None, MUST, why);
+        let why = format!("so that the read-only copy lies over {shown}");
+        plan.attach(&copy, &place, MUST, why);
+        plan.close(&copy, MUST);
+        plan.close(&place, MUST);
+    });
     Ok(())
 }

@@ -448,7 +448,14 @@ fn execute(plan: &mut Plan, command: &Command) -> Result<()> {
             &[name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat(),
         )?);
     }
-    for path in command.candidates()? {
+    let candidates = command.candidates()?;
+    let why = match candidates.len() {
+        1 => "so that this process becomes the program",
+        _ => {
+            "so that this process becomes the program; where the file is missing, the next directory is tried"
+        }
+    };
+    for path in candidates {
         let args = vec![
             Arg::Str(path),
             Arg::Strings(argv.clone()),
@@ -458,7 +465,7 @@ fn execute(plan: &mut Plan, command: &Command) -> Result<()> {
             Step::internal("execve", args)
                 .role(Role::Exec)
                 .tolerating(&[libc::ENOENT, libc::ENOTDIR, libc::EACCES])
-                .because("so that this process becomes the program; where the file is missing, the next directory is tried"),
+                .because(why),
         );
     }
     Ok(())

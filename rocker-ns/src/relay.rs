@@ -179,7 +179,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// In which time a signal that comes from this process's parent and from somebody else is one and the same: sent to a group of
 /// processes, and passed on by the parent that [stands in](crate::stand_in) for this process.
-const ECHO: Duration = Duration::from_millis(100);
+const ECHO: Duration = Duration::from_millis(500);
 
 /// How many requests to end a program may overhear.
 const PATIENCE: u32 = 3;

@@ -12,7 +12,7 @@ use crate::Result;
 pub(super) fn show() -> Result<u8> {
     let mut text = String::from("Hello from inside of a container.\n\n");
     for (what, seen, why) in [
-        ("process", process(), "it is the first in its PID namespace"),
+        ("process", process(), which_process()),
         (
             "host name",
             read("/proc/sys/kernel/hostname"),
@@ -67,6 +67,14 @@ fn read(path: &str) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+fn which_process() -> &'static str {
+    match std::process::id() {
+        1 => "it is the first in its PID namespace",
+        2 => "the second in its PID namespace; the first is the init in front of it",
+        _ => "one of several in its PID namespace",
+    }
 }
 
 fn process() -> String {

@@ -100,7 +100,9 @@ impl Engine {
         let process = spec.process_mut().as_mut().ok_or(Error::NoCommand)?;
         process.set_args(Some(options.command.clone()));
         process.set_terminal(Some(options.io.terminal));
-        if let Some(dir) = &options.workdir {
+        // Empty, as a variable of a script may be, is as good as none.
+        let given = |text: &&String| !text.is_empty();
+        if let Some(dir) = options.workdir.as_ref().filter(given) {
             process.set_cwd(Path::new("/").join(dir));
         }
         let mut env = BTreeMap::new();
@@ -109,7 +111,7 @@ impl Engine {
             process.env().as_deref().unwrap_or_default(),
             false,
         );
-        if let Some(wanted) = &options.user {
+        if let Some(wanted) = options.user.as_ref().filter(given) {
             let path = PathBuf::from(format!("/proc/{pid}/root"));
             let why = "so that the user is looked up in the container's own accounts";
             let options = &mut OpenOptions::new();

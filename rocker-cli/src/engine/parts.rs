@@ -1,6 +1,7 @@
 //! From the OCI runtime specification to what each crate takes.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -70,7 +71,14 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
             "O_RDONLY|O_CLOEXEC|O_PATH",
             "so that what is mounted is what this path means now, whatever becomes of it",
         );
-        let source = source.map_err(|source| Error::NoSource { path, source })?;
+        let source = source.map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Error::NoSource { path, source },
+            _ => Error::State {
+                operation: "open",
+                path,
+                source,
+            },
+        })?;
         rocker_fs::Mount::bind_fd(OwnedFd::from(source), destination)
     } else {
         rocker_fs::Mount::filesystem(kind, destination)

@@ -127,6 +127,20 @@ fn exec_ends_with_its_container_and_by_signals() {
 }
 
 #[test]
+fn an_empty_user_or_directory_is_the_containers_own() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let idle = scene.start_idle("--rm --name web -u 1000 -w /tmp");
+        assert_eq!(
+            scene.ok("exec -u '' -w '' web sh -c 'id -u; pwd'"),
+            "1000\n/tmp\n"
+        );
+        assert_eq!(idle.end().code, 0);
+        scene.assert_all_gone("empty values");
+    });
+}
+
+#[test]
 fn a_working_directory_that_is_none_is_126_and_named() {
     fake_host::run(|host| {
         let scene = Scene::new(host);

@@ -172,6 +172,20 @@ fn a_pull_on_a_terminal_draws_a_bar_for_each_layer() {
 }
 
 #[test]
+fn a_program_that_nobody_hears_any_more_ends() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        for flags in ["", "-t"] {
+            let script = format!("rocker run --rm {flags} $I yes | head -n 1");
+            let output = scene.shell(&script).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(said.trim_end(), "y", "run {flags}");
+        }
+        scene.assert_all_gone("programs that nobody heard");
+    });
+}
+
+#[test]
 fn a_terminal_is_refused_where_there_is_none() {
     fake_host::run(|host| {
         let scene = Scene::new(host);

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rocker_ns::{Child, Command, Error, Namespace, Stdio};
+use rocker_ns::{Capabilities, Child, Command, Error, Namespace, Signals, Stdio};
 
 use crate::fake_host;
 use crate::{OWN, chain, output, shell, zombies};
@@ -43,12 +43,55 @@ fn a_second_program_enters_the_namespaces_of_the_first() {
 fn a_program_whose_process_1_cannot_be_traced_is_entered_all_the_same() {
     fake_host::run(|_| {
         let mut first = first(true);
-        let status = format!("/proc/{}/environ", first.id());
-        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(status).unwrap());
-        assert_eq!(owner, 0);
         assert_eq!(output(&mut beside(&first, "hostname")), "first\n");
         first.kill().unwrap();
         first.wait().unwrap();
+    });
+}
+
+#[test]
+fn whoever_traces_what_enters_a_container_gets_no_more_than_the_container_has() {
+    let mut command = shell("true");
+    let own = std::fs::File::open("/proc/self/status").unwrap();
+    command
+        .enter(own, OWN)
+        .capabilities(Capabilities::container_default());
+    let plan = command.plan().unwrap();
+    let calls: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
+    let place = |call: &str| calls.iter().position(|one| one.starts_with(call)).unwrap();
+    // It is to be seen in there from clone(2) on.
+    assert!(place("setns") < place("prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN"));
+    let drop = calls
+        .iter()
+        .rposition(|one| one.contains("PR_CAPBSET_DROP"))
+        .unwrap();
+    assert!(drop < place("capset") && place("capset") < place("clone"));
+    let held = &calls[place("capset")];
+    let default = Capabilities::container_default();
+    let all = ["CHOWN", "SETGID", "SETPCAP", "SETUID"];
+    assert!(all.iter().all(|one| default.contains(one)));
+    assert!(held.contains("effective=0xa80425fb"), "{held}");
+}
+
+#[test]
+fn a_process_that_a_container_has_stopped_ends_when_its_parent_is_asked_to() {
+    fake_host::run(|host| {
+        let mut first = shell("while :; do kill -STOP -1; done");
+        first.unshare(OWN).stdin(Stdio::null());
+        let mut first = first.spawn().unwrap();
+        let _signals = Signals::hold().unwrap();
+        let mut created = beside(&first, "true").create().unwrap();
+        created.set_up().unwrap();
+        let stat = format!("/proc/{}/stat", created.id());
+        host.wait_until("it is stopped", Duration::from_secs(10), || {
+            std::fs::read_to_string(&stat).unwrap().contains(") T ")
+        });
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
+        let error = created.start().unwrap_err();
+        assert!(matches!(error, Error::Killed { .. }), "{}", chain(&error));
+        first.kill().unwrap();
+        first.wait().unwrap();
+        assert_eq!(zombies(), 0);
     });
 }
 
