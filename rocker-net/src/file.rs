@@ -136,22 +136,26 @@ pub(crate) fn unlink(path: &Path, why: &'static str) -> io::Result<()> {
     )
 }
 
-/// Makes a directory, and those above it that are missing. One that is there is fine.
+/// Makes a directory, and those above it that are missing. One that is there, or that another process makes meanwhile, is
+/// fine.
 pub(crate) fn make_directory(path: &Path, why: &'static str) -> io::Result<()> {
     let make = || {
-        traced(
+        let made = traced(
             "mkdir",
             why,
             || format!("{path:?}, 0777"),
             || fs::create_dir(path),
-        )
+        );
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
     };
     match (make(), path.parent()) {
         (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
             make_directory(above, why)?;
             make()
         }
-        (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         (made, _) => made,
     }
 }
@@ -195,4 +199,30 @@ fn status(path: &Path, why: &'static str) -> io::Result<Status> {
         Ok(())
     })?;
     Ok(Status { directory })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn several_may_make_the_same_directories_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..100 {
+            let path = dir.path().join(format!("{round}/of/many"));
+            let start = Barrier::new(4);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        make_directory(&path, "so that it is there").unwrap();
+                    });
+                }
+            });
+            assert!(path.is_dir());
+        }
+    }
 }

@@ -157,7 +157,7 @@ pub(crate) fn chmod(path: &Path, mode: u32, why: &'static str) -> io::Result<()>
 }
 
 /// Makes a directory that nobody else may look into, and those above it, where they are missing: a mkdir(2) for each that
-/// is tried. What is in its place already shows when it is used.
+/// is tried. One that another process makes meanwhile is fine, and what else is in its place shows when it is used.
 pub(crate) fn make_dir(path: &Path, why: &'static str) -> Result<()> {
     make_dirs(path, why).map_err(failed("make the directory", path))
 }
@@ -165,12 +165,15 @@ pub(crate) fn make_dir(path: &Path, why: &'static str) -> Result<()> {
 fn make_dirs(path: &Path, why: &'static str) -> io::Result<()> {
     let make = || {
         let args = || format!("{}, 0700", quoted(path));
-        traced(STATE, "mkdir", why, args, || {
+        let made = traced(STATE, "mkdir", why, args, || {
             DirBuilder::new().mode(0o700).create(path)
-        })
+        });
+        match made {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
     };
     match (make(), path.parent()) {
-        (Err(error), _) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
             make_dirs(parent, "so that there is a place for rocker's directories")?;
             make()
@@ -262,5 +265,31 @@ fn contents(text: &[u8]) -> String {
     match text.len() {
         count @ ..=LONG => format!("\"{}\", {count}", text.escape_ascii()),
         count => format!("…, {count}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn several_may_make_the_same_directories_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..100 {
+            let path = dir.path().join(format!("{round}/of/many"));
+            let start = Barrier::new(4);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        make_dirs(&path, "so that it is there").unwrap();
+                    });
+                }
+            });
+            assert!(path.is_dir());
+        }
     }
 }
