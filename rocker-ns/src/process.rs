@@ -198,7 +198,19 @@ impl Process {
     /// # Errors
     /// [`Error::Call`] for lack of permission or a signal that does not exist.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        match sys::pidfd_send_signal(self.pidfd.as_fd(), signal) {
+        self.sent(signal, sys::pidfd_send_signal(self.pidfd.as_fd(), signal))
+    }
+
+    /// Passes on a signal that another process has sent to this one.
+    pub(crate) fn pass_on(&self, signal: i32, sender: u32) -> Result<()> {
+        self.sent(
+            signal,
+            sys::pidfd_pass_signal(self.pidfd.as_fd(), signal, sender),
+        )
+    }
+
+    fn sent(&self, signal: i32, sent: io::Result<()>) -> Result<()> {
+        match sent {
             Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(Error::Call {
                 call: format!("pidfd_send_signal({}, {signal})", self.pid),
                 why: "so that the program gets the signal",

@@ -2,7 +2,6 @@
 
 use std::io::{self, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::parent_id;
 use std::process::ExitStatus;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -89,6 +88,7 @@ impl Signals {
             number: i32::try_from(info.ssi_signo).ok()?,
             sender: info.ssi_pid,
             is_from_a_process: info.ssi_code <= 0,
+            is_passed_on: info.ssi_code == libc::SI_QUEUE,
         })
     }
 }
@@ -101,6 +101,8 @@ pub(crate) struct Incoming {
     pub(crate) sender: u32,
     /// Whether one did, and not the kernel, as for a key on the terminal; see `si_code` in sigaction(2).
     pub(crate) is_from_a_process: bool,
+    /// Whether it comes by way of a process that [stands in](crate::stand_in) for this one.
+    is_passed_on: bool,
 }
 
 impl AsFd for Signals {
@@ -177,8 +179,8 @@ pub struct Relay<'a> {
 /// How long a program without a terminal may take to end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// In which time a signal that comes from this process's parent and from somebody else is one and the same: sent to a group of
-/// processes, and passed on by the parent that [stands in](crate::stand_in) for this process.
+/// In which time a signal that a process has sent, and that is passed on from it, is one and the same: it was sent to a group
+/// of processes, of which one [stands in](crate::stand_in) for another.
 const ECHO: Duration = Duration::from_millis(500);
 
 /// How many requests to end a program may overhear.
@@ -335,13 +337,12 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Whether a signal has just come, and now once more by way of the parent, or the other way round.
+    /// Whether a signal has just come, and now once more by way of the process that stands in, or the other way round.
     fn is_echo(&self, signal: Incoming) -> bool {
-        let parent = parent_id();
         self.last.is_some_and(|(last, when)| {
             last.number == signal.number
-                && last.sender != signal.sender
-                && (last.sender == parent || signal.sender == parent)
+                && last.sender == signal.sender
+                && last.is_passed_on != signal.is_passed_on
                 && when.elapsed() < ECHO
         })
     }

@@ -106,7 +106,7 @@ pub fn stand_in(mut worker: Child, line: Line, signals: &Signals) -> Result<Opti
         }
         while let Some(signal) = signals.next() {
             if signal.is_from_a_process {
-                process.signal(signal.number)?;
+                process.pass_on(signal.number, signal.sender)?;
             }
         }
     }

@@ -389,26 +389,53 @@ pub(crate) fn pidfd_open(pid: u32, why: &'static str) -> io::Result<OwnedFd> {
 
 /// `pidfd_send_signal(2)` (Linux 5.1).
 pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let pidfd = pidfd.as_raw_fd();
     let why = "so that the signal reaches this process and no other";
-    traced(
-        "pidfd_send_signal",
-        why,
-        || format!("{pidfd}, {signal}, NULL, 0"),
-        || {
-            // SAFETY: the call takes numbers and a null pointer.
-            let result = unsafe {
-                libc::syscall(
-                    libc::SYS_pidfd_send_signal,
-                    pidfd,
-                    signal,
-                    ptr::null::<()>(),
-                    0,
-                )
-            };
-            done(result)
-        },
-    )
+    send_signal(pidfd, signal, None, why)
+}
+
+/// What comes with a signal that is passed on: struct siginfo as the kernel has it for `SI_QUEUE`, see sigqueue(3).
+#[repr(C, align(8))]
+struct PassedOn {
+    signal: i32,
+    errno: i32,
+    code: i32,
+    padding: i32,
+    sender: i32,
+    user: u32,
+    rest: [u64; 13],
+}
+
+/// The same for a signal that somebody else has sent, whose number comes with it.
+pub(crate) fn pidfd_pass_signal(pidfd: BorrowedFd<'_>, signal: i32, sender: u32) -> io::Result<()> {
+    let passed_on = PassedOn {
+        signal,
+        errno: 0,
+        code: libc::SI_QUEUE,
+        padding: 0,
+        sender: sender.cast_signed(),
+        user: 0,
+        rest: [0; 13],
+    };
+    let why =
+        "so that the worker gets the signal, and knows it for one that may have reached it as well";
+    send_signal(pidfd, signal, Some(&passed_on), why)
+}
+
+fn send_signal(
+    pidfd: BorrowedFd<'_>,
+    signal: i32,
+    info: Option<&PassedOn>,
+    why: &'static str,
+) -> io::Result<()> {
+    const { assert!(size_of::<PassedOn>() == size_of::<libc::siginfo_t>()) };
+    let pidfd = pidfd.as_raw_fd();
+    let shown = if info.is_some() { "{…}" } else { "NULL" };
+    let args = || format!("{pidfd}, {signal}, {shown}, 0");
+    traced("pidfd_send_signal", why, args, || {
+        let info = info.map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: the call takes numbers, and null or a siginfo, of which it reads as much as there is.
+        done(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, info, 0) })
+    })
 }
 
 /// `pidfd_getfd(2)`: a copy of another process's descriptor (Linux 5.6).
