@@ -1,8 +1,10 @@
 //! From what is asked for to the list of system calls.
 
+mod attributes;
 mod credentials;
 mod terminal;
 
+use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -23,8 +25,8 @@ pub(crate) struct Built {
     pub(crate) fork: Option<usize>,
     /// The step at which the process becomes an init, and makes the one that goes on.
     pub(crate) init: Option<usize>,
-    /// The step that opens the working directory; the next one enters it.
-    pub(crate) directory: Option<usize>,
+    /// The steps that open the working directory, enter it and look where that was.
+    pub(crate) directory: Option<RangeInclusive<usize>>,
 }
 
 /// The standard streams and the line to the parent, opened before the plan is made.
@@ -94,11 +96,11 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         streams,
         "so that the parent can put this process into its cgroup and map its ids first",
     );
-    let mut args = prctl_args("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, 0);
-    args[1] = Arg::flags(0, "SUID_DUMP_DISABLE");
-    plan.push(Step::internal("prctl", args).because(
-        "so that no process of the container can trace this one or open its files before it is one of them",
-    ));
+    attributes::declare(&mut plan, command)?;
+    if command.enter.is_none() {
+        attributes::become_root(&mut plan, command);
+    }
+    attributes::hide(&mut plan);
     let fork = join(&mut plan, command)?;
     plan.push(
         Step::internal("setsid", vec![])
@@ -124,7 +126,10 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     names(&mut plan, command)?;
     plan.push(umask(0).because("so that files get exactly the modes that the next steps name"));
     plan.append(&command.setup)?;
-    plan.push(umask(0o022).because("so that the program starts with the customary umask"));
+    plan.push(
+        umask(command.umask)
+            .because("so that files which the program makes are not everybody's to write"),
+    );
     let terminal = if command.terminal {
         Some(terminal::open(&mut plan, command)?)
     } else {
@@ -133,8 +138,11 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     standard_streams(&mut plan, command, streams);
     signals(&mut plan, command);
     let directory = directory(&mut plan, command)?;
-    credentials::change(&mut plan, command);
     close_files(&mut plan, streams, terminal);
+    if command.enter.is_none() {
+        attributes::limit(&mut plan, command);
+    }
+    credentials::change(&mut plan, command);
     plan.push(
         Step::internal(
             "write",
@@ -278,6 +286,8 @@ fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
         )
         .because("so that the program sees what the container's own process sees"),
     );
+    attributes::become_root(plan, command);
+    attributes::limit(plan, command);
     credentials::shed(plan, command)?;
     // With CLONE_PARENT the new process is a child of the parent's, like this one.
     let step = clone((libc::CLONE_PARENT, "CLONE_PARENT|SIGCHLD")).role(Role::Fork);
@@ -410,8 +420,8 @@ fn ignored_signals() -> Vec<(u64, String)> {
         .collect()
 }
 
-/// Returns the step that opens the working directory, with the one that enters it behind it.
-fn directory(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
+/// Returns the steps that open the working directory, enter it, and look where it is.
+fn directory(plan: &mut Plan, command: &Command) -> Result<Option<RangeInclusive<usize>>> {
     let Some(dir) = &command.current_dir else {
         return Ok(None);
     };
@@ -434,7 +444,17 @@ fn directory(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
         Step::internal("fchdir", vec![Arg::Result(opened)])
             .because("so that the program starts in its working directory"),
     );
-    Ok(Some(opened))
+    let buffer = Arg::Bytes {
+        bytes: vec![0; libc::PATH_MAX as usize],
+        shown: "…".into(),
+    };
+    let size = Arg::Int(libc::PATH_MAX.into());
+    let looked = plan.push(
+        Step::internal("getcwd", vec![buffer, size])
+            .role(Role::Inside)
+            .because("so that it is known to lie beneath the root, and not outside of it"),
+    );
+    Ok(Some(opened..=looked))
 }
 
 fn execute(plan: &mut Plan, command: &Command) -> Result<()> {

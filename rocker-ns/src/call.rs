@@ -97,6 +97,7 @@ calls! {
     private "dup3"          SYS_dup3           [Number, Number, Number];
     private "execve"        SYS_execve         [Text, Strings, Strings];
     private "fcntl"         SYS_fcntl          [Number, Number, Number];
+    private "getcwd"        SYS_getcwd         [Struct, SizeOf(0)];
     private "keyctl"        SYS_keyctl         [Number, Text];
     private "ioctl"         SYS_ioctl          [Number, Number, Any];
     private "prctl"         SYS_prctl          [Number, Any, Number, Number, Number];

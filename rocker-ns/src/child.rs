@@ -83,6 +83,10 @@ pub(crate) unsafe fn walk(
         }
         match step.role {
             Role::Wait if result == 0 => fail(header, index, libc::EPIPE),
+            // SAFETY: the call has put a path into the buffer. It is the child's copy of one that nobody else looks at.
+            Role::Inside if unsafe { (words[0] as *const u8).read_volatile() } != b'/' => {
+                fail(header, index, libc::ENOENT)
+            }
             Role::Fork => sys::exit_now(0),
             // SAFETY: the memory was made for this, and what lies below its end is more than `init` needs.
             Role::Init => unsafe { sys::on_stack(memory.end, init, memory.start, result as usize) },

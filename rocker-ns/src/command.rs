@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use crate::created::Created;
 use crate::plan::Plan;
-use crate::{Capabilities, Child, Namespace, Result, Stdio, Step, User, build};
+use crate::{Capabilities, Child, Namespace, Result, Rlimit, Stdio, Step, User, build};
 
 /// A program to start in namespaces, in the manner of [`std::process::Command`].
 ///
@@ -39,6 +40,11 @@ pub struct Command {
     pub(crate) user: Option<User>,
     pub(crate) capabilities: Option<Capabilities>,
     pub(crate) no_new_privileges: bool,
+    pub(crate) apparmor_profile: Option<String>,
+    pub(crate) selinux_label: Option<String>,
+    pub(crate) rlimits: Vec<Rlimit>,
+    pub(crate) oom_score_adj: Option<i16>,
+    pub(crate) umask: u32,
     pub(crate) die_with_parent: bool,
     pub(crate) timed: bool,
     pub(crate) fail_at: Option<usize>,
@@ -54,6 +60,12 @@ pub struct IdMap {
     pub outside: u32,
     /// How many ids follow each other.
     pub count: u32,
+}
+
+impl fmt::Display for IdMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.inside, self.outside, self.count)
+    }
 }
 
 impl Command {
@@ -84,6 +96,11 @@ impl Command {
             user: None,
             capabilities: None,
             no_new_privileges: false,
+            apparmor_profile: None,
+            selinux_label: None,
+            rlimits: Vec::new(),
+            oom_score_adj: None,
+            umask: 0o022,
             die_with_parent: false,
             timed: false,
             fail_at: None,
@@ -122,7 +139,7 @@ impl Command {
     }
 
     /// The program's working directory, as the program sees it. It is opened without following magic links such as
-    /// `/proc/self/fd/7`, which could lead out of the container.
+    /// `/proc/self/fd/7`, which could lead out of the container, and must lie beneath the program's root.
     pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Self {
         self.current_dir = Some(dir.as_ref().to_owned());
         self
@@ -253,6 +270,42 @@ impl Command {
     /// (`PR_SET_NO_NEW_PRIVS`, Linux 3.5).
     pub fn no_new_privileges(&mut self, on: bool) -> &mut Self {
         self.no_new_privileges = on;
+        self
+    }
+
+    /// The AppArmor profile that the program runs under, which is loaded; see
+    /// [apparmor(7)](https://manpages.debian.org/bookworm/apparmor/apparmor.7.en.html).
+    pub fn apparmor_profile(&mut self, name: impl Into<String>) -> &mut Self {
+        self.apparmor_profile = Some(name.into());
+        self
+    }
+
+    /// The SELinux label that the program runs under, such as `system_u:system_r:container_t:s0:c1,c2`.
+    pub fn selinux_label(&mut self, label: impl Into<String>) -> &mut Self {
+        self.selinux_label = Some(label.into());
+        self
+    }
+
+    /// A limit of the program's own, and of all that it starts. To raise a hard limit needs CAP_SYS_RESOURCE.
+    #[doc(alias = "setrlimit")]
+    pub fn rlimit(&mut self, limit: Rlimit) -> &mut Self {
+        self.rlimits.retain(|other| other.name() != limit.name());
+        self.rlimits.push(limit);
+        self
+    }
+
+    /// How readily the kernel kills the program when memory runs out: from -1000, never, to 1000. To lower it needs
+    /// CAP_SYS_RESOURCE. See
+    /// [proc_pid_oom_score_adj(5)](https://man7.org/linux/man-pages/man5/proc_pid_oom_score_adj.5.html).
+    pub fn oom_score_adj(&mut self, adjustment: i16) -> &mut Self {
+        self.oom_score_adj = Some(adjustment);
+        self
+    }
+
+    /// The permissions that files which the program makes do not get, see
+    /// [umask(2)](https://man7.org/linux/man-pages/man2/umask.2.html); 022 by default.
+    pub fn umask(&mut self, mask: u32) -> &mut Self {
+        self.umask = mask & 0o777;
         self
     }
 

@@ -1,5 +1,6 @@
 //! A process that exists and does not yet run its program.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::attest::{self, Expected};
 use crate::build::{self, Line, Streams};
 use crate::clone::{self, Orders};
 use crate::command::{Command, IdMap};
@@ -44,9 +46,13 @@ pub struct Created {
     fork: Option<(usize, u32)>,
     /// The step at which the process becomes an init.
     init: Option<usize>,
-    /// The steps that open and enter the working directory, and what it is called.
+    /// The steps that lead into the working directory, and what it is called.
     directory: Option<(RangeInclusive<usize>, PathBuf)>,
     fail_at: Option<usize>,
+    /// What the kernel is to say of it when it has set itself up.
+    expected: Expected,
+    /// The files that it then has open.
+    files: BTreeSet<i32>,
     state: State,
     maker: u32,
 }
@@ -97,9 +103,12 @@ impl Created {
             fail_at: command.fail_at.unwrap_or(usize::MAX),
             memory: init.as_ref().map(Init::range).unwrap_or_default(),
         };
+        let expected = command.expected()?;
         let (pid, pidfd) = clone::clone(command, &orders)?;
         drop(encoded);
         built.plan.release_files();
+        let theirs = streams.line.as_ref().map(|line| line.child.as_raw_fd());
+        let files = (0..3).chain(theirs).chain(built.terminal).collect();
         streams.line = None;
         let created = Self {
             program: command.program.clone(),
@@ -113,11 +122,10 @@ impl Created {
             entered: command.enter.as_ref().map(|(pidfd, _)| Arc::clone(pidfd)),
             fork: built.fork.map(|step| (step, pid)),
             init: built.init,
-            directory: built
-                .directory
-                .map(|opens| opens..=opens + 1)
-                .zip(command.current_dir.clone()),
+            directory: built.directory.zip(command.current_dir.clone()),
             fail_at: command.fail_at,
+            expected,
+            files,
             state: State::Blocked,
             maker: std::process::id(),
         };
@@ -216,6 +224,18 @@ impl Created {
         Ok(Some(Terminal::new(master)))
     }
 
+    /// Holds what the kernel says of the process against what was asked for, after it has set itself up and before its
+    /// program runs: its ids, capabilities, namespaces, id maps, limits, labels, open files, whether it has a seccomp filter and no_new_privs.
+    ///
+    /// # Errors
+    /// [`Error::NotAsAsked`] for the first difference; the process is gone then. As [`ready`](Self::ready), and
+    /// [`Error::Proc`] where the kernel does not tell.
+    pub fn attest(&mut self) -> Result<()> {
+        self.ready()?;
+        let facts = self.expected.compare_before_start(self.pid, &self.files)?;
+        attest::check(facts).inspect_err(|_| self.reap())
+    }
+
     /// Runs the program.
     ///
     /// # Errors
@@ -298,11 +318,8 @@ impl Created {
                 source,
             })
         };
-        let lines = |maps: &[IdMap]| -> String {
-            maps.iter()
-                .map(|map| format!("{} {} {}\n", map.inside, map.outside, map.count))
-                .collect()
-        };
+        let lines =
+            |maps: &[IdMap]| -> String { maps.iter().map(|map| format!("{map}\n")).collect() };
         if !uids.is_empty() {
             write("uid_map", &lines(uids))?;
         }

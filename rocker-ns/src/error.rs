@@ -92,6 +92,16 @@ pub enum Error {
     /// The process to be joined is gone.
     #[error("the process to join has ended")]
     Gone,
+    /// The kernel's account of a process differs from what was asked for; the process is gone.
+    #[error("the kernel says otherwise than was asked for: {what} is {actual:?} and not {asked:?}")]
+    NotAsAsked {
+        /// What it is about.
+        what: String,
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        actual: String,
+    },
     /// A string for the kernel holds a NUL byte.
     #[error("a NUL byte in a string for the kernel")]
     Nul {
@@ -139,6 +149,14 @@ pub enum Error {
     BadId {
         /// The id given.
         id: String,
+    },
+    /// Not a resource limit.
+    #[error("{text:?} is not a resource limit: {why}; getrlimit(2) lists them")]
+    BadRlimit {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// Not a sequence of keys.
     #[error(

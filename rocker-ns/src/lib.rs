@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod attest;
 mod build;
 mod call;
 mod capability;
@@ -16,12 +17,14 @@ mod detach;
 mod error;
 mod executable;
 mod init;
+mod lsm;
 mod namespace;
 mod plan;
 mod process;
 mod pump;
 mod relay;
 mod report;
+mod rlimit;
 mod session;
 mod stdio;
 mod step;
@@ -32,6 +35,7 @@ mod terminal;
 mod trace;
 mod user;
 
+pub use attest::{Expected, Fact};
 pub use capability::Capabilities;
 pub use command::{Command, IdMap};
 pub use created::Created;
@@ -42,6 +46,7 @@ pub use namespace::Namespace;
 pub use plan::Plan;
 pub use process::{Child, ExitCode, Process};
 pub use relay::{Relay, Signals, signal_number};
+pub use rlimit::Rlimit;
 pub use session::{Line, die_with, leave_session, stand_in};
 pub use stdio::Stdio;
 pub use step::{Arg, Step};

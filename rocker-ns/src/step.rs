@@ -42,6 +42,8 @@ pub(crate) enum Role {
     Plain,
     /// A result of 0 means that the parent is gone, and is a failure.
     Wait,
+    /// A path that does not begin at the root is a failure.
+    Inside,
     /// A positive result means that this process has made the one that goes on, and ends here.
     Fork,
     /// A positive result means that this process has made the one that goes on, and becomes its init.

@@ -10,6 +10,7 @@ use rocker_ns::{Arg, Command, ExitCode, Namespace, Stdio, Step};
 #[path = "../../../tests/fake_host/mod.rs"]
 mod fake_host;
 
+mod attributes;
 mod enter;
 mod init;
 mod namespaces;

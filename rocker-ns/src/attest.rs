@@ -1,0 +1,406 @@
+//! What a process is, by the kernel's own account, held against what was asked for.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+
+use crate::command::{Command, IdMap};
+use crate::{Capabilities, Error, Namespace, Result, Rlimit, User};
+
+/// One thing that was asked for, and what the kernel says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fact {
+    /// What it is about, such as `bounding capabilities`.
+    pub what: String,
+    /// What was asked for.
+    pub asked: String,
+    /// What there is.
+    pub actual: String,
+}
+
+impl Fact {
+    /// A fact, from what was asked for and what there is.
+    pub fn new(
+        what: impl Into<String>,
+        asked: impl Into<String>,
+        actual: impl Into<String>,
+    ) -> Self {
+        let (what, asked, actual) = (what.into(), asked.into(), actual.into());
+        Self {
+            what,
+            asked,
+            actual,
+        }
+    }
+
+    /// Whether there is what was asked for.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.asked == self.actual
+    }
+}
+
+/// What a [`Command`] asks for that the kernel can be asked about afterwards.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    user: Option<User>,
+    capabilities: Option<Capabilities>,
+    no_new_privileges: bool,
+    seccomp: bool,
+    umask: u32,
+    oom_score_adj: Option<i16>,
+    rlimits: Vec<Rlimit>,
+    /// Each kind of namespace, and which one it is to be.
+    namespaces: Vec<(Namespace, Which)>,
+    uid_map: Vec<IdMap>,
+    gid_map: Vec<IdMap>,
+    /// The profile or label that the next program is to have, and the file that tells.
+    label: Option<(&'static str, String)>,
+}
+
+/// Which namespace a process is in: it is known by device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    New,
+    Callers,
+    This((u64, u64)),
+}
+
+impl Command {
+    /// What this command asks for, to be held against a process that was made of it.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when the process that it [enters](Command::enter) has ended; [`Error::Unsupported`] as
+    /// [`Command::plan`].
+    pub fn expected(&self) -> Result<Expected> {
+        let entered = self.enter.as_ref();
+        let entered = entered
+            .map(|(pidfd, kinds)| Ok::<_, Error>((pid_of(pidfd)?, kinds)))
+            .transpose()?;
+        let mut namespaces = Vec::new();
+        for kind in Namespace::ALL {
+            let which = if self.unshare.contains(&kind) {
+                Which::New
+            } else if let Some((_, fd)) = self.join.iter().find(|(joined, _)| *joined == kind) {
+                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                Which::This(identity(&path)?)
+            } else if let Some((pid, _)) =
+                entered.as_ref().filter(|(_, kinds)| kinds.contains(&kind))
+            {
+                Which::This(of_process(*pid, kind)?)
+            } else {
+                Which::Callers
+            };
+            namespaces.push((kind, which));
+        }
+        let label = match (&self.apparmor_profile, &self.selinux_label) {
+            (Some(profile), _) => Some((crate::lsm::apparmor_file()?, profile.clone())),
+            (None, Some(label)) => Some((crate::lsm::selinux_file()?, label.clone())),
+            (None, None) => None,
+        };
+        Ok(Expected {
+            user: self.user.clone(),
+            capabilities: self.capabilities,
+            no_new_privileges: self.no_new_privileges,
+            seccomp: false,
+            umask: self.umask,
+            oom_score_adj: self.oom_score_adj,
+            rlimits: self.rlimits.clone(),
+            namespaces,
+            uid_map: self.uid_map.clone(),
+            gid_map: self.gid_map.clone(),
+            label,
+        })
+    }
+}
+
+impl Expected {
+    /// Asks the kernel about the process `pid`, which runs or is about to run its program.
+    ///
+    /// # Errors
+    /// [`Error::Proc`] when the process is gone, or the caller may not look at it (ptrace access is needed).
+    pub fn compare(&self, pid: u32) -> Result<Vec<Fact>> {
+        let status = read(pid, "status")?;
+        let own = read(std::process::id(), "status")?;
+        let mut facts = Vec::new();
+        self.compare_ids(pid, &status, &mut facts)?;
+        self.compare_privileges(&status, &own, &mut facts);
+        for (kind, which) in &self.namespaces {
+            let actual = of_process(pid, *kind)?;
+            let callers = own_namespace(*kind)?;
+            let name = |which: Which| match which {
+                Which::New => "its own".to_owned(),
+                Which::Callers => "the caller's".to_owned(),
+                Which::This((_, inode)) => format!("{kind}:[{inode}]"),
+            };
+            let found = match which {
+                Which::New if actual != callers => Which::New,
+                Which::Callers if actual == callers => Which::Callers,
+                Which::New => Which::Callers,
+                _ => Which::This(actual),
+            };
+            let what = format!("{kind} namespace");
+            facts.push(Fact::new(what, name(*which), name(found)));
+        }
+        for (file, maps) in [("uid_map", &self.uid_map), ("gid_map", &self.gid_map)] {
+            if !maps.is_empty() {
+                let asked = maps.iter().map(ToString::to_string).collect::<Vec<_>>();
+                let actual = read(pid, file)?;
+                let actual = actual.lines().map(words).collect::<Vec<_>>();
+                facts.push(Fact::new(file, asked.join(", "), actual.join(", ")));
+            }
+        }
+        if let Some(adjustment) = self.oom_score_adj {
+            let actual = read(pid, "oom_score_adj")?;
+            facts.push(Fact::new(
+                "oom_score_adj",
+                adjustment.to_string(),
+                actual.trim(),
+            ));
+        }
+        if !self.rlimits.is_empty() {
+            let limits = read(pid, "limits")?;
+            for limit in &self.rlimits {
+                let actual = limit.found_in(&limits).map(|found| found.to_string());
+                let what = format!("limit of {}", limit.name());
+                facts.push(Fact::new(
+                    what,
+                    limit.to_string(),
+                    actual.unwrap_or_default(),
+                ));
+            }
+        }
+        Ok(facts)
+    }
+
+    /// The same for a process that has set itself up and waits, whose files and labels are its parent's to know.
+    pub(crate) fn compare_before_start(
+        &self,
+        pid: u32,
+        files: &BTreeSet<i32>,
+    ) -> Result<Vec<Fact>> {
+        let mut facts = self.compare(pid)?;
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).map_err(failed(pid, "fd"))?;
+        let open: BTreeSet<i32> = open
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        // A standard stream that the caller does not have itself cannot be handed on.
+        let extra: Vec<_> = open.difference(files).map(ToString::to_string).collect();
+        facts.push(Fact::new("further open files", "", extra.join(" ")));
+        if let Some((file, asked)) = &self.label {
+            let file = file.trim_start_matches("/proc/thread-self/");
+            let actual = read(pid, file)?;
+            let actual = actual.trim_end_matches(['\0', '\n']);
+            // AppArmor adds the mode, in brackets.
+            let name = actual.split_once(" (").map_or(actual, |(name, _)| name);
+            facts.push(Fact::new("label of the program", asked, name));
+        }
+        Ok(facts)
+    }
+
+    fn compare_ids(&self, pid: u32, status: &str, facts: &mut Vec<Fact>) -> Result<()> {
+        let Some(user) = &self.user else {
+            return Ok(());
+        };
+        // The kernel answers in ids of the reader's own user namespace.
+        let foreign = of_process(pid, Namespace::User)? != own_namespace(Namespace::User)?;
+        let outside = |file: &str| -> Result<Vec<IdMap>> {
+            match foreign {
+                true => Ok(parse_map(&read(pid, file)?)),
+                false => Ok(Vec::new()),
+            }
+        };
+        let shown = |map: &[IdMap], id: u32| match foreign {
+            true => {
+                translate(map, id).map_or_else(|| format!("{id}, unmapped"), |id| id.to_string())
+            }
+            false => id.to_string(),
+        };
+        let (uids, gids) = (outside("uid_map")?, outside("gid_map")?);
+        let all = |one: String| [one.as_str(); 4].join(" ");
+        facts.push(Fact::new(
+            "user",
+            all(shown(&uids, user.uid)),
+            field(status, "Uid"),
+        ));
+        facts.push(Fact::new(
+            "group",
+            all(shown(&gids, user.gid)),
+            field(status, "Gid"),
+        ));
+        let sorted = |mut groups: Vec<String>| {
+            groups.sort();
+            groups.dedup();
+            groups.join(" ")
+        };
+        let asked = user.groups.iter().map(|group| shown(&gids, *group));
+        let actual = field(status, "Groups");
+        let actual = actual.split(' ').filter(|group| !group.is_empty());
+        facts.push(Fact::new(
+            "supplementary groups",
+            sorted(asked.collect()),
+            sorted(actual.map(str::to_owned).collect()),
+        ));
+        Ok(())
+    }
+
+    fn compare_privileges(&self, status: &str, own: &str, facts: &mut Vec<Fact>) {
+        if let Some(capabilities) = self.capabilities {
+            let root = self.user.as_ref().is_none_or(|user| user.uid == 0);
+            let held = match root {
+                true => capabilities,
+                false => Capabilities::NONE,
+            };
+            for (name, what, asked) in [
+                ("CapInh", "inheritable capabilities", Capabilities::NONE),
+                ("CapPrm", "permitted capabilities", held),
+                ("CapEff", "effective capabilities", held),
+                ("CapBnd", "bounding capabilities", capabilities),
+                ("CapAmb", "ambient capabilities", Capabilities::NONE),
+            ] {
+                let asked = format!("{:016x}", asked.bits());
+                facts.push(Fact::new(what, asked, field(status, name)));
+            }
+        }
+        let yes = |yes: bool| if yes { "1" } else { "0" }.to_owned();
+        // What the caller itself cannot get rid of counts for the program too.
+        let asked = self.no_new_privileges || field(own, "NoNewPrivs") == "1";
+        facts.push(Fact::new(
+            "no_new_privs",
+            yes(asked),
+            field(status, "NoNewPrivs"),
+        ));
+        let asked = match self.seccomp {
+            true => "2".to_owned(),
+            false => field(own, "Seccomp"),
+        };
+        facts.push(Fact::new("seccomp mode", asked, field(status, "Seccomp")));
+        let umask = format!("{:04o}", self.umask);
+        facts.push(Fact::new("umask", umask, field(status, "Umask")));
+    }
+}
+
+/// The first fact that does not hold, as an error.
+pub(crate) fn check(facts: Vec<Fact>) -> Result<()> {
+    match facts.into_iter().find(|fact| !fact.holds()) {
+        None => Ok(()),
+        Some(Fact {
+            what,
+            asked,
+            actual,
+        }) => Err(Error::NotAsAsked {
+            what,
+            asked,
+            actual,
+        }),
+    }
+}
+
+/// The value of a line of proc_pid_status(5), with single blanks in it.
+fn field(status: &str, name: &str) -> String {
+    let value = status.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        (found == name).then(|| words(value))
+    });
+    value.unwrap_or_default()
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn parse_map(text: &str) -> Vec<IdMap> {
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+        Some(IdMap {
+            inside: numbers.next()??,
+            outside: numbers.next()??,
+            count: numbers.next()??,
+        })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn translate(map: &[IdMap], id: u32) -> Option<u32> {
+    map.iter().find_map(|one| {
+        let offset = id.checked_sub(one.inside)?;
+        (offset < one.count).then(|| one.outside.checked_add(offset))?
+    })
+}
+
+fn of_process(pid: u32, kind: Namespace) -> Result<(u64, u64)> {
+    identity(&format!("/proc/{pid}/ns/{kind}"))
+}
+
+fn own_namespace(kind: Namespace) -> Result<(u64, u64)> {
+    identity(&format!("/proc/thread-self/ns/{kind}"))
+}
+
+/// Two files of namespaces are the same namespace if device and inode are the same, see namespaces(7).
+fn identity(path: &str) -> Result<(u64, u64)> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok((metadata.dev(), metadata.ino())),
+        // A kernel without this kind of namespace has one for all.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((0, 0)),
+        Err(source) => Err(Error::Proc {
+            operation: "look at",
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn pid_of(pidfd: impl AsFd) -> Result<u32> {
+    let number = pidfd.as_fd().as_raw_fd();
+    let info = read(std::process::id(), &format!("fdinfo/{number}"))?;
+    field(&info, "Pid").parse().map_err(|_| Error::Gone)
+}
+
+fn read(pid: u32, file: &str) -> Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(failed(pid, file))
+}
+
+fn failed(pid: u32, file: &str) -> impl FnOnce(std::io::Error) -> Error {
+    let path = format!("/proc/{pid}/{file}");
+    move |source| Error::Proc {
+        operation: "read",
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_translated_through_the_map() {
+        let map = parse_map("         0     100000      65536\n      65536  1000 1\n");
+        assert_eq!(translate(&map, 0), Some(100_000));
+        assert_eq!(translate(&map, 65535), Some(165_535));
+        assert_eq!(translate(&map, 65536), Some(1000));
+        assert_eq!(translate(&map, 65537), None);
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let status = "CapInhX:\t1\nCapInh:\t0\nUid:\t0\t1\t2\t3\nGroups:\t \n";
+        assert_eq!(field(status, "CapInh"), "0");
+        assert_eq!(field(status, "Uid"), "0 1 2 3");
+        assert_eq!(field(status, "Groups"), "");
+        assert_eq!(field(status, "Nothing"), "");
+    }
+
+    #[test]
+    fn what_differs_is_named_with_both_values() {
+        check(vec![Fact::new("umask", "022", "022")]).unwrap();
+        let error = check(vec![Fact::new("umask", "022", "000")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the kernel says otherwise than was asked for: umask is \"000\" and not \"022\""
+        );
+    }
+}
