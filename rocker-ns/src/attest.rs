@@ -1,11 +1,13 @@
 //! What a process is, by the kernel's own account, held against what was asked for.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 
 use crate::command::{Command, IdMap};
+use crate::trace::traced;
 use crate::{Capabilities, Error, Namespace, Result, Rlimit, User};
 
 /// One thing that was asked for, and what the kernel says of it.
@@ -46,6 +48,7 @@ impl Fact {
 #[derive(Debug, Clone)]
 pub struct Expected {
     user: Option<User>,
+    keeps_groups: bool,
     capabilities: Option<Capabilities>,
     no_new_privileges: bool,
     seccomp: bool,
@@ -102,6 +105,7 @@ impl Command {
         };
         Ok(Expected {
             user: self.user.clone(),
+            keeps_groups: self.keeps_groups(),
             capabilities: self.capabilities,
             no_new_privileges: self.no_new_privileges,
             seccomp: false,
@@ -231,6 +235,9 @@ impl Expected {
             all(shown(&gids, user.gid)),
             field(status, "Gid"),
         ));
+        if self.keeps_groups {
+            return Ok(());
+        }
         let sorted = |mut groups: Vec<String>| {
             groups.sort();
             groups.dedup();
@@ -359,8 +366,16 @@ fn pid_of(pidfd: impl AsFd) -> Result<u32> {
     field(&info, "Pid").parse().map_err(|_| Error::Gone)
 }
 
+/// What is in a file of `/proc/PID`.
 fn read(pid: u32, file: &str) -> Result<String> {
-    fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(failed(pid, file))
+    let path = format!("/proc/{pid}/{file}");
+    let args = || format!("AT_FDCWD, {path:?}, O_RDONLY|O_CLOEXEC");
+    let why =
+        "so that the kernel's own account of the process can be held against what was asked for";
+    let mut text = String::new();
+    let opened = traced("openat", why, args, || File::open(&path));
+    let read = opened.and_then(|mut file| file.read_to_string(&mut text));
+    read.map(|_| text).map_err(failed(pid, file))
 }
 
 fn failed(pid: u32, file: &str) -> impl FnOnce(std::io::Error) -> Error {

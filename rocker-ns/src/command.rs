@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use nix::unistd::Uid;
+
 use crate::created::Created;
 use crate::plan::Plan;
 use crate::{Capabilities, Child, Namespace, Result, Rlimit, Stdio, Step, User, build};
@@ -359,6 +361,14 @@ impl Command {
     /// As [`Command::spawn`] and [`Child::wait`].
     pub fn status(&self) -> Result<ExitStatus> {
         self.spawn()?.wait()
+    }
+
+    /// Whether the supplementary groups stay the caller's: where an ordinary user may map its own ids alone, setgroups(2)
+    /// is given up for that, see user_namespaces(7).
+    pub(crate) fn keeps_groups(&self) -> bool {
+        let denied = std::fs::read_to_string("/proc/self/setgroups");
+        denied.is_ok_and(|answer| answer.trim() == "deny")
+            || self.unshare.contains(&Namespace::User) && !Uid::effective().is_root()
     }
 
     /// The paths at which `execve(2)` tries the program, in order.

@@ -102,6 +102,16 @@ pub enum Error {
         /// What there is.
         actual: String,
     },
+    /// A helper that maps the ids of a user namespace has refused, or did not run.
+    #[error("{}{}", .program.display(), if .said.is_empty() { String::new() } else { format!(": {}", .said) })]
+    Helper {
+        /// `newuidmap` or `newgidmap`, with its directory.
+        program: PathBuf,
+        /// What it wrote on standard error.
+        said: String,
+        /// Why it did not run.
+        source: Option<io::Error>,
+    },
     /// A string for the kernel holds a NUL byte.
     #[error("a NUL byte in a string for the kernel")]
     Nul {

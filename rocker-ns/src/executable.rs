@@ -1,6 +1,8 @@
 //! The executable of this process, as a container could get at it.
 
-use std::ffi::CString;
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::prctl;
@@ -23,14 +25,7 @@ use crate::{Error, Result, sys};
 /// [`Error::Call`] without CAP_SYS_ADMIN, or on a kernel without `mount_setattr(2)` (Linux 5.12).
 #[doc(alias = "execveat")]
 pub fn protect_executable() -> Result<()> {
-    let failed = |call: &'static str| {
-        move |source| Error::Call {
-            call: call.to_owned(),
-            why: "so that no container can write to the program on the host",
-            source,
-        }
-    };
-    if sys::own_executable_is_read_only().map_err(failed("open(\"/proc/self/exe\")"))? {
+    if is_protected()? {
         // Started over, it would be known by the number of a descriptor.
         if let Some(name) = std::env::args_os().next().map(std::path::PathBuf::from)
             && let Some(Ok(name)) = name
@@ -47,18 +42,43 @@ pub fn protect_executable() -> Result<()> {
         }
         return Ok(());
     }
+    Err(start_over([]))
+}
+
+/// Starts the calling program over as [`protect_executable`] does, with further variables in its environment, and also where it is
+/// protected already. Returns only when that fails, and why.
+pub fn start_over<'a>(further: impl IntoIterator<Item = (&'a str, &'a OsStr)>) -> Error {
     let string = |bytes: Vec<u8>| CString::new(bytes).map_err(|source| Error::Nul { source });
-    let args = std::env::args_os()
-        .map(|arg| string(arg.into_vec()))
-        .collect::<Result<Vec<_>>>()?;
-    let variables = std::env::vars_os().map(|(name, value)| {
+    let args = std::env::args_os().map(|arg| string(arg.into_vec()));
+    let mut environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    for (name, value) in further {
+        environment.insert(name.into(), value.into());
+    }
+    let variables = environment.into_iter().map(|(name, value)| {
         let mut variable = name.into_vec();
         variable.push(b'=');
         variable.extend(value.into_vec());
         string(variable)
     });
-    let variables = variables.collect::<Result<Vec<_>>>()?;
-    Err(failed("execveat(own executable, read-only)")(
-        sys::execute_read_only(&args, &variables),
-    ))
+    match (
+        args.collect::<Result<Vec<_>>>(),
+        variables.collect::<Result<Vec<_>>>(),
+    ) {
+        (Ok(args), Ok(variables)) => {
+            failed("execveat(own executable, read-only)")(sys::execute_read_only(&args, &variables))
+        }
+        (Err(error), _) | (_, Err(error)) => error,
+    }
+}
+
+fn is_protected() -> Result<bool> {
+    sys::own_executable_is_read_only().map_err(failed("open(\"/proc/self/exe\")"))
+}
+
+fn failed(call: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Call {
+        call: call.to_owned(),
+        why: "so that no container can write to the program on the host",
+        source,
+    }
 }

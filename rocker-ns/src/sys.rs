@@ -5,9 +5,10 @@ use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::ptr::{self, NonNull};
 
@@ -484,11 +485,37 @@ pub(crate) fn own_executable_is_read_only() -> io::Result<bool> {
 }
 
 fn own_executable() -> io::Result<File> {
+    path_only(Path::new("/proc/self/exe"))
+}
+
+fn path_only(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH)
-        .open("/proc/self/exe")
+        .open(path)
 }
+
+/// Whether two descriptors are of one file.
+pub(crate) fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
+    let identity = |fd: BorrowedFd<'_>| {
+        let status = nix::sys::stat::fstat(fd).ok()?;
+        Some((status.st_dev, status.st_ino))
+    };
+    let one = identity(one.as_fd());
+    one.is_some() && one == identity(other.as_fd())
+}
+
+/// `NS_GET_USERNS`: the user namespace that a namespace belongs to, see ioctl_ns(2).
+pub(crate) fn owner_of_namespace(namespace: impl AsFd) -> io::Result<OwnedFd> {
+    let namespace = namespace.as_fd().as_raw_fd();
+    // SAFETY: the request takes no argument.
+    let owner = unsafe { libc::ioctl(namespace, NS_GET_USERNS) };
+    // SAFETY: it makes a descriptor for its caller.
+    unsafe { made(owner.into()) }
+}
+
+/// `_IO(0xb7, 0x1)` of linux/nsfs.h.
+const NS_GET_USERNS: libc::Ioctl = 0xb701;
 
 /// Executes this process's program out of a read-only mount of it; returns only when that fails, and why.
 pub(crate) fn execute_read_only(args: &[CString], variables: &[CString]) -> io::Error {
@@ -522,16 +549,18 @@ pub(crate) fn execute_read_only(args: &[CString], variables: &[CString]) -> io::
 /// A detached read-only mount of the file that is this process's program.
 fn mount_read_only() -> io::Result<OwnedFd> {
     let program = own_executable()?;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
-    // SAFETY: the call takes numbers and an empty string, and makes a descriptor for its caller.
-    let mount = unsafe {
-        made(libc::syscall(
-            libc::SYS_open_tree,
-            program.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-        ))
-    }?;
+    let mount = match open_tree(&program) {
+        // It was started from a mount of another mount namespace, where this process is no more. Here the file has the
+        // same name.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let here = path_only(&std::fs::read_link("/proc/self/exe")?)?;
+            if !is_same_file(&here, &program) {
+                return Err(error);
+            }
+            open_tree(&here)?
+        }
+        mount => mount?,
+    };
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY,
         attr_clr: 0,
@@ -551,6 +580,20 @@ fn mount_read_only() -> io::Result<OwnedFd> {
     };
     done(result)?;
     Ok(mount)
+}
+
+/// A detached copy of the mount of a file.
+fn open_tree(file: &File) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
+    // SAFETY: the call takes numbers and an empty string, and makes a descriptor for its caller.
+    unsafe {
+        made(libc::syscall(
+            libc::SYS_open_tree,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+        ))
+    }
 }
 
 /// Gives a signal its default disposition, see signal(2).

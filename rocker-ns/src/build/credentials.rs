@@ -23,6 +23,10 @@ pub(super) fn change(plan: &mut Plan, command: &Command) {
         };
         plan.push(
             Step::internal("setgroups", vec![Arg::Int(user.groups.len() as i64), list])
+                .tolerating(match command.keeps_groups() {
+                    true => &[libc::EPERM][..],
+                    false => &[],
+                })
                 .because("so that the program has its user's groups and none of the caller's"),
         );
         for (call, id, what) in [
