@@ -12,7 +12,7 @@ mod trace;
 
 pub use commands::main;
 pub use engine::{
-    ContainerSummary, Engine, ExecOptions, Exit, Io, Network, PullPolicy, Roots, RunOptions,
-    Status, Volume,
+    ContainerSummary, DeviceNode, Engine, ExecOptions, Exit, Io, Network, PullPolicy, Roots,
+    RunOptions, SeccompProfile, Share, Status, Tmpfs, Users, Volume,
 };
 pub use error::{Error, Result};

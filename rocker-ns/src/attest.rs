@@ -6,9 +6,9 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 
-use crate::command::{Command, IdMap};
+use crate::command::Command;
 use crate::trace::traced;
-use crate::{Capabilities, Error, Namespace, Result, Rlimit, User};
+use crate::{Capabilities, Error, IdMap, Namespace, Result, Rlimit, User};
 
 /// One thing that was asked for, and what the kernel says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,14 +213,15 @@ impl Expected {
         let foreign = of_process(pid, Namespace::User)? != own_namespace(Namespace::User)?;
         let outside = |file: &str| -> Result<Vec<IdMap>> {
             match foreign {
-                true => Ok(parse_map(&read(pid, file)?)),
+                true => Ok(IdMap::parse_all(&read(pid, file)?)),
                 false => Ok(Vec::new()),
             }
         };
         let shown = |map: &[IdMap], id: u32| match foreign {
-            true => {
-                translate(map, id).map_or_else(|| format!("{id}, unmapped"), |id| id.to_string())
-            }
+            true => map
+                .iter()
+                .find_map(|run| run.outside_of(id))
+                .map_or_else(|| format!("{id}, unmapped"), |id| id.to_string()),
             false => id.to_string(),
         };
         let (uids, gids) = (outside("uid_map")?, outside("gid_map")?);
@@ -319,25 +320,6 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn parse_map(text: &str) -> Vec<IdMap> {
-    let line = |line: &str| {
-        let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
-        Some(IdMap {
-            inside: numbers.next()??,
-            outside: numbers.next()??,
-            count: numbers.next()??,
-        })
-    };
-    text.lines().filter_map(line).collect()
-}
-
-fn translate(map: &[IdMap], id: u32) -> Option<u32> {
-    map.iter().find_map(|one| {
-        let offset = id.checked_sub(one.inside)?;
-        (offset < one.count).then(|| one.outside.checked_add(offset))?
-    })
-}
-
 fn of_process(pid: u32, kind: Namespace) -> Result<(u64, u64)> {
     identity(&format!("/proc/{pid}/ns/{kind}"))
 }
@@ -390,15 +372,6 @@ fn failed(pid: u32, file: &str) -> impl FnOnce(std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_are_translated_through_the_map() {
-        let map = parse_map("         0     100000      65536\n      65536  1000 1\n");
-        assert_eq!(translate(&map, 0), Some(100_000));
-        assert_eq!(translate(&map, 65535), Some(165_535));
-        assert_eq!(translate(&map, 65536), Some(1000));
-        assert_eq!(translate(&map, 65537), None);
-    }
 
     #[test]
     fn a_field_is_found_by_its_whole_name() {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
-use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use nix::unistd::Uid;
 
 use crate::created::Created;
 use crate::plan::Plan;
-use crate::{Capabilities, Child, Namespace, Result, Rlimit, Stdio, Step, User, build};
+use crate::{Capabilities, Child, IdMap, Namespace, Result, Rlimit, Stdio, Step, User, build};
 
 /// A program to start in namespaces, in the manner of [`std::process::Command`].
 ///
@@ -50,24 +49,6 @@ pub struct Command {
     pub(crate) die_with_parent: bool,
     pub(crate) timed: bool,
     pub(crate) fail_at: Option<usize>,
-}
-
-/// A run of ids in a user namespace and what they are outside, see
-/// [user_namespaces(7)](https://man7.org/linux/man-pages/man7/user_namespaces.7.html).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdMap {
-    /// The first id inside.
-    pub inside: u32,
-    /// The first id outside.
-    pub outside: u32,
-    /// How many ids follow each other.
-    pub count: u32,
-}
-
-impl fmt::Display for IdMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.inside, self.outside, self.count)
-    }
 }
 
 impl Command {

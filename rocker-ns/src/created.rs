@@ -15,14 +15,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::attest::{self, Expected};
 use crate::build::{self, Line, Streams};
 use crate::clone::{self, Orders};
-use crate::command::{Command, IdMap};
+use crate::command::Command;
 use crate::init::Init;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::step::Role;
 use crate::sys;
 use crate::trace::traced;
-use crate::{Child, Error, Namespace, Result, Terminal, trace};
+use crate::{Child, Error, IdMap, Namespace, Result, Terminal, trace};
 
 /// A process in its namespaces that waits for its parent.
 ///

@@ -16,6 +16,7 @@ mod created;
 mod detach;
 mod error;
 mod executable;
+mod id_map;
 mod init;
 mod lsm;
 mod namespace;
@@ -38,17 +39,21 @@ mod user;
 
 pub use attest::{Expected, Fact};
 pub use capability::Capabilities;
-pub use command::{Command, IdMap};
+pub use command::Command;
 pub use created::Created;
 pub use detach::DetachKeys;
 pub use error::{Error, Result};
 pub use executable::{protect_executable, start_over};
+pub use id_map::IdMap;
 pub use namespace::Namespace;
 pub use plan::Plan;
 pub use process::{Child, ExitCode, Process};
 pub use relay::{Relay, Signals, signal_number};
 pub use rlimit::Rlimit;
-pub use rootless::{SubordinateIds, become_root, become_root_beside, in_user_namespace, owns};
+pub use rootless::{
+    SubordinateIds, become_root, become_root_beside, id_map_namespace, in_user_namespace,
+    own_gid_map, own_uid_map, owns,
+};
 pub use session::{Line, die_with, leave_session, stand_in};
 pub use stdio::Stdio;
 pub use step::{Arg, Step};

@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Gid, Uid};
 
-use crate::command::{Command, IdMap};
+use crate::command::Command;
 use crate::trace::traced;
-use crate::{Error, Namespace, Process, Result, sys};
+use crate::{Error, IdMap, Namespace, Process, Result, sys};
 
 /// Which ids a user namespace of an ordinary user's can have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,17 +212,51 @@ fn grants(text: &str, name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
     text.lines().filter_map(line).collect()
 }
 
+/// A user namespace with these ids that no process is in: for what sees files through an id map, see
+/// [mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html).
+///
+/// # Errors
+/// As [`Command::create`](crate::Command::create) for a new user namespace.
+#[doc(alias = "MOUNT_ATTR_IDMAP")]
+pub fn id_map_namespace(
+    uids: impl IntoIterator<Item = IdMap>,
+    gids: impl IntoIterator<Item = IdMap>,
+) -> Result<OwnedFd> {
+    let mut placeholder = Command::new("/proc/self/exe");
+    placeholder.unshare([Namespace::User]).id_maps(uids, gids);
+    placeholder.create()?.namespace(Namespace::User)
+}
+
+/// The users that there are in the calling process's user namespace.
+///
+/// # Errors
+/// [`Error::Proc`] when the kernel does not tell.
+pub fn own_uid_map() -> Result<Vec<IdMap>> {
+    read_map("/proc/self/uid_map").map(|text| IdMap::parse_all(&text))
+}
+
+/// The groups that there are in the calling process's user namespace.
+///
+/// # Errors
+/// [`Error::Proc`] when the kernel does not tell.
+pub fn own_gid_map() -> Result<Vec<IdMap>> {
+    read_map("/proc/self/gid_map").map(|text| IdMap::parse_all(&text))
+}
+
 /// Whether the calling process is in a user namespace that is not the machine's first: its root is somebody else outside.
 ///
 /// # Errors
 /// [`Error::Proc`] when the kernel does not tell.
 pub fn in_user_namespace() -> Result<bool> {
-    let path = "/proc/self/uid_map";
+    let map = read_map("/proc/self/uid_map")?;
+    Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
+}
+
+/// The text of a map; that of all ids where the kernel has no user namespaces.
+fn read_map(path: &str) -> Result<String> {
     match fs::read_to_string(path) {
-        Ok(map) => Ok(map.split_whitespace().ne(["0", "0", "4294967295"])),
-        // A kernel without user namespaces.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(Error::Proc {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("0 0 4294967295".to_owned()),
+        read => read.map_err(|source| Error::Proc {
             operation: "read",
             path: path.to_owned(),
             source,

@@ -78,6 +78,18 @@ impl User {
             home: PathBuf::from(home),
         })
     }
+
+    /// Adds a supplementary group: a number, or a name that `group` knows.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn add_group(&mut self, wanted: &str, group: &[u8]) -> Result<()> {
+        let id = group_id(wanted, &String::from_utf8_lossy(group))?;
+        if !self.groups.contains(&id) {
+            self.groups.push(id);
+        }
+        Ok(())
+    }
 }
 
 /// A line of passwd(5).
@@ -171,6 +183,18 @@ mod tests {
             (":50", (0, 50, vec![50])),
         ] {
             assert_eq!(resolve(spec).unwrap(), expected, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn further_groups_are_numbers_or_names_and_each_counts_once() {
+        let mut user = User::resolve("alice", PASSWD, GROUP).unwrap();
+        for group in ["wheel", "4242", "50"] {
+            user.add_group(group, GROUP).unwrap();
+        }
+        assert_eq!(user.groups, [1002, 50, 10, 4242]);
+        for wrong in ["nogroup", "-1", "4294967295"] {
+            assert!(user.add_group(wrong, GROUP).is_err(), "{wrong}");
         }
     }
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rocker_cgroup::Cgroup;
-use rocker_ns::{Capabilities, DetachKeys, ExitCode, Process, Signals, Stdio};
+use rocker_ns::{Capabilities, DetachKeys, ExitCode, Signals, Stdio};
 
 use super::options::Io;
 use super::process::{Care, Leave, connect, create_in, supervise};
-use super::record::{self, CONFIG, State};
+use super::record::{self, CONFIG};
 use super::run::user_of;
 use super::{CGROUP_PARENT, Engine, disk, parts, spec};
 use crate::{Error, Result};
@@ -54,18 +54,12 @@ impl Engine {
         let not_running = || Error::NotRunning {
             name: found.name.clone(),
         };
-        let Some(State::Running {
-            pid, start_time, ..
-        }) = self.record(&found.id)?.map(|record| record.state)
-        else {
-            return Err(not_running());
-        };
-        let process = Process::open(pid, start_time)?.ok_or_else(not_running)?;
+        let process = self.process_of(&found.id)?;
         let config = self.roots().containers().join(&found.id).join(CONFIG);
         let spec: Spec = record::read(&config)?.ok_or_else(not_running)?;
         let signals = Signals::hold()?;
-        let mut command = self.beside(&spec, pid, options)?;
-        command.enter(process.to_fd()?, parts::own_namespaces(&spec));
+        let mut command = self.beside(&spec, process.id(), options)?;
+        command.enter(process.to_fd()?, parts::all_namespaces(&spec));
         let hierarchy = self.hierarchy()?;
         let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id)?.keep();
         command.fail_at(options.fail_at);
@@ -117,7 +111,7 @@ impl Engine {
             let options = &mut OpenOptions::new();
             let root = disk::open_for("ns", &path, options.read(true), "O_RDONLY|O_CLOEXEC", why)
                 .map_err(disk::failed("open", &path))?;
-            let user = user_of(root.as_fd(), wanted)?;
+            let user = user_of(root.as_fd(), wanted, &[])?;
             env.insert("HOME".to_owned(), user.home.to_string_lossy().into_owned());
             process.user_mut().set_uid(user.uid);
             process.user_mut().set_gid(user.gid);

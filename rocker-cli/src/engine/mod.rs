@@ -20,7 +20,9 @@ mod roots;
 mod run;
 mod spec;
 mod steps;
+mod surroundings;
 mod teardown;
+mod users;
 pub(crate) mod view;
 
 use std::fs;
@@ -35,7 +37,9 @@ use crate::{Error, Result};
 pub(crate) use container::now;
 pub use container::{ContainerSummary, Status};
 pub use exec::ExecOptions;
-pub use options::{Io, Network, PullPolicy, RunOptions, Volume};
+pub use options::{
+    DeviceNode, Io, Network, PullPolicy, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
+};
 pub use roots::Roots;
 pub use run::Exit;
 pub(crate) use view::View;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rocker_cgroup::Limits;
 use rocker_image::{Platform, Progress};
-use rocker_ns::DetachKeys;
+use rocker_ns::{DetachKeys, IdMap, Rlimit};
 
 /// How a container's standard streams are connected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +50,69 @@ pub struct Volume {
     pub read_only: bool,
 }
 
+/// Whose view of the machine a container has, in one respect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Share {
+    /// One of its own.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// That of another container, which runs: its name, or the beginning of its ID.
+    Container(String),
+}
+
+/// Who the users of a container are on the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Users {
+    /// The same: root is the root of whoever runs rocker.
+    #[default]
+    Host,
+    /// 65,536 users that are nobody else's on the host.
+    Auto,
+    /// The caller is the user of the same number in the container. For ordinary users.
+    KeepId,
+    /// These: what each run of ids is on the host.
+    Maps {
+        /// Of users.
+        uids: Vec<IdMap>,
+        /// Of groups.
+        gids: Vec<IdMap>,
+    },
+}
+
+/// Which system calls a container may make.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SeccompProfile {
+    /// Those of Docker's default profile, by its capabilities; all, if it is privileged.
+    #[default]
+    Default,
+    /// All.
+    Unconfined,
+    /// Those of a profile in the JSON of Docker or OCI.
+    File(PathBuf),
+}
+
+/// A file system in memory, at a place in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Where it is in the container; absolute.
+    pub destination: PathBuf,
+    /// Its mount options, such as `size=64m`, `mode=1777` or `noexec`.
+    pub options: Vec<String>,
+}
+
+/// A device of the host that a container has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceNode {
+    /// Where it is on the host; absolute.
+    pub source: PathBuf,
+    /// Where it is in the container; absolute.
+    pub destination: PathBuf,
+    /// Whether the container may only read from it.
+    pub read_only: bool,
+}
+
 /// What to run, and how to contain it.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -78,14 +141,38 @@ pub struct RunOptions<'a> {
     pub workdir: Option<String>,
     /// `USER[:GROUP]` in place of the image's.
     pub user: Option<String>,
+    /// Groups beside those that the user has in the image: names or numbers.
+    pub group_add: Vec<String>,
     /// The host name; the short ID without.
     pub hostname: Option<String>,
+    /// The NIS domain name.
+    pub domainname: Option<String>,
+    /// Whose processes it sees.
+    pub pid: Share,
+    /// Whose shared memory, semaphores and message queues it sees.
+    pub ipc: Share,
+    /// Whose host name it has; there is none of another container's to be had.
+    pub uts: Share,
+    /// Who its users are on the host.
+    pub users: Users,
     /// What the container sees of the host's files.
     pub volumes: Vec<Volume>,
+    /// File systems in memory.
+    pub tmpfs: Vec<Tmpfs>,
+    /// The size of `/dev/shm` in bytes; 64 MiB without.
+    pub shm_size: Option<u64>,
+    /// Devices of the host, beside the customary ones.
+    pub devices: Vec<DeviceNode>,
     /// What it sees of the network.
     pub network: Network,
     /// What it may use.
     pub limits: Limits,
+    /// Limits of each of its processes.
+    pub rlimits: Vec<Rlimit>,
+    /// How readily the kernel kills its program when memory runs out: from -1000 to 1000.
+    pub oom_score_adj: Option<i16>,
+    /// Settings of the kernel that are its own: names and values.
+    pub sysctls: Vec<(String, String)>,
     /// Capabilities added to the default ones.
     pub cap_add: Vec<String>,
     /// Capabilities taken from the default ones.
@@ -96,6 +183,14 @@ pub struct RunOptions<'a> {
     pub read_only: bool,
     /// Whether setuid programs give no privileges.
     pub no_new_privileges: bool,
+    /// Which system calls it may make.
+    pub seccomp: SeccompProfile,
+    /// The AppArmor profile of its program, which is loaded.
+    pub apparmor: Option<String>,
+    /// The SELinux label of its program.
+    pub selinux: Option<String>,
+    /// Whether nothing of `/proc` and `/sys` is hidden or read-only.
+    pub open_system_paths: bool,
     /// When the registry is asked.
     pub pull: PullPolicy,
     /// Which of an image's platforms.
@@ -122,15 +217,31 @@ impl RunOptions<'static> {
             env: Vec::new(),
             workdir: None,
             user: None,
+            group_add: Vec::new(),
             hostname: None,
+            domainname: None,
+            pid: Share::default(),
+            ipc: Share::default(),
+            uts: Share::default(),
+            users: Users::default(),
             volumes: Vec::new(),
+            tmpfs: Vec::new(),
+            shm_size: None,
+            devices: Vec::new(),
             network: Network::default(),
             limits: Limits::default(),
+            rlimits: Vec::new(),
+            oom_score_adj: None,
+            sysctls: Vec::new(),
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             privileged: false,
             read_only: false,
             no_new_privileges: false,
+            seccomp: SeccompProfile::default(),
+            apparmor: None,
+            selinux: None,
+            open_system_paths: false,
             pull: PullPolicy::default(),
             platform: None,
             progress: &(),

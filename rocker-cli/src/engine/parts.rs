@@ -7,10 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, Mount, Spec};
+use oci_spec::runtime::{
+    LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Mount, Spec,
+};
 use rocker_cgroup::{CpuQuota, Limits, Max};
-use rocker_fs::{Device, MountAttributes, Propagation, Rootfs};
-use rocker_ns::{Capabilities, Namespace, User, signal_number};
+use rocker_fs::{Device, DeviceKind, MountAttributes, Propagation, Rootfs};
+use rocker_ns::{Capabilities, IdMap, Namespace, Rlimit, User, signal_number};
 
 use super::disk;
 use super::spec::{INIT, STOP_SIGNAL};
@@ -26,6 +28,9 @@ pub(crate) fn rootfs(spec: &Spec, root: OwnedFd, target: PathBuf) -> Result<Root
         rootfs = rootfs.device(device);
     }
     if let Some(linux) = spec.linux() {
+        for device in linux.devices().iter().flatten() {
+            rootfs = rootfs.device(fs_device(device));
+        }
         for path in linux.masked_paths().iter().flatten() {
             rootfs = rootfs.mask(path);
         }
@@ -39,6 +44,21 @@ pub(crate) fn rootfs(spec: &Spec, root: OwnedFd, target: PathBuf) -> Result<Root
         .and_then(|root| root.readonly())
         .unwrap_or(false);
     Ok(rootfs.read_only(read_only))
+}
+
+fn fs_device(device: &LinuxDevice) -> Device {
+    let kind = match device.typ() {
+        LinuxDeviceType::B => DeviceKind::Block,
+        _ => DeviceKind::Char,
+    };
+    let number = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    Device::new(
+        device.path(),
+        kind,
+        number(device.major()),
+        number(device.minor()),
+    )
+    .mode(device.file_mode().unwrap_or(0o600))
 }
 
 /// Whether the specification's last word on devices is that all are allowed, as it is for a privileged container.
@@ -109,15 +129,40 @@ const O_PATH: i32 = 0o10_000_000;
 
 /// The namespaces of their own that `spec` asks for.
 pub(crate) fn own_namespaces(spec: &Spec) -> Vec<Namespace> {
+    namespaces(spec)
+        .filter(|namespace| namespace.path().is_none())
+        .map(|one| kind(one.typ()))
+        .collect()
+}
+
+/// The namespaces that the container is in and whoever runs rocker is not, those included that it shares with others.
+pub(crate) fn all_namespaces(spec: &Spec) -> Vec<Namespace> {
+    namespaces(spec).map(|one| kind(one.typ())).collect()
+}
+
+fn namespaces(spec: &Spec) -> impl Iterator<Item = &LinuxNamespace> {
     let list = spec
         .linux()
         .as_ref()
         .and_then(|linux| linux.namespaces().as_ref());
-    list.into_iter()
-        .flatten()
-        .filter(|namespace| namespace.path().is_none())
-        .map(|one| kind(one.typ()))
-        .collect()
+    list.into_iter().flatten()
+}
+
+/// What each run of the container's users and groups is outside; nothing where they are the same.
+pub(crate) fn id_maps(spec: &Spec) -> [Vec<IdMap>; 2] {
+    let linux = spec.linux().as_ref();
+    let maps = |list: Option<&Vec<LinuxIdMapping>>| {
+        let map = |one: &LinuxIdMapping| IdMap {
+            inside: one.container_id(),
+            outside: one.host_id(),
+            count: one.size(),
+        };
+        list.into_iter().flatten().map(map).collect()
+    };
+    [
+        maps(linux.and_then(|linux| linux.uid_mappings().as_ref())),
+        maps(linux.and_then(|linux| linux.gid_mappings().as_ref())),
+    ]
 }
 
 fn kind(typ: LinuxNamespaceType) -> Namespace {
@@ -212,5 +257,19 @@ pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
     command
         .capabilities(set)
         .no_new_privileges(process.no_new_privileges().unwrap_or(false));
+    for limit in process.rlimits().iter().flatten() {
+        let name = limit.typ().to_string();
+        command.rlimit(Rlimit::new(&name, limit.soft(), limit.hard())?);
+    }
+    let adjustment = process.oom_score_adj();
+    if let Some(adjustment) = adjustment.and_then(|number| i16::try_from(number).ok()) {
+        command.oom_score_adj(adjustment);
+    }
+    if let Some(profile) = process.apparmor_profile() {
+        command.apparmor_profile(profile);
+    }
+    if let Some(label) = process.selinux_label() {
+        command.selinux_label(label);
+    }
     Ok(command)
 }

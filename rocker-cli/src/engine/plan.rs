@@ -11,8 +11,9 @@ use rocker_fs::read_beneath;
 use rocker_image::{Image, Store};
 use rocker_ns::User;
 
-use super::run::{ACCOUNTS_LIMIT, command_of};
+use super::run::{ACCOUNTS_LIMIT, command_of, wanted_user};
 use super::spec::{self, Facts};
+use super::surroundings::{Others, Surroundings};
 use super::{Engine, RunOptions, disk, hello, image, parts, process, steps};
 use crate::{Error, Result};
 
@@ -32,17 +33,15 @@ impl Engine {
     /// [`Error::NotPulled`], [`Error::ClosedStore`], and what keeps a run from beginning, such as [`Error::NoSource`].
     pub fn plan(&self, options: &RunOptions<'_>) -> Result<rocker_ns::Plan> {
         let (config, layers) = self.known_image(options)?;
-        let wanted = match &options.user {
-            Some(user) => user.clone(),
-            None => {
-                let config = config.config().as_ref();
-                config
-                    .and_then(|config| config.user().clone())
-                    .unwrap_or_default()
-            }
-        };
+        let wanted = wanted_user(options, &config);
         let file = |name| topmost(&layers, name);
-        let user = User::resolve(&wanted, &file("/etc/passwd"), &file("/etc/group"))?;
+        let group = file("/etc/group");
+        let mut user = User::resolve(&wanted, &file("/etc/passwd"), &group)?;
+        for wanted in &options.group_add {
+            user.add_group(wanted, &group)?;
+        }
+        let others = Others::find(self, options)?;
+        let users = self.users(options, "")?;
         let cgroups = self.hierarchy()?.mounts_for_container();
         let mut spec = spec::build(&Facts {
             id: ID,
@@ -51,6 +50,7 @@ impl Engine {
             user: &user,
             cgroups: &cgroups,
             files: Path::new(FILES),
+            surroundings: &Surroundings::of(options, &others, users)?,
         })?;
         let sources = binds(&mut spec);
         let root = File::open(ANY_FILE).map_err(disk::failed("open", Path::new(ANY_FILE)))?;
@@ -59,6 +59,7 @@ impl Engine {
         let steps = parts::rootfs(&spec, root.into(), target)?.steps()?;
         let mut command = command_of(&spec, steps::placeholders(steps, number, &sources)?)?;
         command.first(steps::planned_joins(&cgroups)?);
+        others.share_with(&mut command)?;
         process::connect(&mut command, options.io);
         Ok(command.plan()?)
     }

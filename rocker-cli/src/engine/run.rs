@@ -3,19 +3,21 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 
+use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 use rocker_cgroup::{Cgroup, Compat, Hierarchy};
-use rocker_fs::{Overlay, create_dir_beneath, read_beneath};
+use rocker_fs::{Overlay, XattrNamespace, read_beneath};
 use rocker_image::Image;
 use rocker_ns::{ExitCode, Namespace, Signals, User};
 
 use super::container::{self, Container};
-use super::options::{Network, RunOptions};
+use super::options::{Network, RunOptions, Users};
 use super::process::{Care, Leave, connect, create_in, or_its_own, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
+use super::surroundings::{Maps, Others, Surroundings};
 use super::teardown::oom_killed;
-use super::{CGROUP_PARENT, Engine, name, parts, steps};
+use super::{CGROUP_PARENT, Engine, name, parts, steps, users};
 use crate::trace::phase;
 use crate::{Error, Result};
 
@@ -88,12 +90,19 @@ impl Engine {
                 name: options.image.clone(),
             });
         }
-        let root = self.mount_root(container, image)?;
-        let spec = self.specify(container, options, image, hierarchy, &root)?;
+        let others = Others::find(self, options)?;
+        let maps = {
+            let _making = self.making()?;
+            self.users(options, container.id())?
+        };
+        let root = self.mount_root(container, image, maps.as_ref())?;
+        let surroundings = Surroundings::of(options, &others, maps)?;
+        let spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
         // The command holds the root open, and is gone when the process has it.
         let mut created = {
             let mut command = self.command(container, &spec, root)?;
+            others.share_with(&mut command)?;
             command.fail_at(options.fail_at);
             connect(&mut command, options.io);
             create_in(&mut command, hierarchy, &cgroup)?
@@ -130,9 +139,20 @@ impl Engine {
     }
 
     /// The image under a layer of the container's own: mounted, but nowhere to be seen. Closing it undoes it.
-    fn mount_root(&self, container: &Container, image: &Image) -> Result<OwnedFd> {
-        let overlay =
+    fn mount_root(
+        &self,
+        container: &Container,
+        image: &Image,
+        maps: Option<&Maps>,
+    ) -> Result<OwnedFd> {
+        let mut overlay =
             Overlay::new(self.lower_dirs(image)?).upper(container.upper(), container.work());
+        if rocker_ns::in_user_namespace()? {
+            overlay = overlay.xattr_namespace(XattrNamespace::User);
+        } else if let Some(maps) = maps {
+            let maps = maps.clone();
+            overlay = overlay.id_map(rocker_ns::id_map_namespace(maps.uids, maps.gids)?);
+        }
         Ok(overlay.mount()?.into())
     }
 
@@ -144,14 +164,10 @@ impl Engine {
         image: &Image,
         hierarchy: &Hierarchy,
         root: &OwnedFd,
+        surroundings: &Surroundings,
     ) -> Result<Spec> {
         let config = image.config();
-        let wanted = options
-            .user
-            .clone()
-            .or_else(|| config.config().as_ref()?.user().clone())
-            .unwrap_or_default();
-        let user = user_of(root, &wanted)?;
+        let user = user_of(root, &wanted_user(options, config), &options.group_add)?;
         let files = container.file("");
         let cgroups = hierarchy.mounts_for_container();
         let facts = Facts {
@@ -161,10 +177,10 @@ impl Engine {
             user: &user,
             cgroups: &cgroups,
             files: &files,
+            surroundings,
         };
         let spec = spec::build(&facts)?;
         let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
-        create_dir_beneath(root.as_fd(), process.cwd(), 0o755)?;
         let hostname = spec.hostname().clone().unwrap_or_default();
         super::files::write(&container.file("hostname"), &format!("{hostname}\n"))?;
         super::files::write(
@@ -213,9 +229,16 @@ impl Engine {
 /// The process that the specification describes, with the steps into its root file system.
 pub(crate) fn command_of(spec: &Spec, steps: Vec<rocker_ns::Step>) -> Result<rocker_ns::Command> {
     let mut command = parts::process(spec)?;
-    command.unshare(parts::own_namespaces(spec)).setup(steps);
+    let [uids, gids] = parts::id_maps(spec);
+    command
+        .unshare(parts::own_namespaces(spec))
+        .id_maps(uids, gids)
+        .setup(steps);
     if let Some(hostname) = spec.hostname() {
         command.hostname(hostname);
+    }
+    if let Some(domainname) = spec.domainname() {
+        command.domainname(domainname);
     }
     Ok(command)
 }
@@ -233,16 +256,29 @@ fn make_cgroup(container: &Container, hierarchy: &Hierarchy, spec: &Spec) -> Res
     Ok(made.0)
 }
 
+/// Who the container is asked to run as.
+pub(crate) fn wanted_user(options: &RunOptions<'_>, image: &ImageConfiguration) -> String {
+    let of_image = || image.config().as_ref()?.user().clone();
+    // Whoever keeps an id wants to be it.
+    let kept = || match options.users {
+        Users::KeepId => users::callers_own().ok(),
+        _ => None,
+    };
+    let wanted = options.user.clone().or_else(kept).or_else(of_image);
+    wanted.unwrap_or_default()
+}
+
 /// Who the container runs as, by its own accounts.
-pub(crate) fn user_of(root: impl AsFd, spec: &str) -> Result<User> {
+pub(crate) fn user_of(root: impl AsFd, spec: &str, groups: &[String]) -> Result<User> {
     let file = |name| {
         Ok::<_, Error>(read_beneath(root.as_fd(), name, ACCOUNTS_LIMIT)?.unwrap_or_default())
     };
-    Ok(User::resolve(
-        spec,
-        &file("/etc/passwd")?,
-        &file("/etc/group")?,
-    )?)
+    let group = file("/etc/group")?;
+    let mut user = User::resolve(spec, &file("/etc/passwd")?, &group)?;
+    for wanted in groups {
+        user.add_group(wanted, &group)?;
+    }
+    Ok(user)
 }
 
 fn new_record(options: &RunOptions<'_>, image: &Image) -> Result<Record> {

@@ -11,6 +11,7 @@ use crate::Result;
 use crate::engine::host::Host;
 use crate::engine::run::command_of;
 use crate::engine::spec::{self, Facts};
+use crate::engine::surroundings::Surroundings;
 use crate::engine::{Engine, Network, RunOptions, files, hello, parts, steps};
 
 /// The kinds that a container has of its own.
@@ -97,6 +98,7 @@ fn set_up(data: &Path) -> Result<String> {
         user: &User::resolve("", &[], &[])?,
         cgroups: &Hierarchy::detect()?.mounts_for_container(),
         files: &own,
+        surroundings: &Surroundings::default(),
     })?;
     let rootfs = parts::rootfs(&spec, root.into(), scratch.path("root"))?;
     let mut command = command_of(&spec, steps::translate(rootfs.steps()?)?)?;

@@ -1,0 +1,172 @@
+//! What only Linux has: namespaces, ids, limits, devices, and what is hidden.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use nix::sys::stat::{major, minor};
+use oci_spec::runtime::{
+    Linux, LinuxBuilder, LinuxCpuBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup,
+    LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder,
+    LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+};
+use rocker_cgroup::Max;
+use rocker_fs::{MASKED_PATHS, READ_ONLY_PATHS};
+use rocker_ns::{Capabilities, IdMap};
+
+use super::Facts;
+use crate::Result;
+use crate::engine::options::{DeviceNode, Network, RunOptions, Share};
+use crate::engine::{CGROUP_PARENT, disk};
+
+pub(super) fn linux(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Linux> {
+    let options = facts.options;
+    let devices = options
+        .devices
+        .iter()
+        .map(device)
+        .collect::<Result<Vec<_>>>()?;
+    let open = options.privileged || options.open_system_paths;
+    let paths = |paths: &[&str]| match open {
+        true => Vec::new(),
+        false => paths.iter().map(|path| (*path).to_owned()).collect(),
+    };
+    let mut linux = LinuxBuilder::default()
+        .namespaces(namespaces(facts)?)
+        .resources(resources(options, &devices)?)
+        .cgroups_path(Path::new("/").join(CGROUP_PARENT).join(facts.id))
+        .devices(devices)
+        .sysctl(
+            options
+                .sysctls
+                .iter()
+                .cloned()
+                .collect::<std::collections::HashMap<_, _>>(),
+        )
+        .masked_paths(paths(MASKED_PATHS))
+        .readonly_paths(paths(READ_ONLY_PATHS));
+    if let Some(maps) = &facts.surroundings.users {
+        linux = linux
+            .uid_mappings(mappings(&maps.uids)?)
+            .gid_mappings(mappings(&maps.gids)?);
+    }
+    Ok(linux.build()?)
+}
+
+fn namespaces(facts: &Facts<'_>) -> Result<Vec<LinuxNamespace>> {
+    use LinuxNamespaceType as Kind;
+    let options = facts.options;
+    let own = |kind| LinuxNamespaceBuilder::default().typ(kind);
+    let mut list = vec![own(Kind::Cgroup), own(Kind::Mount)];
+    for (kind, file, share, other) in [
+        (Kind::Ipc, "ipc", &options.ipc, facts.surroundings.ipc),
+        (Kind::Pid, "pid", &options.pid, facts.surroundings.pid),
+        (Kind::Uts, "uts", &options.uts, None),
+    ] {
+        match (share, other) {
+            (Share::Host, _) => {}
+            (_, Some(pid)) => list.push(own(kind).path(format!("/proc/{pid}/ns/{file}"))),
+            (_, None) => list.push(own(kind)),
+        }
+    }
+    if options.network != Network::Host {
+        list.push(own(Kind::Network));
+    }
+    if facts.surroundings.users.is_some() {
+        list.push(own(Kind::User));
+    }
+    list.into_iter().map(|one| Ok(one.build()?)).collect()
+}
+
+fn mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>> {
+    let one = |map: &IdMap| {
+        LinuxIdMappingBuilder::default()
+            .container_id(map.inside)
+            .host_id(map.outside)
+            .size(map.count)
+            .build()
+    };
+    maps.iter().map(|map| Ok(one(map)?)).collect()
+}
+
+/// A device of the host, as its own file says that it is.
+fn device(node: &DeviceNode) -> Result<LinuxDevice> {
+    let found = fs::metadata(&node.source).map_err(disk::failed("look at", &node.source))?;
+    let kind = found.file_type();
+    let typ = if kind.is_char_device() {
+        LinuxDeviceType::C
+    } else if kind.is_block_device() {
+        LinuxDeviceType::B
+    } else {
+        return Err(crate::Error::BadValue {
+            flag: "--device",
+            value: node.source.display().to_string(),
+            expected: "a device: a character or block special file".to_owned(),
+        });
+    };
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    Ok(LinuxDeviceBuilder::default()
+        .path(&node.destination)
+        .typ(typ)
+        .major(number(major(found.rdev())))
+        .minor(number(minor(found.rdev())))
+        .file_mode(found.mode() & 0o777)
+        .uid(0_u32)
+        .gid(0_u32)
+        .build()?)
+}
+
+/// Which devices may be used: all, or those that were asked for.
+fn device_rules(privileged: bool, devices: &[LinuxDevice]) -> Result<Vec<LinuxDeviceCgroup>> {
+    let rule = |allow, typ| {
+        LinuxDeviceCgroupBuilder::default()
+            .allow(allow)
+            .typ(typ)
+            .access("rwm")
+    };
+    let mut rules = Vec::new();
+    if !privileged {
+        rules.push(rule(false, LinuxDeviceType::A).build()?);
+        for device in devices {
+            let numbers = rule(true, device.typ())
+                .major(device.major())
+                .minor(device.minor());
+            rules.push(numbers.build()?);
+        }
+    } else {
+        rules.push(rule(true, LinuxDeviceType::A).build()?);
+    }
+    Ok(rules)
+}
+
+fn resources(options: &RunOptions<'_>, devices: &[LinuxDevice]) -> Result<LinuxResources> {
+    let limits = &options.limits;
+    let max = |bound: Max| match bound {
+        Max::At(bound) => i64::try_from(bound).unwrap_or(i64::MAX),
+        Max::Unlimited => -1,
+    };
+    let rules = device_rules(options.privileged, devices)?;
+    let mut resources = LinuxResourcesBuilder::default().devices(rules);
+    if let Some(cpu) = &limits.cpu {
+        let micros =
+            |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mut builder = LinuxCpuBuilder::default().period(micros(cpu.period()));
+        if let Some(quota) = cpu.quota() {
+            builder = builder.quota(i64::try_from(micros(quota)).unwrap_or(i64::MAX));
+        }
+        resources = resources.cpu(builder.build()?);
+    }
+    let mut memory = LinuxMemoryBuilder::default();
+    if let Some(limit) = limits.memory_bytes {
+        memory = memory.limit(max(limit));
+    }
+    if let Some(swap) = limits.memory_swap_bytes {
+        memory = memory.swap(max(swap));
+    }
+    resources = resources.memory(memory.build()?);
+    if let Some(pids) = limits.pids {
+        resources = resources.pids(LinuxPidsBuilder::default().limit(max(pids)).build()?);
+    }
+    Ok(resources.build()?)
+}

@@ -1,0 +1,45 @@
+//! What a container is called on its network.
+
+use super::Facts;
+use crate::engine::options::Share;
+use crate::{Error, Result};
+
+/// The container's host name, which also stands in files and variables.
+pub(super) fn hostname(facts: &Facts<'_>) -> Result<String> {
+    match (&facts.options.hostname, &facts.options.uts) {
+        (Some(name), Share::Own) => checked("--hostname", name),
+        (None, _) => Ok(facts.id[..12].to_owned()),
+        (Some(name), _) => Err(Error::BadValue {
+            flag: "--hostname",
+            value: name.clone(),
+            expected: "no name of its own for a container that has the host's (--uts host)"
+                .to_owned(),
+        }),
+    }
+}
+
+fn checked(flag: &'static str, name: &str) -> Result<String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(good) {
+        return Err(Error::BadValue {
+            flag,
+            value: name.to_owned(),
+            expected: "1 to 64 letters, digits, `-`, `.` and `_`".to_owned(),
+        });
+    }
+    Ok(name.to_owned())
+}
+
+/// The name in the specification: none where it is the host's own.
+pub(super) fn own_hostname(facts: &Facts<'_>) -> Result<Option<String>> {
+    match facts.options.uts {
+        Share::Own => hostname(facts).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The NIS domain name in the specification.
+pub(super) fn domainname(facts: &Facts<'_>) -> Result<Option<String>> {
+    let name = facts.options.domainname.as_ref();
+    name.map(|name| checked("--domainname", name)).transpose()
+}

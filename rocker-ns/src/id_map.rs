@@ -1,0 +1,62 @@
+//! Which ids of a user namespace are which outside.
+
+use std::fmt;
+
+/// A run of ids in a user namespace and what they are outside, see
+/// [user_namespaces(7)](https://man7.org/linux/man-pages/man7/user_namespaces.7.html).
+///
+/// It is shown as a line of `/proc/PID/uid_map`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    /// The first id inside.
+    pub inside: u32,
+    /// The first id outside.
+    pub outside: u32,
+    /// How many ids follow each other.
+    pub count: u32,
+}
+
+impl IdMap {
+    /// The runs in the text of `/proc/PID/uid_map` or `gid_map`.
+    #[must_use]
+    pub fn parse_all(text: &str) -> Vec<Self> {
+        let line = |line: &str| {
+            let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+            Some(Self {
+                inside: numbers.next()??,
+                outside: numbers.next()??,
+                count: numbers.next()??,
+            })
+        };
+        text.lines().filter_map(line).collect()
+    }
+
+    /// What an id of the user namespace is outside, if it is one of this run.
+    #[must_use]
+    pub fn outside_of(&self, inside: u32) -> Option<u32> {
+        let offset = inside.checked_sub(self.inside)?;
+        (offset < self.count).then(|| self.outside.checked_add(offset))?
+    }
+}
+
+impl fmt::Display for IdMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.inside, self.outside, self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_translated_through_the_map() {
+        let map = IdMap::parse_all("         0     100000      65536\n      65536  1000 1\nx\n");
+        let outside = |id| map.iter().find_map(|run| run.outside_of(id));
+        assert_eq!(outside(0), Some(100_000));
+        assert_eq!(outside(65535), Some(165_535));
+        assert_eq!(outside(65536), Some(1000));
+        assert_eq!(outside(65537), None);
+        assert_eq!(map[1].to_string(), "65536 1000 1");
+    }
+}
