@@ -147,6 +147,26 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// A file system cannot show its files with the owners that a user namespace's map gives them.
+    #[error("{}: no ID map can be laid over its file system, {filesystem}; {needs} is needed", path.display())]
+    NoIdMap {
+        /// A directory on the file system.
+        path: PathBuf,
+        /// What the file system is called.
+        filesystem: &'static str,
+        /// The kernel version that brings it.
+        needs: &'static str,
+        /// EINVAL.
+        source: io::Error,
+    },
+    /// The owner of a directory that files are to be made in has no ID in the user namespace.
+    #[error("{}: its owner is nobody in the user namespace, so that nothing can be made in it; give it to an ID that is mapped", path.display())]
+    NotMapped {
+        /// The work directory of an overlay.
+        path: PathBuf,
+        /// EOVERFLOW.
+        source: io::Error,
+    },
     /// The kernel refused an overlay.
     #[error("mount an overlay of {layers} layers: {call}{}{said}", if said.is_empty() { "" } else { ", the kernel says " })]
     Overlay {

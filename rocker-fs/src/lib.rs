@@ -2,11 +2,13 @@
 
 mod attached;
 mod calls;
+mod context;
 mod device;
 mod device_nodes;
 mod encode;
 mod error;
 mod file_system;
+mod idmap;
 mod layer;
 mod layers;
 mod lock;
