@@ -39,7 +39,8 @@ fn dir(host: &fake_host::Host, name: &str) -> PathBuf {
 fn two_layers(base: &Path) -> Vec<PathBuf> {
     let layers = vec![base.join("layers/1"), base.join("layers/2")];
     let mut setuid = Layer::header(EntryType::Regular, 0o4755, 0);
-    (setuid.set_uid(33), setuid.set_gid(44));
+    setuid.set_uid(33);
+    setuid.set_gid(44);
     let mut far = Layer::header(EntryType::Regular, 0o644, 0);
     far.set_uid(200_000);
     Layer::default()
