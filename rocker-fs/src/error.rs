@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::device::DeviceKind;
+
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -196,6 +198,34 @@ pub enum Error {
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
+    },
+    /// A device of the host's could not be looked at.
+    #[error("{operation} device {}", path.display())]
+    HostDevice {
+        /// What was done, as the system call's name.
+        operation: &'static str,
+        /// Where the host should have it.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// What should be a device of the host's is none.
+    #[error("{} is not a device", path.display())]
+    NotADevice {
+        /// The path on the host.
+        path: PathBuf,
+    },
+    /// The host has something else where a device was expected that a container may have.
+    #[error("{} is not the {kind} {major}:{minor}", path.display())]
+    OtherDevice {
+        /// The path on the host.
+        path: PathBuf,
+        /// What was expected.
+        kind: DeviceKind,
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
     },
     /// A path of the root file system's description cannot be meant.
     #[error("{path:?} in the root file system: {why}")]

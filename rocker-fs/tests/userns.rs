@@ -16,7 +16,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rocker_fs::{Layers, Overlay, UnpackOptions, XattrNamespace};
+use rocker_fs::{
+    Device, DeviceKind, Error, Layers, MASKED_PATHS, Mount, MountAttributes, MountKind, Overlay,
+    READ_ONLY_PATHS, Rootfs, UnpackOptions, XattrNamespace,
+};
 use support::Layer;
 use tar::EntryType;
 
@@ -168,4 +171,226 @@ fn look(host: &fake_host::Host, inside: &Path, one: bool) {
     assert_eq!(attributes("pong").trim(), "{}");
     assert_eq!(attributes("labelled").trim(), "{}");
     assert_eq!(attributes("noted").trim(), "{'user.note': '7a'}");
+}
+
+/// What a container has, as far as IDs go: group 5 is in one of the maps only.
+fn mounts(one: bool) -> Vec<Mount> {
+    let mut mounts = Rootfs::standard_mounts();
+    for mount in &mut mounts {
+        if let MountKind::Filesystem { fstype, options } = &mut mount.kind
+            && fstype == "devpts"
+            && one
+        {
+            options.retain(|(key, _)| key != "gid");
+        }
+    }
+    mounts
+}
+
+/// A root file system over `root` with all the defaults of a container, and the host's devices.
+fn container(root: impl Into<std::os::fd::OwnedFd>, target: &Path, one: bool) -> Rootfs {
+    let rootfs = Rootfs::new(root, target)
+        .mounts(mounts(one))
+        .host_devices(true)
+        .read_only(true);
+    let rootfs = Device::standard().into_iter().fold(rootfs, Rootfs::device);
+    let rootfs = MASKED_PATHS
+        .iter()
+        .fold(rootfs, |rootfs, path| rootfs.mask(*path));
+    let paths = READ_ONLY_PATHS.iter();
+    paths.fold(rootfs, |rootfs, path| rootfs.read_only_path(*path))
+}
+
+/// What is wrong with the container that this process is in.
+fn wrong() -> String {
+    let mut said = String::new();
+    let mut check = |what: &str, holds: bool| {
+        if !holds {
+            said.push_str(&format!("{what}\n"));
+        }
+    };
+    let standard = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
+    for (name, major, minor) in standard {
+        let found = fs::metadata(Path::new("/dev").join(name)).unwrap();
+        check(name, found.rdev() == libc::makedev(major, minor));
+    }
+    check("null can be written", fs::write("/dev/null", "x").is_ok());
+    let zero = fs::File::open("/dev/zero").and_then(|mut zero| {
+        let mut byte = [1; 1];
+        std::io::Read::read_exact(&mut zero, &mut byte).map(|()| byte[0])
+    });
+    check("zero can be read", zero.is_ok_and(|byte| byte == 0));
+    check("a device's node is no program", {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(" /dev/null "));
+        line.is_some_and(|line| {
+            line.contains("nosuid") && line.contains("noexec") && !line.contains("shared:")
+        })
+    });
+    check(
+        "own /proc",
+        fs::read_link("/proc/self").is_ok_and(|pid| pid == Path::new("1")),
+    );
+    check(
+        "own /sys",
+        fs::read_dir("/sys/class/net").is_ok_and(|links| links.count() == 1),
+    );
+    check("/sys is read-only", fs::write("/sys/kernel/x", "").is_err());
+    check("shm", fs::write("/dev/shm/x", "").is_ok());
+    check("mqueue", fs::write("/dev/mqueue/x", "").is_ok());
+    let terminal = fs::File::open("/dev/ptmx");
+    check("pts", terminal.is_ok() && Path::new("/dev/pts/0").exists());
+    check(
+        "keys are masked",
+        fs::read("/proc/keys").is_ok_and(|keys| keys.is_empty()),
+    );
+    check(
+        "sysctl",
+        fs::write("/proc/sys/kernel/domainname", "x").is_err(),
+    );
+    check("root is read-only", fs::write("/x", "").is_err());
+    check("no device can be made", {
+        let (kind, mode) = (
+            nix::sys::stat::SFlag::S_IFCHR,
+            nix::sys::stat::Mode::S_IRWXU,
+        );
+        nix::sys::stat::mknod("/dev/made", kind, mode, libc::makedev(1, 3)).is_err()
+    });
+    said
+}
+
+#[test]
+fn an_ordinary_users_container_has_all_that_one_of_roots_has() {
+    fake_host::run(|_| {
+        users::as_ordinary(|map, dir| {
+            let one = map == users::ONE;
+            for name in ["image/etc", "upper", "work", "t"] {
+                fs::create_dir_all(dir.join(name)).unwrap();
+            }
+            fs::write(dir.join("image/etc/hosts"), "").unwrap();
+            fs::write(dir.join("hosts"), "of the host").unwrap();
+            let overlay = Overlay::new([dir.join("image")]).xattr_namespace(XattrNamespace::User);
+            let overlay = overlay.upper(dir.join("upper"), dir.join("work"));
+            let rootfs = container(overlay.mount().unwrap(), &dir.join("t"), one);
+            let rootfs = rootfs
+                .mount(Mount::bind(dir.join("hosts"), "/etc/hosts"))
+                .mount(
+                    Mount::filesystem("tmpfs", "/tmp")
+                        .attributes(MountAttributes::NOSUID | MountAttributes::NODEV)
+                        .option("size", "1m")
+                        .option("mode", "1777"),
+                );
+            let report = executor::in_child(&rootfs.steps().unwrap(), || {
+                assert_eq!(fs::read_to_string("/etc/hosts").unwrap(), "of the host");
+                fs::write("/tmp/x", "").unwrap();
+                wrong()
+            });
+            assert_eq!(report, "");
+        });
+    });
+}
+
+#[test]
+fn a_container_in_a_user_namespace_of_roots_has_all_that_one_without_has() {
+    fake_host::run(|host| {
+        let (base, userns) = (host.dir("base"), users::namespace("0 100000 65536"));
+        for name in ["image/etc", "c/upper", "c/work", "t"] {
+            fs::create_dir_all(base.join(name)).unwrap();
+        }
+        let before = host.state();
+        let overlay = Overlay::new([base.join("image")]);
+        let overlay = overlay.upper(base.join("c/upper"), base.join("c/work"));
+        let overlay = overlay.id_map(userns.try_clone().unwrap());
+        let rootfs = container(overlay.mount().unwrap(), &base.join("t"), false);
+        let steps = rootfs.steps().unwrap();
+        assert_eq!(
+            executor::in_child_of(Some(userns.as_fd()), &steps, wrong),
+            ""
+        );
+        drop((rootfs, steps));
+        assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn a_device_of_the_hosts_is_what_it_is_taken_for_or_refused() {
+    fake_host::run(|host| {
+        let dir = host.dir("dev");
+        host.sh("cd /run/dev && mknod disk b 7 300 && chown 3:4 disk && chmod 640 disk && mknod real c 1 5 && ln -s real link && mkfifo pipe && : >file");
+        let disk = Device::of_host(dir.join("disk"), "/dev/xvda").unwrap();
+        assert_eq!(
+            (disk.kind, disk.major, disk.minor),
+            (DeviceKind::Block, 7, 300)
+        );
+        assert_eq!((disk.mode, disk.uid, disk.gid), (0o640, 3, 4));
+        assert_eq!(
+            (disk.path.to_str(), &disk.source),
+            (Some("/dev/xvda"), &dir.join("disk"))
+        );
+        assert_eq!(disk.read_only().mode, 0o440);
+        assert_eq!(
+            Device::of_host(dir.join("link"), "/dev/z").unwrap().minor,
+            5
+        );
+        for none in ["pipe", "file", "."] {
+            let refused = Device::of_host(dir.join(none), "/dev/x").unwrap_err();
+            assert!(
+                matches!(refused, Error::NotADevice { .. }),
+                "{none}: {refused}"
+            );
+        }
+        let refused = Device::of_host(dir.join("absent"), "/dev/x").unwrap_err();
+        assert!(matches!(refused, Error::HostDevice { .. }), "{refused}");
+        // Between the look and the mount somebody puts another device there: the memory of the machine, say.
+        let taken = Device::of_host(dir.join("real"), "/dev/zero").unwrap();
+        host.sh("cd /run/dev && rm real && mknod real c 1 1");
+        let rootfs = || {
+            let root = Overlay::new([&dir]).mount().unwrap();
+            Rootfs::new(root, "/run/t")
+                .mounts(Rootfs::standard_mounts())
+                .host_devices(true)
+        };
+        let refused = rootfs().device(taken).steps().unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "/run/dev/real is not the character device 1:5"
+        );
+    });
+}
+
+#[test]
+fn a_read_only_device_has_no_permission_to_write_and_keeps_it_so() {
+    fake_host::run(|host| {
+        let image = host.dir("image");
+        fs::create_dir_all("/run/t").unwrap();
+        for of_host in [false, true] {
+            let image = Overlay::new([&image]).upper(host.dir("upper"), host.dir("work"));
+            let device = Device::of_host("/dev/zero", "/dev/sub/zero")
+                .unwrap()
+                .read_only();
+            let rootfs = Rootfs::new(image.mount().unwrap(), "/run/t")
+                .mounts(Rootfs::standard_mounts())
+                .host_devices(of_host)
+                .device(device);
+            let report = executor::in_child(&rootfs.steps().unwrap(), || {
+                let mode = fs::metadata("/dev/sub/zero").unwrap().mode() & 0o777;
+                let loose = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+                let changed = fs::set_permissions("/dev/sub/zero", loose);
+                let read = fs::File::open("/dev/sub/zero").is_ok();
+                format!(
+                    "{mode:o} {read} {:?}",
+                    changed.map_err(|error| error.kind())
+                )
+            });
+            let mode = if of_host { "666" } else { "444" };
+            assert_eq!(report, format!("{mode} true Err(ReadOnlyFilesystem)"));
+        }
+    });
 }
