@@ -1,6 +1,15 @@
 //! Device nodes of a root file system.
 
+use std::fmt;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, SFlag, major, minor};
+
+use crate::calls;
+use crate::error::{Error, Result};
 
 /// What a device node stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,7 +23,26 @@ pub enum DeviceKind {
     Fifo,
 }
 
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Char => "character device",
+            Self::Block => "block device",
+            Self::Fifo => "named pipe",
+        })
+    }
+}
+
 impl DeviceKind {
+    /// The kind of a file that is one.
+    fn of(status: &FileStat) -> Option<Self> {
+        match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFCHR => Some(Self::Char),
+            SFlag::S_IFBLK => Some(Self::Block),
+            _ => None,
+        }
+    }
+
     pub(crate) fn encode(self) -> (u32, &'static str) {
         match self {
             Self::Char => (libc::S_IFCHR, "S_IFCHR"),
@@ -43,13 +71,20 @@ pub struct Device {
     pub uid: u32,
     /// Its group. Default: 0.
     pub gid: u32,
+    /// Where the host has it, for [`Rootfs::host_devices`](crate::Rootfs::host_devices). Default: at the same path.
+    pub source: PathBuf,
+    /// Whether the node can be changed in nothing (see [`Device::read_only`]). Default: no.
+    pub read_only: bool,
 }
 
 impl Device {
     /// A device that everybody may read and write, owned by root.
     pub fn new(path: impl Into<PathBuf>, kind: DeviceKind, major: u32, minor: u32) -> Self {
+        let path = path.into();
         Self {
-            path: path.into(),
+            source: path.clone(),
+            read_only: false,
+            path,
             kind,
             major,
             minor,
@@ -57,6 +92,52 @@ impl Device {
             uid: 0,
             gid: 0,
         }
+    }
+
+    /// The device that the host has at `source`, with its kind, numbers, permission bits and owner, as `path`.
+    ///
+    /// A symbolic link at `source` is followed. Nothing is done to the device: it is looked at as a place only.
+    ///
+    /// # Errors
+    /// [`Error::HostDevice`] where there is nothing; [`Error::NotADevice`] for a file, directory or pipe.
+    pub fn of_host(source: impl Into<PathBuf>, path: impl Into<PathBuf>) -> Result<Self> {
+        let source = source.into();
+        let failed = |operation, errno: Errno| Error::HostDevice {
+            operation,
+            path: source.clone(),
+            source: errno.into(),
+        };
+        let why = "so that the device can be looked at, and does not notice";
+        let place = calls::open(&source, OFlag::O_PATH | OFlag::O_CLOEXEC, why)
+            .map_err(|errno| failed("open", errno))?;
+        let why = "so that the node in the container is of the same device";
+        let status = calls::fstat(place.as_fd(), why).map_err(|errno| failed("fstat", errno))?;
+        let Some(kind) = DeviceKind::of(&status) else {
+            return Err(Error::NotADevice { path: source });
+        };
+        let (major, minor) = numbers(&status);
+        let mut device = Self::new(path, kind, major, minor)
+            .mode(status.st_mode & 0o7777)
+            .owner(status.st_uid, status.st_gid);
+        device.source = source;
+        Ok(device)
+    }
+
+    /// Takes the permission to write from everybody, and lets nobody change permissions or owner of the node.
+    ///
+    /// This is as much as a file system can do: it does not keep a process with CAP_DAC_OVERRIDE from writing, since no
+    /// mount forbids that of a device. Rules of the device cgroup do. Of a device that is the host's node
+    /// ([`Rootfs::host_devices`](crate::Rootfs::host_devices)) the permission bits stay the host's.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self.mode &= !0o222;
+        self
+    }
+
+    /// Whether `status` is of this very device.
+    pub(crate) fn is(&self, status: &FileStat) -> bool {
+        let known = DeviceKind::of(status) == Some(self.kind);
+        known && numbers(status) == (self.major, self.minor)
     }
 
     /// Sets its permission bits.
@@ -93,4 +174,10 @@ impl Device {
         };
         numbers.map(device).into()
     }
+}
+
+/// Major and minor number; Linux has 12 and 20 bits for them.
+fn numbers(status: &FileStat) -> (u32, u32) {
+    let device = status.st_rdev;
+    (major(device) as u32, minor(device) as u32)
 }

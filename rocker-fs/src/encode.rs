@@ -5,6 +5,11 @@ pub(crate) fn mount_attr(set: u64, clear: u64, propagation: u64) -> [u8; 32] {
     words([set, clear, propagation, 0])
 }
 
+/// The same of a mount that gets the ID map of the user namespace `userns`, a descriptor.
+pub(crate) fn id_mapped(set: u64, userns: u64) -> [u8; 32] {
+    words([set, 0, 0, userns])
+}
+
 /// `struct open_how` of openat2(2).
 pub(crate) fn open_how(flags: u64, mode: u64, resolve: u64) -> [u8; 24] {
     words([flags, mode, resolve])

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::device::DeviceKind;
+
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -147,6 +149,26 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// A file system cannot show its files with the owners that a user namespace's map gives them.
+    #[error("{}: no ID map can be laid over its file system, {filesystem}; {needs} is needed", path.display())]
+    NoIdMap {
+        /// A directory on the file system.
+        path: PathBuf,
+        /// What the file system is called.
+        filesystem: &'static str,
+        /// The kernel version that brings it.
+        needs: &'static str,
+        /// EINVAL.
+        source: io::Error,
+    },
+    /// The owner of a directory that files are to be made in has no ID in the user namespace.
+    #[error("{}: its owner is nobody in the user namespace, so that nothing can be made in it; give it to an ID that is mapped", path.display())]
+    NotMapped {
+        /// The work directory of an overlay.
+        path: PathBuf,
+        /// EOVERFLOW.
+        source: io::Error,
+    },
     /// The kernel refused an overlay.
     #[error("mount an overlay of {layers} layers: {call}{}{said}", if said.is_empty() { "" } else { ", the kernel says " })]
     Overlay {
@@ -176,6 +198,34 @@ pub enum Error {
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
+    },
+    /// A device of the host's could not be looked at.
+    #[error("{operation} device {}", path.display())]
+    HostDevice {
+        /// What was done, as the system call's name.
+        operation: &'static str,
+        /// Where the host should have it.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// What should be a device of the host's is none.
+    #[error("{} is not a device", path.display())]
+    NotADevice {
+        /// The path on the host.
+        path: PathBuf,
+    },
+    /// The host has something else where a device was expected that a container may have.
+    #[error("{} is not the {kind} {major}:{minor}", path.display())]
+    OtherDevice {
+        /// The path on the host.
+        path: PathBuf,
+        /// What was expected.
+        kind: DeviceKind,
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
     },
     /// A path of the root file system's description cannot be meant.
     #[error("{path:?} in the root file system: {why}")]

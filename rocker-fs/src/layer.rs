@@ -10,6 +10,7 @@ use tar::{Archive, EntryType};
 use crate::error::{Error, Result};
 use crate::member::{Member, TarPath};
 use crate::meter::Meter;
+use crate::ownership::{Owners, Ownership};
 use crate::sparse;
 use crate::tree::{Node, Tree};
 
@@ -40,8 +41,11 @@ impl XattrNamespace {
 pub struct UnpackOptions {
     /// In which namespace opaque directories are marked. Default: trusted.
     pub xattr_namespace: XattrNamespace,
-    /// Whether files get the owners that the layer names; otherwise they belong to the caller. Default: true.
-    pub ownership: bool,
+    /// Who the files belong to. Default: to whom the layer says.
+    pub ownership: Ownership,
+    /// Whether device nodes are made. Otherwise there is nothing in their places, and of the layers below neither.
+    /// Default: true.
+    pub devices: bool,
     /// The most bytes that all files together may hold, holes included. Default: 64 GiB.
     pub max_bytes: u64,
     /// The most entries. Default: 2,000,000.
@@ -65,7 +69,8 @@ impl Default for UnpackOptions {
     fn default() -> Self {
         Self {
             xattr_namespace: XattrNamespace::Trusted,
-            ownership: true,
+            ownership: Ownership::Layer,
+            devices: true,
             max_bytes: 64 << 30,
             max_entries: 2_000_000,
             max_path: 4095,
@@ -79,15 +84,30 @@ impl Default for UnpackOptions {
 }
 
 impl UnpackOptions {
+    /// What the root of a user namespace can do: marks are `user.overlay.*`, files whose owner is not mapped belong to
+    /// the caller, device nodes are left out. [`Unpacked`] says how much of the layer that concerned.
+    pub fn user_namespace() -> Self {
+        Self::default()
+            .xattr_namespace(XattrNamespace::User)
+            .ownership(Ownership::Mapped)
+            .devices(false)
+    }
+
     /// Marks opaque directories in this namespace.
     pub fn xattr_namespace(mut self, namespace: XattrNamespace) -> Self {
         self.xattr_namespace = namespace;
         self
     }
 
-    /// Gives files the owners that the layer names, or leaves them to the caller.
-    pub fn ownership(mut self, restore: bool) -> Self {
-        self.ownership = restore;
+    /// Says who the files belong to.
+    pub fn ownership(mut self, ownership: Ownership) -> Self {
+        self.ownership = ownership;
+        self
+    }
+
+    /// Makes device nodes, or leaves them out.
+    pub fn devices(mut self, make: bool) -> Self {
+        self.devices = make;
         self
     }
 
@@ -117,6 +137,13 @@ pub struct Unpacked {
     /// Whether the layer's root is opaque, so that the layers below count for nothing. overlayfs does not look for the
     /// mark on a layer's root, but [`Overlay`](crate::Overlay) does.
     pub opaque_root: bool,
+    /// How many entries belong to the caller in place of an owner or a group that is not mapped ([`Ownership::Mapped`]).
+    pub unmapped: u64,
+    /// How many device nodes were left out.
+    pub devices_left_out: u64,
+    /// How many extended attributes were left out that no user namespace can set: `trusted.*` and all of `security.*`
+    /// but file capabilities, with [`XattrNamespace::User`], and those that name an ID that is not mapped.
+    pub attributes_left_out: u64,
 }
 
 /// Applies one uncompressed layer to the directory `into`, so that overlayfs can use it as a lower layer.
@@ -142,7 +169,8 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
     let meter = Meter::new(tar, options.max_headers);
     let mut archive = Archive::new(&meter);
     let mut done = Unpacked::default();
-    let mut tree = Tree::new(into, options);
+    let owners = Owners::of_this_process(options.ownership)?;
+    let mut tree = Tree::new(into, options, &owners);
     let mut last = PathBuf::new();
     let mut overhead: u64 = 0;
     let mut entries = archive
@@ -209,7 +237,10 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
             limit: options.max_bytes,
         });
     }
-    tree.finish()?;
+    let left = tree.finish()?;
+    done.unmapped = left.unmapped;
+    done.devices_left_out = left.devices;
+    done.attributes_left_out = left.attributes;
     Ok(done)
 }
 
@@ -281,6 +312,7 @@ fn apply(
         }),
         EntryType::Symlink => tree.node(path, member, Node::Symlink(&member.link)),
         EntryType::Fifo => tree.node(path, member, Node::Fifo),
+        EntryType::Char | EntryType::Block if !options.devices => tree.absent(path, member),
         EntryType::Char => tree.node(path, member, Node::Char(member.device)),
         EntryType::Block => tree.node(path, member, Node::Block(member.device)),
         other => Err(Error::UnknownEntryType {

@@ -9,7 +9,7 @@ use nix::sys::time::TimeSpec;
 use tar::{Entry, EntryType};
 
 use crate::error::{Error, Result};
-use crate::layer::UnpackOptions;
+use crate::layer::{UnpackOptions, XattrNamespace};
 use crate::pax::{self, Pax};
 
 /// What is wrong with a path, before it is known whose path it is.
@@ -107,6 +107,8 @@ pub(crate) struct Member {
     pub(crate) mode: u32,
     pub(crate) mtime: TimeSpec,
     pub(crate) xattrs: Vec<(CString, Vec<u8>)>,
+    /// How many attributes the entry has that no user namespace can set, and that are not to be set.
+    pub(crate) xattrs_left_out: u64,
     /// How many bytes the entry's data yields.
     pub(crate) size: u64,
     pub(crate) sparse: Option<pax::Sparse>,
@@ -190,7 +192,7 @@ impl Member {
         if link.contains(&0) || link.len() > options.max_path {
             return Err(malformed("the target of its link is not a path"));
         }
-        let xattrs = xattrs(&pax, options, &shown)?;
+        let (xattrs, xattrs_left_out) = xattrs(&pax, options, &shown)?;
         let size = entry.size();
         Ok(Self {
             name: shown,
@@ -203,6 +205,7 @@ impl Member {
             mode,
             mtime,
             xattrs,
+            xattrs_left_out,
             size,
             sparse,
         })
@@ -221,6 +224,7 @@ impl Member {
             mode: 0,
             mtime: TimeSpec::new(0, 0),
             xattrs: Vec::new(),
+            xattrs_left_out: 0,
             size,
             sparse: None,
         }
@@ -261,14 +265,23 @@ fn agree<R: Read>(entry: &Entry<'_, R>, pax: &Pax<'_>) -> std::result::Result<()
     Ok(())
 }
 
-fn xattrs(pax: &Pax<'_>, options: &UnpackOptions, entry: &Path) -> Result<Vec<(CString, Vec<u8>)>> {
+/// Names and values, in their order.
+type Xattrs = Vec<(CString, Vec<u8>)>;
+
+/// The attributes that an entry gets, and the number of those that it does not get.
+fn xattrs(pax: &Pax<'_>, options: &UnpackOptions, entry: &Path) -> Result<(Xattrs, u64)> {
     let mut found = Vec::new();
+    let mut left_out = 0;
     for (key, value) in &pax.records {
         let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else {
             continue;
         };
         // These steer overlayfs: a layer could redirect a directory of another layer.
         if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+            continue;
+        }
+        if options.xattr_namespace == XattrNamespace::User && is_of_the_host(name) {
+            left_out += 1;
             continue;
         }
         if value.len() > options.max_xattr {
@@ -285,5 +298,11 @@ fn xattrs(pax: &Pax<'_>, options: &UnpackOptions, entry: &Path) -> Result<Vec<(C
         })?;
         found.push((name, value.to_vec()));
     }
-    Ok(found)
+    Ok((found, left_out))
+}
+
+/// Whether only the root of the initial user namespace can set this attribute.
+fn is_of_the_host(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.")
+        || name.starts_with(b"security.") && name != b"security.capability"
 }

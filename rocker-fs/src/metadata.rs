@@ -7,79 +7,127 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
+use tar::EntryType;
 
 use crate::calls;
 use crate::error::{Error, Result};
-use crate::layer::UnpackOptions;
 use crate::member::Member;
+use crate::ownership::{Given, Owners};
+
+/// What of an entry was not as the layer says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Left {
+    /// How many entries belong to others.
+    pub(crate) unmapped: u64,
+    pub(crate) devices: u64,
+    pub(crate) attributes: u64,
+}
+
+impl Left {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.unmapped += other.unmapped;
+        self.devices += other.devices;
+        self.attributes += other.attributes;
+    }
+}
 
 /// Sets all but the times of an open file or directory, which gets `mode`.
 pub(crate) fn apply_to_open(
     file: BorrowedFd<'_>,
     member: &Member,
     mode: u32,
-    options: &UnpackOptions,
-) -> Result<()> {
+    owners: &Owners,
+) -> Result<Left> {
     let failed = |operation, source| Error::Entry {
         operation,
         entry: member.name.clone(),
         source,
     };
-    set_owner_and_mode(file, member.uid, member.gid, mode, options)
+    let directory = member.kind == EntryType::Directory;
+    let given = owners.give(member.uid, member.gid, mode, directory);
+    set_owner_and_mode(file, given, mode)
         .map_err(|(operation, errno)| failed(operation, errno.into()))?;
     let why = "so that the file has its capabilities and other attributes";
-    for (name, value) in &member.xattrs {
-        set_xattr(file, name, value, why).map_err(|source| failed("fsetxattr", source))?;
-    }
-    Ok(())
+    let left = set_xattrs(member, owners, given, |name, value| {
+        set_xattr(file, name, value, why)
+    })
+    .map_err(|source| failed("fsetxattr", source))?;
+    Ok(left)
 }
 
 /// Sets everything of a file that is not to be opened: a symbolic link, a fifo, a device.
 pub(crate) fn apply_to_name(
     dir: BorrowedFd<'_>,
     name: &[u8],
-    symlink: bool,
     member: &Member,
-    options: &UnpackOptions,
-) -> Result<()> {
+    owners: &Owners,
+) -> Result<Left> {
     let failed = |operation, source: io::Error| Error::Entry {
         operation,
         entry: member.name.clone(),
         source,
     };
-    if options.ownership {
+    let given = owners.give(member.uid, member.gid, member.mode, false);
+    if let Some(given) = given {
         let why = "so that the entry itself, not what it may point to, gets the owner that the layer names";
-        calls::chown_at(dir, name, member.uid, member.gid, why)
+        calls::chown_at(dir, name, given.uid, given.gid, why)
             .map_err(|errno| failed("fchownat", errno.into()))?;
     }
-    if !symlink {
+    if member.kind != EntryType::Symlink {
         // A symbolic link has no mode of its own.
+        let mode = given.map_or(member.mode, |given| given.mode);
         let why = "so that the fifo or device gets its mode behind the back of the umask";
-        calls::chmod_at(dir, name, Mode::from_bits_truncate(member.mode), why)
+        calls::chmod_at(dir, name, Mode::from_bits_truncate(mode), why)
             .map_err(|errno| failed("fchmodat", errno.into()))?;
     }
-    for (key, value) in &member.xattrs {
-        set_xattr_at(dir, name, key, value).map_err(|source| failed("lsetxattr", source))?;
-    }
+    let left = set_xattrs(member, owners, given, |key, value| {
+        set_xattr_at(dir, name, key, value)
+    })
+    .map_err(|source| failed("lsetxattr", source))?;
     let why = "so that the entry itself is as old as the layer says";
     calls::set_times_at(dir, name, member.mtime, why)
-        .map_err(|errno| failed("utimensat", errno.into()))
+        .map_err(|errno| failed("utimensat", errno.into()))?;
+    Ok(left)
 }
 
-/// Sets owner and mode; says which call failed.
+/// Sets owner and mode, as given or `mode` alone; says which call failed.
 pub(crate) fn set_owner_and_mode(
     file: BorrowedFd<'_>,
-    uid: u32,
-    gid: u32,
+    given: Option<Given>,
     mode: u32,
-    options: &UnpackOptions,
 ) -> std::result::Result<(), (&'static str, Errno)> {
-    if options.ownership {
+    if let Some(given) = given {
         let why = "so that the file belongs to whom the layer says";
-        calls::fchown(file, uid, gid, why).map_err(|errno| ("fchown", errno))?;
+        calls::fchown(file, given.uid, given.gid, why).map_err(|errno| ("fchown", errno))?;
     }
     // Behind chown(2), which takes set-user-ID away.
+    let mode = given.map_or(mode, |given| given.mode);
     set_mode(file, mode).map_err(|errno| ("fchmod", errno))
+}
+
+/// Sets an entry's attributes by `set`, but for those whose value names somebody who is not mapped, if that may be.
+/// Returns what is not as the layer says.
+fn set_xattrs(
+    member: &Member,
+    owners: &Owners,
+    given: Option<Given>,
+    set: impl Fn(&CStr, &[u8]) -> io::Result<()>,
+) -> io::Result<Left> {
+    let mut left = Left {
+        unmapped: u64::from(given.is_some_and(|given| given.replaced)),
+        devices: 0,
+        attributes: member.xattrs_left_out,
+    };
+    for (name, value) in &member.xattrs {
+        match set(name, value) {
+            // An access control list, or the root of whose namespace a file capability counts.
+            Err(error) if owners.are_mapped() && error.raw_os_error() == Some(libc::EINVAL) => {
+                left.attributes += 1;
+            }
+            done => done?,
+        }
+    }
+    Ok(left)
 }
 
 /// Sets the permission bits of an open file or directory.

@@ -1,13 +1,12 @@
 //! The steps that mount one thing, at a place that is opened beneath the root and made where it is missing.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::mount::{Mount, MountAttributes, MountKind, Propagation};
 use crate::plan::{MUST, Plan, Resolution, shown};
 use crate::resolve::components;
-use crate::source::{Source, add_bind_by_path};
+use crate::source::Source;
 use crate::step::Arg;
 
 /// Mounts one file system or bind mount, and returns the mount's root, still open.
@@ -33,11 +32,8 @@ pub(crate) fn add_mount(plan: &mut Plan, root: &Arg, mount: &Mount) -> Result<Ar
         }
         MountKind::Bind { source, recursive } => {
             let source = Source::open(source, *recursive)?;
-            let place = add_mount_point(plan, root, &mount.destination, source.directory)?;
-            let copy = match source.mount {
-                Some(copy) => Arg::Fd(Arc::new(copy)),
-                None => add_bind_by_path(plan, &source.path, *recursive)?,
-            };
+            let place = add_mount_point(plan, root, &mount.destination, source.is_directory())?;
+            let copy = source.copy(plan, *recursive)?;
             let why = format!("so that {shown} has its properties before anybody sees it");
             plan.set_attributes(
                 &copy,

@@ -1,11 +1,11 @@
 //! A stack of directories as one: overlayfs.
 
-use std::ffi::{CStr, CString};
-use std::fs::File;
-use std::io::{self, Read};
+use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -13,8 +13,11 @@ use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
 
 use crate::attached::AttachedOverlay;
 use crate::calls;
+use crate::context::{self, Failure};
 use crate::encode;
 use crate::error::{Error, Result};
+use crate::file_system::FileSystem;
+use crate::idmap::{self, Mapped};
 use crate::layer::XattrNamespace;
 use crate::stack;
 use crate::sys::{self, uapi};
@@ -31,6 +34,7 @@ pub struct Overlay {
     upper: Option<(PathBuf, PathBuf)>,
     read_only: bool,
     xattrs: XattrNamespace,
+    id_map: Option<Arc<OwnedFd>>,
     way: Way,
 }
 
@@ -54,6 +58,7 @@ impl Overlay {
             upper: None,
             read_only: false,
             xattrs: XattrNamespace::Trusted,
+            id_map: None,
             way: Way::Best,
         }
     }
@@ -80,6 +85,20 @@ impl Overlay {
         self
     }
 
+    /// Lets all files belong to whom the map of this user namespace (an open `/proc/PID/ns/user`) makes of their owners.
+    ///
+    /// That is for a container in that namespace: its root finds the image's files as its own, and what it makes has its
+    /// own IDs in the upper directory. Nothing is changed or copied for it. `upper` and `work` must have one parent,
+    /// and an owner that is mapped. Nobody whom the map does not know can make files: this process, say.
+    ///
+    /// It takes CAP_SYS_ADMIN in the initial user namespace, a file system that can
+    /// ([mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html) has a list), and Linux 5.19.
+    #[doc(alias = "MOUNT_ATTR_IDMAP")]
+    pub fn id_map(mut self, userns: impl Into<Arc<OwnedFd>>) -> Self {
+        self.id_map = Some(userns.into());
+        self
+    }
+
     /// Mounts by mount(2) from a thread in a mount namespace of its own, as on kernels before 6.5. For tests.
     #[doc(hidden)]
     pub fn by_mount(mut self) -> Self {
@@ -94,7 +113,8 @@ impl Overlay {
     /// # Errors
     /// [`Error::NoLayers`] and [`Error::TooManyLayers`]; [`Error::UpperOnOverlay`]; [`Error::NotPermitted`] without
     /// CAP_SYS_ADMIN; [`Error::Unsupported`] where the kernel has no overlayfs; [`Error::Store`] naming a directory
-    /// that cannot be opened; [`Error::Overlay`] for what else the kernel refuses, with what it said.
+    /// that cannot be opened; [`Error::NoIdMap`] and [`Error::NotMapped`] with [`Overlay::id_map`]; [`Error::Overlay`]
+    /// for what else the kernel refuses, with what it said.
     ///
     /// See [fsopen(2)](https://man7.org/linux/man-pages/man2/fsopen.2.html) and
     /// [overlayfs](https://docs.kernel.org/filesystems/overlayfs.html). Linux 6.5 for the direct way; before that,
@@ -111,22 +131,66 @@ impl Overlay {
 
     fn mount_all(&self) -> Result<OverlayMount> {
         self.check()?;
+        let userns = self.id_map.as_ref().map(|userns| userns.as_fd());
         if let ([only], None) = (self.lower.as_slice(), &self.upper) {
-            return clone_read_only(only);
+            return match userns {
+                Some(userns) => {
+                    idmap::copy(only, userns, uapi::MOUNT_ATTR_RDONLY).map(OverlayMount)
+                }
+                None => clone_read_only(only),
+            };
         }
-        let direct = match self.way {
-            Way::Mount => return self.mount_in_thread(),
-            Way::Best => self.mount_by_context(),
+        match userns {
+            Some(userns) => self.in_thread(|| self.mount_mapped(userns)),
+            None => self.mount_dirs(&self.options()),
+        }
+    }
+
+    /// Mounts directories as they look through the map of `userns`, in a thread that may become another user.
+    fn mount_mapped(&self, userns: BorrowedFd<'_>) -> Result<OverlayMount> {
+        let mut mapped = Mapped::new(userns);
+        let lower = self.lower.iter().map(|dir| mapped.dir(dir));
+        let lower = lower.collect::<Result<Vec<_>>>()?;
+        let upper = match &self.upper {
+            Some((upper, work)) => Some((mapped.dir(upper)?, mapped.dir(work)?)),
+            None => None,
         };
-        // Before 6.5 overlayfs knows no `lowerdir+`, and says EINVAL when the mount is made; before 5.2 there is no fsopen(2).
-        match direct {
+        if let Some((_, work)) = &upper {
+            idmap::become_owner(work)?;
+        }
+        let mount = self.mount_dirs(&stack::Options {
+            lower: &lower,
+            upper: pair(&upper),
+            loose: mapped.copies().collect(),
+            ..self.options()
+        })?;
+        match &self.upper {
+            // overlayfs that cannot use its work directory says so to the kernel's log, and is read-only.
+            Some((_, work)) if !self.read_only && FileSystem::of(&mount)?.read_only => {
+                let source = io::Error::from(Errno::EOVERFLOW);
+                Err(Error::NotMapped {
+                    path: work.clone(),
+                    source,
+                })
+            }
+            _ => Ok(mount),
+        }
+    }
+
+    fn mount_dirs(&self, options: &stack::Options<'_>) -> Result<OverlayMount> {
+        if self.way == Way::Mount {
+            return self.mount_apart(options);
+        }
+        // Before 6.5 overlayfs knows no `lowerdir+`, and says EINVAL when the mount is made, as before 6.15 of a layer
+        // in no mount namespace; before 5.2 there is no fsopen(2).
+        match context::mount(options) {
             Err(Failure {
                 errno: Errno::EINVAL | Errno::ENOSYS,
                 said,
                 ..
-            }) if !said.contains("overlay:") => self.mount_in_thread(),
+            }) if !said.contains("overlay:") => self.mount_apart(options),
             Err(failure) => Err(self.refused(failure)),
-            Ok(mount) => Ok(mount),
+            Ok(mount) => Ok(OverlayMount(mount)),
         }
     }
 
@@ -171,82 +235,19 @@ impl Overlay {
         Ok(())
     }
 
-    fn mount_by_context(&self) -> std::result::Result<OverlayMount, Failure> {
-        let context = traced(
-            "fsopen",
-            "so that an overlay can be described piece by piece",
-            || "\"overlay\", FSOPEN_CLOEXEC".to_owned(),
-            || sys::fsopen(c"overlay"),
-        )
-        .map_err(|error| Failure::new("fsopen", &error, None))?;
-        // Directories whose paths do not fit are named by descriptor, so they stay open until the mount is made.
-        let mut held = Vec::new();
-        for dir in &self.lower {
-            set_dir(
-                &context,
-                c"lowerdir+",
-                dir,
-                "so that this layer lies under those before it",
-                &mut held,
-            )?;
-        }
-        if let Some((upper, work)) = &self.upper {
-            set_dir(
-                &context,
-                c"upperdir",
-                upper,
-                "so that changes go to this directory",
-                &mut held,
-            )?;
-            set_dir(
-                &context,
-                c"workdir",
-                work,
-                "so that overlayfs can prepare its changes here",
-                &mut held,
-            )?;
-        }
-        if self.xattrs == XattrNamespace::User {
-            config(
-                &context,
-                uapi::FSCONFIG_SET_FLAG,
-                Some(c"userxattr"),
-                None,
-                "so that marks are user.overlay.*",
-            )?;
-        }
-        config(
-            &context,
-            uapi::FSCONFIG_CMD_CREATE,
-            None,
-            None,
-            "so that the overlay comes to be",
-        )?;
-        let (attributes, names) = match self.is_read_only() {
-            true => (uapi::MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"),
-            false => (0, "0"),
+    /// Mounts by mount(2), in a thread that leaves the process's mount namespace.
+    fn mount_apart(&self, options: &stack::Options<'_>) -> Result<OverlayMount> {
+        let mounted = match self.id_map {
+            // This is such a thread already.
+            Some(_) => options.mount_here(),
+            None => stack::in_thread(|| options.mount_here()).unwrap_or_else(|source| {
+                Err(stack::Failure::Call {
+                    call: "clone",
+                    source,
+                })
+            }),
         };
-        let mount = traced(
-            "fsmount",
-            "so that the overlay can be attached somewhere",
-            || format!("{}, FSMOUNT_CLOEXEC, {names}", context.as_raw_fd()),
-            || sys::fsmount(context.as_fd(), attributes),
-        )
-        .map_err(|error| Failure::new("fsmount", &error, Some(&context)))?;
-        Ok(OverlayMount(mount))
-    }
-
-    fn mount_in_thread(&self) -> Result<OverlayMount> {
-        let options = stack::Options {
-            lower: &self.lower,
-            upper: self
-                .upper
-                .as_ref()
-                .map(|(upper, work)| (upper.as_path(), work.as_path())),
-            read_only: self.is_read_only(),
-            user_xattrs: self.xattrs == XattrNamespace::User,
-        };
-        match options.mount() {
+        match mounted {
             Ok(mount) => Ok(OverlayMount(mount)),
             Err(stack::Failure::TooLong { room }) => Err(Error::TooManyLayers {
                 count: self.lower.len(),
@@ -255,6 +256,22 @@ impl Overlay {
             Err(stack::Failure::Call { call, source }) => {
                 Err(self.refused(Failure::new(call, &source, None)))
             }
+        }
+    }
+
+    fn in_thread<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        stack::in_thread(work)
+            .unwrap_or_else(|source| Err(self.refused(Failure::new("clone", &source, None))))
+    }
+
+    fn options(&self) -> stack::Options<'_> {
+        stack::Options {
+            lower: &self.lower,
+            upper: pair(&self.upper),
+            read_only: self.is_read_only(),
+            user_xattrs: self.xattrs == XattrNamespace::User,
+            place: &self.lower[0],
+            loose: Vec::new(),
         }
     }
 
@@ -276,6 +293,13 @@ impl Overlay {
                 needs: "Linux 5.2",
                 source,
             },
+            (_, Errno::EINVAL) if self.id_map.is_some() && !idmap::can_be_stacked(&release()) => {
+                Error::Unsupported {
+                    what: "overlays of directories that are seen through an ID map",
+                    needs: "Linux 5.19",
+                    source,
+                }
+            }
             (call, _) => Error::Overlay {
                 layers: self.lower.len(),
                 call,
@@ -286,110 +310,18 @@ impl Overlay {
     }
 }
 
-/// A failed system call, with what the kernel wrote about it.
-struct Failure {
-    call: &'static str,
-    errno: Errno,
-    said: String,
-}
-
-impl Failure {
-    fn new(call: &'static str, error: &io::Error, context: Option<&OwnedFd>) -> Self {
-        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        Self {
-            call,
-            errno,
-            said: context.map(messages).unwrap_or_default(),
-        }
-    }
-}
-
-/// Reads the kernel's messages from a file system context, one a read.
-fn messages(context: &OwnedFd) -> String {
-    let Ok(context) = context.try_clone() else {
-        return String::new();
-    };
-    let mut log = File::from(context);
-    let mut said = Vec::new();
-    let mut buffer = [0; 1024];
-    let number = log.as_raw_fd();
-    let mut read = |buffer: &mut [u8]| {
-        let why = "so that the kernel's own words on what is wrong are known";
-        let room = buffer.len();
-        let args = || format!("{number}, {room}");
-        traced("read", why, args, || log.read(buffer))
-    };
-    while let Ok(count @ 1..) = read(&mut buffer) {
-        // Each begins with its severity: `e `, `w ` or `i `.
-        let text = String::from_utf8_lossy(&buffer[..count]);
-        said.push(text.get(2..).unwrap_or(&text).trim().to_owned());
-    }
-    said.join("; ")
-}
-
-fn config(
-    context: &OwnedFd,
-    command: u32,
-    key: Option<&CStr>,
-    value: Option<&CStr>,
-    why: &'static str,
-) -> std::result::Result<(), Failure> {
-    let args = || {
-        let name = match command {
-            uapi::FSCONFIG_SET_FLAG => "FSCONFIG_SET_FLAG",
-            uapi::FSCONFIG_SET_STRING => "FSCONFIG_SET_STRING",
-            _ => "FSCONFIG_CMD_CREATE",
-        };
-        let text = |text: Option<&CStr>| text.map_or("NULL".to_owned(), |text| format!("{text:?}"));
-        format!(
-            "{}, {name}, {}, {}, 0",
-            context.as_raw_fd(),
-            text(key),
-            text(value)
-        )
-    };
-    traced("fsconfig", why, args, || {
-        sys::fsconfig(context.as_fd(), command, key, value)
-    })
-    .map_err(|error| Failure::new("fsconfig", &error, Some(context)))
-}
-
-/// Gives the context one directory.
-fn set_dir(
-    context: &OwnedFd,
-    key: &CStr,
-    dir: &Path,
-    why: &'static str,
-    held: &mut Vec<OwnedFd>,
-) -> std::result::Result<(), Failure> {
-    // A value has at most 255 bytes, and overlayfs takes `:`, `,` and `\` of some for its own.
-    let plain = dir.as_os_str().len() < 256
-        && !dir
-            .as_os_str()
-            .as_bytes()
-            .iter()
-            .any(|byte| b":,\\".contains(byte));
-    let value = if plain {
-        CString::new(dir.as_os_str().as_bytes()).map_err(io::Error::from)
-    } else {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let why = "so that its descriptor can stand for a path that fsconfig would not take";
-        calls::open(dir, flags, why)
-            .map_err(io::Error::from)
-            .and_then(|dir| {
-                let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
-                held.push(dir);
-                CString::new(path).map_err(io::Error::from)
-            })
-    };
-    let value = value.map_err(|error| Failure::new("open", &error, None))?;
-    config(
-        context,
-        uapi::FSCONFIG_SET_STRING,
-        Some(key),
-        Some(&value),
-        why,
+/// The running kernel's release, such as `6.18.2`.
+fn release() -> String {
+    let known = nix::sys::utsname::uname();
+    known.map_or_else(
+        |_| String::new(),
+        |name| name.release().to_string_lossy().into_owned(),
     )
+}
+
+/// An upper and a work directory, borrowed.
+fn pair(dirs: &Option<(PathBuf, PathBuf)>) -> Option<(&Path, &Path)> {
+    dirs.as_ref().map(|(upper, work)| (&**upper, &**work))
 }
 
 fn clone_read_only(dir: &Path) -> Result<OverlayMount> {
@@ -479,7 +411,7 @@ impl OverlayMount {
                     self.0.as_raw_fd()
                 )
             },
-            || sys::move_mount(self.0.as_fd(), &text),
+            || sys::move_mount(self.0.as_fd(), &text, 0),
         )
         .map_err(failed)?;
         Ok(AttachedOverlay::new(target))

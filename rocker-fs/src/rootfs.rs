@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::device::Device;
-use crate::device_nodes::add_devices;
+use crate::device_nodes::{Nodes, add_devices};
 use crate::error::{Error, Result};
 use crate::mask::{add_empty_directory, add_masks, add_read_only_path};
 use crate::mount::{Mount, MountAttributes, MountKind};
@@ -25,7 +25,7 @@ pub struct Rootfs {
     masked: Vec<PathBuf>,
     read_only_paths: Vec<PathBuf>,
     read_only: bool,
-    all_devices: bool,
+    nodes: Nodes,
 }
 
 impl Rootfs {
@@ -42,7 +42,10 @@ impl Rootfs {
             masked: Vec::new(),
             read_only_paths: Vec::new(),
             read_only: false,
-            all_devices: false,
+            nodes: Nodes {
+                all: false,
+                of_host: false,
+            },
         }
     }
 
@@ -88,7 +91,16 @@ impl Rootfs {
     /// Lets device nodes be opened wherever they are. Without it, those of [`Rootfs::device`] can be opened, and no
     /// other: neither those that an image brings along, nor those that a program makes with CAP_MKNOD.
     pub fn all_devices(mut self, allow: bool) -> Self {
-        self.all_devices = allow;
+        self.nodes.all = allow;
+        self
+    }
+
+    /// Mounts the host's own nodes in place of making device nodes, which no user namespace allows.
+    ///
+    /// They keep the host's permission bits and owner. [`Rootfs::steps`] sees to it that each node of the host's
+    /// ([`Device::source`]) is the device that it is taken for.
+    pub fn host_devices(mut self, mount: bool) -> Self {
+        self.nodes.of_host = mount;
         self
     }
 
@@ -103,8 +115,8 @@ impl Rootfs {
     /// them, and this description, when the child has executed them, or the overlay outlives the container.
     ///
     /// # Errors
-    /// [`Error::BindSource`] for a source that cannot be opened; [`Error::Destination`] for a path that cannot be
-    /// meant; [`Error::Nul`].
+    /// [`Error::BindSource`] for a source that cannot be opened; [`Error::OtherDevice`] for a host's node of another
+    /// device; [`Error::Destination`] for a path that cannot be meant; [`Error::Nul`].
     ///
     /// See [pivot_root(2)](https://man7.org/linux/man-pages/man2/pivot_root.2.html) and
     /// [move_mount(2)](https://man7.org/linux/man-pages/man2/move_mount.2.html). Linux 5.12.
@@ -129,7 +141,7 @@ impl Rootfs {
             &self.target,
             "so that the root file system is in this mount namespace",
         )?;
-        if !self.all_devices {
+        if !self.nodes.all {
             let why = "so that no device node of the image's, or made in it, can be opened";
             plan.set_attributes(&root, false, MountAttributes::NODEV, None, MUST, why);
         }
@@ -159,7 +171,7 @@ impl Rootfs {
             }
         }
         if let Some(dev) = &dev {
-            add_devices(&mut plan, dev, &self.devices, self.all_devices)?;
+            add_devices(&mut plan, dev, &self.devices, self.nodes)?;
         } else if let Some(device) = self.devices.first() {
             return Err(Error::Destination {
                 path: device.path.clone(),

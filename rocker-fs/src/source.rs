@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::SFlag;
+use nix::sys::stat::{FileStat, SFlag};
 
 use crate::calls;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::trace::traced;
 /// A bind mount's source, looked at in the parent.
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
-    pub(crate) directory: bool,
+    pub(crate) status: FileStat,
     /// A detached copy, unless this process may not make one.
     pub(crate) mount: Option<OwnedFd>,
 }
@@ -48,7 +48,6 @@ impl Source {
         let opened = opened.map_err(|errno| failed(errno.into()))?;
         let why = "so that a directory is mounted on a directory, and a file on a file";
         let status = calls::fstat(opened.as_fd(), why).map_err(|errno| failed(errno.into()))?;
-        let directory = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
         let recurse = if recursive { uapi::AT_RECURSIVE } else { 0 };
         let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | uapi::AT_EMPTY_PATH | recurse;
         let copied = traced(
@@ -72,14 +71,26 @@ impl Source {
         };
         Ok(Self {
             path,
-            directory,
+            status,
             mount,
         })
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        SFlag::from_bits_truncate(self.status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+    }
+
+    /// The detached copy; where there is none, a step makes it.
+    pub(crate) fn copy(self, plan: &mut Plan, recursive: bool) -> Result<Arg> {
+        match self.mount {
+            Some(copy) => Ok(Arg::Fd(Arc::new(copy))),
+            None => add_bind_by_path(plan, &self.path, recursive),
+        }
     }
 }
 
 /// Copies a bind mount's source by its path in the host's tree.
-pub(crate) fn add_bind_by_path(plan: &mut Plan, source: &Path, recursive: bool) -> Result<Arg> {
+fn add_bind_by_path(plan: &mut Plan, source: &Path, recursive: bool) -> Result<Arg> {
     let mut flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC;
     let mut names = "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC".to_owned();
     if recursive {

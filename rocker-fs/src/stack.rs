@@ -7,7 +7,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -30,6 +30,10 @@ pub(crate) struct Options<'a> {
     pub(crate) upper: Option<(&'a Path, &'a Path)>,
     pub(crate) read_only: bool,
     pub(crate) user_xattrs: bool,
+    /// A directory of the host, to mount at where nobody sees it.
+    pub(crate) place: &'a Path,
+    /// What all the directories are in, where that is mounts attached to nothing.
+    pub(crate) loose: Vec<BorrowedFd<'a>>,
 }
 
 /// Why it could not be mounted.
@@ -51,28 +55,24 @@ impl Failure {
     }
 }
 
-impl Options<'_> {
-    /// Mounts from a thread that is gone when this returns.
-    pub(crate) fn mount(&self) -> Result<OwnedFd, Failure> {
-        // What the thread does is reported to whoever listens to its caller.
-        let subscriber = tracing::dispatcher::get_default(Clone::clone);
-        thread::scope(|scope| {
-            let work = || tracing::dispatcher::with_default(&subscriber, || self.mount_here());
-            let thread = thread::Builder::new()
-                .name("rocker-overlay".into())
-                .spawn_scoped(scope, work);
-            let joined = thread.map_err(Failure::of("clone"))?.join();
-            joined.unwrap_or_else(|_| {
-                Err(Failure::of("clone")(io::Error::other(
-                    "the mounting thread panicked",
-                )))
-            })
-        })
-    }
+/// Does `work` in a thread of its own that is gone when this returns.
+pub(crate) fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    // What the thread does is reported to whoever listens to its caller.
+    let subscriber = tracing::dispatcher::get_default(Clone::clone);
+    thread::scope(|scope| {
+        let work = || tracing::dispatcher::with_default(&subscriber, work);
+        let thread = thread::Builder::new()
+            .name("rocker-overlay".into())
+            .spawn_scoped(scope, work)?;
+        let joined = thread.join();
+        joined.map_err(|_| io::Error::other("the mounting thread panicked"))
+    })
+}
 
+impl Options<'_> {
     /// Mounts in this thread, whose mount namespace and working directory are spoilt afterwards.
-    fn mount_here(&self) -> Result<OwnedFd, Failure> {
-        let top = std::path::absolute(&self.lower[0]).map_err(Failure::of("getcwd"))?;
+    pub(crate) fn mount_here(&self) -> Result<OwnedFd, Failure> {
+        let top = std::path::absolute(self.place).map_err(Failure::of("getcwd"))?;
         let place = CString::new(top.as_os_str().as_bytes()).map_err(Failure::of("mount"))?;
         traced(
             "unshare",
@@ -96,6 +96,17 @@ impl Options<'_> {
             },
         )
         .map_err(Failure::of("mount"))?;
+        for mount in &self.loose {
+            let why = "so that layers are in this mount namespace: before 6.15 it takes no others";
+            let number = mount.as_raw_fd();
+            let names = "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS";
+            let args = || format!("{number}, \"\", AT_FDCWD, {place:?}, {names}");
+            let flags = uapi::MOVE_MOUNT_T_SYMLINKS;
+            traced("move_mount", why, args, || {
+                sys::move_mount(*mount, &place, flags)
+            })
+            .map_err(Failure::of("move_mount"))?;
+        }
         // Only now: the kernel takes layers from the mount namespace it mounts in.
         let (held, options) = self.describe()?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

@@ -15,12 +15,16 @@ pub(crate) mod uapi {
     pub(crate) const FSCONFIG_SET_STRING: u32 = 1;
     pub(crate) const FSCONFIG_CMD_CREATE: u32 = 6;
     pub(crate) const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x04;
+    pub(crate) const MOVE_MOUNT_T_SYMLINKS: u32 = 0x10;
     pub(crate) const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
     pub(crate) const OPEN_TREE_CLONE: u32 = 1;
     pub(crate) const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
     pub(crate) const AT_RECURSIVE: u32 = 0x8000;
     pub(crate) const AT_EMPTY_PATH: u32 = 0x1000;
     pub(crate) const MOUNT_ATTR_RDONLY: u64 = 1;
+    pub(crate) const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+    /// Of `linux/securebits.h`: a change of user IDs takes no capability.
+    pub(crate) const SECBIT_NO_SETUID_FIXUP: u64 = 1 << 2;
 }
 
 /// Turns the return value of a system call that makes a file descriptor into its owner.
@@ -75,7 +79,7 @@ pub(crate) fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> io::Result<Ow
 }
 
 /// move_mount(2) of a detached mount to a path
-pub(crate) fn move_mount(from: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
+pub(crate) fn move_mount(from: BorrowedFd<'_>, target: &CStr, flags: u32) -> io::Result<()> {
     // SAFETY: both strings are NUL-terminated, outlive the call, and are only read.
     let done = unsafe {
         libc::syscall(
@@ -84,7 +88,7 @@ pub(crate) fn move_mount(from: BorrowedFd<'_>, target: &CStr) -> io::Result<()> 
             c"".as_ptr(),
             libc::AT_FDCWD,
             target.as_ptr(),
-            uapi::MOVE_MOUNT_F_EMPTY_PATH,
+            uapi::MOVE_MOUNT_F_EMPTY_PATH | flags,
         )
     };
     Ok(Errno::result(done).map(drop)?)
@@ -115,6 +119,13 @@ pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, attr: &[u8; 32]) -> io::Resul
         )
     };
     Ok(Errno::result(done).map(drop)?)
+}
+
+/// prctl(2) of an option that takes one number at most, and returns one
+pub(crate) fn prctl(option: i32, value: u64) -> io::Result<usize> {
+    // SAFETY: the call takes numbers only; the options that this crate uses change nothing about memory.
+    let value = unsafe { libc::prctl(option, value, 0, 0, 0) };
+    Ok(Errno::result(value)? as usize)
 }
 
 /// fsetxattr(2)

@@ -20,7 +20,8 @@ use crate::calls;
 use crate::error::{Error, Result};
 use crate::layer::UnpackOptions;
 use crate::member::{Member, TarPath};
-use crate::metadata;
+use crate::metadata::{self, Left};
+use crate::ownership::Owners;
 use crate::remove;
 use crate::sparse::Segments;
 
@@ -36,6 +37,8 @@ pub(crate) enum Node<'a> {
 pub(crate) struct Tree<'a> {
     root: BorrowedFd<'a>,
     options: &'a UnpackOptions,
+    owners: &'a Owners,
+    left: Left,
     /// The parent directory used last.
     parent: Option<(Vec<u8>, OwnedFd)>,
     /// The modes and times of directories, set when nothing is added to them any more.
@@ -46,10 +49,16 @@ pub(crate) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    pub(crate) fn new(root: BorrowedFd<'a>, options: &'a UnpackOptions) -> Self {
+    pub(crate) fn new(
+        root: BorrowedFd<'a>,
+        options: &'a UnpackOptions,
+        owners: &'a Owners,
+    ) -> Self {
         Self {
             root,
             options,
+            owners,
+            left: Left::default(),
             parent: None,
             pending: BTreeMap::new(),
             pending_bytes: 0,
@@ -91,7 +100,8 @@ impl<'a> Tree<'a> {
         }
         // Until the end its owner, who may be no more than that, must be able to add to it.
         let open = member.mode | 0o700;
-        metadata::apply_to_open(dir.as_fd(), member, open, self.options)?;
+        let left = metadata::apply_to_open(dir.as_fd(), member, open, self.owners)?;
+        self.left.add(left);
         self.postpone(path, member)
     }
 
@@ -113,7 +123,8 @@ impl<'a> Tree<'a> {
         let copied = data.copy_to(&file, member, &mut buffer);
         self.buffer = buffer;
         copied?;
-        metadata::apply_to_open(file.as_fd(), member, member.mode, self.options)?;
+        let left = metadata::apply_to_open(file.as_fd(), member, member.mode, self.owners)?;
+        self.left.add(left);
         metadata::set_times_of_open(file.as_fd(), member.mtime)
             .map_err(|errno| failed("utimensat", &member.name, errno))
     }
@@ -143,10 +154,20 @@ impl<'a> Tree<'a> {
                 calls::mknodat(parent, name, SFlag::S_IFBLK, mode, number, why)
             })?,
         }
-        let symlink = matches!(node, Node::Symlink(_));
-        let options = self.options;
+        let owners = self.owners;
         let parent = self.parent(path.parent(), &member.name)?;
-        metadata::apply_to_name(parent, name, symlink, member, options)
+        let left = metadata::apply_to_name(parent, name, member, owners)?;
+        self.left.add(left);
+        Ok(())
+    }
+
+    /// Leaves a device out: nothing is there, and nothing of the layers below either.
+    pub(crate) fn absent(&mut self, path: &TarPath, member: &Member) -> Result<()> {
+        self.left.devices += 1;
+        self.create(path, &member.name, "mknodat", |parent| {
+            let why = "so that the layers' file of this name is hidden, as the device that cannot be made would";
+            calls::mknodat(parent, path.name(), SFlag::S_IFCHR, Mode::empty(), (0, 0), why)
+        })
     }
 
     pub(crate) fn hard_link(
@@ -242,8 +263,8 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Sets the directories' modes and times.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    /// Sets the directories' modes and times; returns what is not as the layer says.
+    pub(crate) fn finish(mut self) -> Result<Left> {
         // From the bottom up: a directory may be closed to its owner from then on.
         for (path, (mode, time)) in std::mem::take(&mut self.pending).into_iter().rev() {
             let shown = shown(&path);
@@ -256,7 +277,7 @@ impl<'a> Tree<'a> {
             metadata::set_times_of_open(dir.as_fd(), time)
                 .map_err(|errno| failed("utimensat", shown, errno))?;
         }
-        Ok(())
+        Ok(self.left)
     }
 
     /// Makes one file through `make`; what has its name already is removed first.
@@ -352,7 +373,8 @@ impl<'a> Tree<'a> {
                 self.mark_opaque(below.as_fd(), entry)?;
             }
             if made {
-                metadata::set_owner_and_mode(below.as_fd(), 0, 0, 0o755, self.options)
+                let given = self.owners.give(0, 0, 0o755, true);
+                metadata::set_owner_and_mode(below.as_fd(), given, 0o755)
                     .map_err(|(operation, errno)| failed(operation, entry, errno))?;
             }
             dir = Some(below);

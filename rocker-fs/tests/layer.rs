@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-use rocker_fs::{Error, UnpackOptions};
+use rocker_fs::{Error, Ownership, UnpackOptions};
 use support::Layer;
 use tar::EntryType;
 
@@ -351,7 +351,7 @@ fn directories_that_keep_their_owner_out_are_filled_and_removed_by_it() {
         let root = host.dir("layers");
         std::os::unix::fs::chown(&root, Some(1000), Some(1000)).unwrap();
         let options = UnpackOptions::default()
-            .ownership(false)
+            .ownership(Ownership::Caller)
             .xattr_namespace(rocker_fs::XattrNamespace::User);
         // The capabilities that see through modes go with the user ID, of this thread alone.
         std::thread::scope(|scope| {
@@ -450,7 +450,7 @@ proptest::proptest! {
                 _ => layer.hard_link(name, "l/a"),
             };
         }
-        let _ = layer.unpack_with(&dir, &UnpackOptions::default().ownership(false));
+        let _ = layer.unpack_with(&dir, &UnpackOptions::default().ownership(Ownership::Caller));
         let outside: Vec<_> = fs::read_dir(outer.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         proptest::prop_assert_eq!(outside, ["layer"]);
     }

@@ -9,9 +9,10 @@ mod against_strace;
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
 mod support;
+mod users;
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rocker_fs::{
@@ -23,7 +24,7 @@ use tar::EntryType;
 
 /// Every call that the crate makes, but for those of the stat(2) family and fchmodat(2), which the C library makes in
 /// its own way.
-const CALLS: [&str; 32] = [
+const CALLS: [&str; 34] = [
     "fsopen",
     "fsconfig",
     "fsmount",
@@ -56,6 +57,8 @@ const CALLS: [&str; 32] = [
     "utimensat",
     "fsetxattr",
     "lsetxattr",
+    "setfsuid",
+    "setfsgid",
 ];
 
 fn compared(call: &str) -> Option<String> {
@@ -120,17 +123,18 @@ fn unpacking_and_mounting_are_reported_call_by_call() {
     fake_host::run(|host| {
         let base = host.dir("strace");
         for dir in [
-            "upper", "work", "upper2", "work2", "merged", "root/etc", "a,b",
+            "upper", "work", "upper2", "work2", "upper3", "work3", "merged", "root/etc", "a,b",
         ] {
             fs::create_dir_all(base.join(dir)).unwrap();
         }
         fs::write(base.join("root/etc/passwd"), "root").unwrap();
         let root = File::open(base.join("root")).unwrap();
+        let userns = users::namespace("0 100000 65536");
         let calls = against_strace::hold(
             "unpacking_and_mounting_are_reported_call_by_call",
             &base,
             compared,
-            || all_of_it(&base, root),
+            || all_of_it(&base, root, userns),
         );
         for name in CALLS {
             let absent = ["setns", "rmdir", "unlink", "rename", "fsync"];
@@ -142,7 +146,7 @@ fn unpacking_and_mounting_are_reported_call_by_call() {
     });
 }
 
-fn all_of_it(base: &Path, root: File) {
+fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
     let layers = Layers::open(base.join("store/layers")).unwrap();
     let options = UnpackOptions::default();
     layers.unpack("0a", layer().as_slice(), &options).unwrap();
@@ -176,6 +180,11 @@ fn all_of_it(base: &Path, root: File) {
     drop(overlay.by_mount().mount().unwrap());
     drop(Overlay::new([base.join("a,b")]).mount().unwrap());
     Overlay::new([base.join("missing")]).mount().unwrap_err();
+    let layers = [base.join("store/layers/0a"), base.join("a,b")];
+    let mapped = Overlay::new(layers).upper(base.join("upper3"), base.join("work3"));
+    let mapped = mapped.id_map(userns);
+    drop(mapped.mount().unwrap());
+    drop(mapped.by_mount().mount().unwrap());
 
     create_dir_beneath(root.as_fd(), "made/below", 0o755).unwrap();
     open_beneath(root.as_fd(), "made", Access::Path).unwrap();

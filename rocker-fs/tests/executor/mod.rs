@@ -1,23 +1,53 @@
 //! A child that executes steps, as rocker-ns does it in earnest.
 
-#![allow(clippy::unwrap_used, reason = "a failure here is one of the test")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part of this module, and a failure here is one of the test"
+)]
 
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rocker_fs::{Arg, Step};
 
+/// The namespaces that the child has for itself.
+const APART: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
 /// Executes `steps` as PID 1 of new namespaces and returns what `look` says there, or the step that failed.
 pub(crate) fn in_child(steps: &[Step], look: impl FnOnce() -> String) -> String {
+    in_child_of(None, steps, look)
+}
+
+/// The same as root of a user namespace, to which the other namespaces belong.
+pub(crate) fn in_child_of(
+    userns: Option<BorrowedFd<'_>>,
+    steps: &[Step],
+    look: impl FnOnce() -> String,
+) -> String {
     let (mut reader, writer) = std::io::pipe().unwrap();
     // SAFETY: the test is the only one in its process, whose other threads only wait; glibc makes malloc usable in the child.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
         drop(reader);
+        if let Some(userns) = userns {
+            // SAFETY: these take numbers, and a pointer to nothing that is not looked at.
+            let joined = unsafe {
+                libc::setns(userns.as_raw_fd(), libc::CLONE_NEWUSER)
+                    + libc::setgroups(0, std::ptr::null())
+                    + libc::setresgid(0, 0, 0)
+                    + libc::setresuid(0, 0, 0)
+            };
+            assert_eq!(joined, 0);
+        }
         // SAFETY: takes a number only.
-        let apart =
-            unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC) };
+        let apart = unsafe { libc::unshare(APART) };
         assert_eq!(apart, 0);
         // SAFETY: as above, and this process has one thread.
         let first = unsafe { libc::fork() };
@@ -101,6 +131,7 @@ fn number(call: &str) -> libc::c_long {
         "pivot_root" => libc::SYS_pivot_root,
         "symlinkat" => libc::SYS_symlinkat,
         "umount2" => libc::SYS_umount2,
+        "write" => libc::SYS_write,
         // The child dies, and its parent's test with it.
         _ => std::process::abort(),
     }
