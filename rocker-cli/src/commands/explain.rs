@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Bars;
+use crate::engine::become_root;
 use crate::explain::{self, Format};
 use crate::{Engine, Result, Roots};
 
@@ -56,7 +57,7 @@ impl Explain {
             .or(self.explain_file.as_ref().and(Some(Format::Text)));
         explain::listen(format);
         explain::install();
-        Engine::check_root()?;
+        become_root()?;
         if executable == Executable::Protected {
             rocker_ns::protect_executable()?;
         }

@@ -25,8 +25,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use self::explain::{Executable, Explain};
 use self::request::Request;
 use crate::advice;
-use crate::engine::View;
 use crate::engine::host::Host;
+use crate::engine::{View, become_root};
 use crate::page::{Ink, Page};
 use crate::{Engine, Result, Roots};
 
@@ -182,6 +182,7 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
 
 fn engine() -> Result<Engine> {
     crate::explain::install();
+    become_root()?;
     Engine::open(Roots::from_env())
 }
 

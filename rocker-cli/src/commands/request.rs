@@ -6,9 +6,13 @@ use rocker_image::Platform;
 use crate::{Io, Network, PullPolicy, Result, RunOptions, Volume};
 
 mod limits;
+mod security;
+mod sharing;
 mod value;
 
 use limits::Limits;
+use security::Security;
+use sharing::Sharing;
 pub(crate) use value::keys;
 
 /// A container as it is asked for.
@@ -52,12 +56,31 @@ pub(crate) struct Request {
     #[arg(long, value_name = "PROGRAM", help_heading = "Command")]
     entrypoint: Option<String>,
 
+    /// Add a supplementary group
+    #[arg(long, value_name = "GROUP", help_heading = "Command")]
+    group_add: Vec<String>,
+
     #[command(flatten)]
     limits: Limits,
+    /// Limit each process: NAME=SOFT[:HARD], such as nofile=1024
+    #[arg(long, value_name = "LIMIT", help_heading = "Limits")]
+    ulimit: Vec<String>,
+    /// How readily to be killed when memory runs out: -1000 to 1000
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Limits")]
+    oom_score_adj: Option<i16>,
 
     /// Show a directory or file of the host
     #[arg(short, long, value_name = "SRC:DST[:ro]", help_heading = "Files")]
     volume: Vec<String>,
+    /// A file system in memory
+    #[arg(long, value_name = "PATH[:OPTIONS]", help_heading = "Files")]
+    tmpfs: Vec<String>,
+    /// The size of /dev/shm
+    #[arg(long, value_name = "BYTES", help_heading = "Files")]
+    shm_size: Option<String>,
+    /// Give it a device of the host
+    #[arg(long, value_name = "SRC[:DST]", help_heading = "Files")]
+    device: Vec<String>,
     /// Make the root file system read-only
     #[arg(long, help_heading = "Files")]
     read_only: bool,
@@ -74,16 +97,14 @@ pub(crate) struct Request {
     /// Name the host
     #[arg(short = 'h', long, value_name = "NAME", help_heading = "Network")]
     hostname: Option<String>,
+    /// Name the NIS domain
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    domainname: Option<String>,
 
-    /// Add a capability
-    #[arg(long, value_name = "CAP", help_heading = "Security")]
-    cap_add: Vec<String>,
-    /// Take a capability away
-    #[arg(long, value_name = "CAP", help_heading = "Security")]
-    cap_drop: Vec<String>,
-    /// All capabilities, nothing hidden: as strong as root on the host
-    #[arg(long, help_heading = "Security")]
-    privileged: bool,
+    #[command(flatten)]
+    sharing: Sharing,
+    #[command(flatten)]
+    security: Security,
 
     /// always, missing or never
     #[arg(
@@ -145,9 +166,20 @@ impl Request {
             .collect::<Result<Vec<Volume>>>()?;
         options.network = self.network()?;
         options.limits = self.limits.limits()?;
-        options.cap_add = self.cap_add.clone();
-        options.cap_drop = self.cap_drop.clone();
-        options.privileged = self.privileged;
+        options.group_add = self.group_add.clone();
+        options.domainname = self.domainname.clone();
+        let limits = self.ulimit.iter().map(|text| Ok(text.parse()?));
+        options.rlimits = limits.collect::<Result<_>>()?;
+        options.oom_score_adj = self.oom_score_adj;
+        let tmpfs = self.tmpfs.iter().map(|text| value::tmpfs(text));
+        options.tmpfs = tmpfs.collect::<Result<_>>()?;
+        let size = self.shm_size.as_ref();
+        let size = size.map(|text| value::bytes("--shm-size", text));
+        options.shm_size = size.transpose()?;
+        let devices = self.device.iter().map(|text| value::device(text));
+        options.devices = devices.collect::<Result<_>>()?;
+        self.sharing.add_to(&mut options)?;
+        self.security.add_to(&mut options)?;
         options.read_only = self.read_only;
         options.pull = self.pull_policy()?;
         options.platform = self

@@ -88,13 +88,17 @@ fn supervisor_lives(lock: &File) -> bool {
     })
 }
 
+/// The process that looks after the container with this run directory, if it is alive.
+pub(crate) fn supervisor(run: &Path) -> Option<Process> {
+    let why = "so that one knows who looks after the container";
+    let (pid, start) = named(&disk::open(&run.join(LOCK), why).ok()?)?;
+    let process = Process::open(pid, start).ok().flatten();
+    process.filter(Process::is_alive)
+}
+
 /// Lets the one who looks after a container go on, if somebody has stopped it (Ctrl-Z).
 pub(crate) fn wake_supervisor(run: &Path) {
-    if let Ok(lock) = disk::open(
-        &run.join(LOCK),
-        "so that one knows who looks after the container",
-    ) && let Some((pid, start)) = named(&lock)
-        && let Ok(Some(process)) = Process::open(pid, start)
+    if let Some(process) = supervisor(run)
         && let Err(error) = process.signal(SIGCONT)
     {
         tracing::warn!(%error, "the one who looks after the container cannot be woken");

@@ -16,6 +16,7 @@ mod parts;
 mod plan;
 mod process;
 mod record;
+mod rootless;
 mod roots;
 mod run;
 mod spec;
@@ -24,9 +25,6 @@ mod surroundings;
 mod teardown;
 mod users;
 pub(crate) mod view;
-
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 
 use rocker_cgroup::Hierarchy;
 use rocker_fs::Layers;
@@ -40,6 +38,7 @@ pub use exec::ExecOptions;
 pub use options::{
     DeviceNode, Io, Network, PullPolicy, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
 };
+pub(crate) use rootless::become_root;
 pub use roots::Roots;
 pub use run::Exit;
 pub(crate) use view::View;
@@ -86,7 +85,7 @@ impl Engine {
 
     /// Whether this process may run containers.
     pub(crate) fn check_root() -> Result<()> {
-        match fs::metadata("/proc/self").map_or(0, |own| own.uid()) {
+        match rootless::own_user() {
             0 => Ok(()),
             _ => Err(Error::NotRoot),
         }

@@ -107,10 +107,8 @@ pub struct Tmpfs {
 pub struct DeviceNode {
     /// Where it is on the host; absolute.
     pub source: PathBuf,
-    /// Where it is in the container; absolute.
+    /// Where it is in the container, in `/dev`.
     pub destination: PathBuf,
-    /// Whether the container may only read from it.
-    pub read_only: bool,
 }
 
 /// What to run, and how to contain it.

@@ -91,13 +91,16 @@ impl Engine {
             });
         }
         let others = Others::find(self, options)?;
-        let maps = {
-            let _making = self.making()?;
-            self.users(options, container.id())?
+        // Held until it is written down which users the container has, so that no other one chooses the same.
+        let making = match options.users {
+            Users::Auto => Some(self.making()?),
+            _ => None,
         };
+        let maps = self.users(options, container.id())?;
         let root = self.mount_root(container, image, maps.as_ref())?;
         let surroundings = Surroundings::of(options, &others, maps)?;
         let spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
+        drop(making);
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
         // The command holds the root open, and is gone when the process has it.
         let mut created = {

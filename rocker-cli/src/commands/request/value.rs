@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf, absolute};
 use rocker_cgroup::CpuQuota;
 use rocker_ns::DetachKeys;
 
-use crate::{Error, Result, Volume};
+use crate::{DeviceNode, Error, Result, Tmpfs, Volume};
 
 /// The error for a value that a flag does not take.
 pub(crate) fn bad(flag: &'static str, value: &str, expected: impl Into<String>) -> Error {
@@ -111,6 +111,70 @@ pub(crate) fn volume(text: &str) -> Result<Volume> {
     })
 }
 
+/// `PATH[:OPTION,…]`.
+pub(crate) fn tmpfs(text: &str) -> Result<Tmpfs> {
+    let (path, options) = text.split_once(':').unwrap_or((text, ""));
+    let known = |option: &str| match option.split_once('=') {
+        Some(("size" | "nr_inodes" | "mode" | "uid" | "gid" | "nr_blocks", value)) => {
+            !value.is_empty()
+        }
+        Some(_) => false,
+        None => [
+            "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev",
+        ]
+        .contains(&option),
+    };
+    let options: Vec<_> = options
+        .split(',')
+        .filter(|option| !option.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let bad = |expected: &str| bad("--tmpfs", text, expected);
+    if let Some(option) = options.iter().find(|option| !known(option)) {
+        let expected =
+            "size=, mode=, uid=, gid=, nr_inodes=, ro, rw and [no]exec, [no]suid, [no]dev";
+        return Err(bad(&format!(
+            "{expected} behind the colon, and not {option:?}"
+        )));
+    }
+    let destination = PathBuf::from(path);
+    if !destination.is_absolute() || destination == Path::new("/") {
+        return Err(bad("an absolute path other than /"));
+    }
+    Ok(Tmpfs {
+        destination,
+        options,
+    })
+}
+
+/// `SRC[:DST[:rwm]]`.
+pub(crate) fn device(text: &str) -> Result<DeviceNode> {
+    let bad = |expected: &str| bad("--device", text, expected);
+    let mut parts = text.split(':');
+    let source = parts.next().unwrap_or_default();
+    let access = |part: &str| matches!(part, "rwm" | "rw");
+    let (destination, wanted) = match (parts.next(), parts.next(), parts.next()) {
+        (None, ..) => (source, None),
+        (Some(part), None, _) if !part.starts_with('/') => (source, Some(part)),
+        (Some(destination), wanted, None) => (destination, wanted),
+        _ => return Err(bad("SRC[:DST[:rwm]]")),
+    };
+    if wanted.is_some_and(|wanted| !access(wanted)) {
+        return Err(bad(
+            "rwm or rw: rocker has no device rules yet, so that a device which is there can be written to",
+        ));
+    }
+    let (source, destination) = (PathBuf::from(source), PathBuf::from(destination));
+    if !source.is_absolute() || !destination.starts_with("/dev") || destination == Path::new("/dev")
+    {
+        return Err(bad("a device of the host, and a place in /dev for it"));
+    }
+    Ok(DeviceNode {
+        source,
+        destination,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +210,36 @@ mod tests {
                 matches!(bytes("--memory", text), Err(Error::BadValue { .. })),
                 "{text:?}"
             );
+        }
+    }
+
+    #[test]
+    fn file_systems_in_memory_have_a_place_and_options() {
+        let made = tmpfs("/run:size=64m,mode=700,exec").unwrap();
+        assert_eq!(made.destination, Path::new("/run"));
+        assert_eq!(made.options, ["size=64m", "mode=700", "exec"]);
+        assert!(tmpfs("/tmp").unwrap().options.is_empty());
+        for text in ["", "tmp", "/", "/x:nonsense", "/x:size=", "/x:huge=always"] {
+            assert!(tmpfs(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn devices_are_read_as_source_destination_and_access() {
+        let read = |text| device(text).map(|one| (one.source, one.destination));
+        let both = |source: &str, destination: &str| (source.into(), destination.into());
+        assert_eq!(read("/dev/kvm").unwrap(), both("/dev/kvm", "/dev/kvm"));
+        assert_eq!(read("/dev/a:/dev/b:rwm").unwrap(), both("/dev/a", "/dev/b"));
+        assert_eq!(read("/dev/a:rw").unwrap(), both("/dev/a", "/dev/a"));
+        for text in [
+            "",
+            "kvm",
+            "/dev/a:/b",
+            "/dev/a:/dev/b:r",
+            "/dev/a:/dev/b:rw:x",
+            "/dev/a:/dev",
+        ] {
+            assert!(read(text).is_err(), "{text:?}");
         }
     }
 
