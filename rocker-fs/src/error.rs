@@ -235,6 +235,28 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// What is to be a kernel parameter's name and value cannot be one.
+    #[error("sysctl {name:?}: {why}")]
+    BadSysctl {
+        /// The name as given.
+        name: String,
+        /// What is wrong with it, or with the value.
+        why: &'static str,
+    },
+    /// A kernel parameter is the whole host's.
+    #[error("sysctl {name:?} is the whole host's: no namespace has one of its own")]
+    HostSysctl {
+        /// The name as given.
+        name: String,
+    },
+    /// A kernel parameter is that of a namespace which the container shares.
+    #[error("sysctl {name} needs {} {namespace} namespace of the container's own", if *namespace == "IPC" { "an" } else { "a" })]
+    SharedSysctl {
+        /// Its name.
+        name: String,
+        /// The namespace that has it.
+        namespace: &'static str,
+    },
     /// A text for the kernel has a NUL byte in it.
     #[error("{text:?} contains a NUL byte")]
     Nul {

@@ -36,6 +36,7 @@ mod step;
     reason = "the system calls that nix has no safe wrapper for"
 )]
 mod sys;
+mod sysctl;
 mod trace;
 mod tree;
 
@@ -52,3 +53,4 @@ pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath};
 pub use rootfs::Rootfs;
 pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};
 pub use step::{Arg, Step};
+pub use sysctl::{Sysctl, SysctlNamespaces};

@@ -56,6 +56,22 @@ pub(crate) fn add_mount(plan: &mut Plan, root: &Arg, mount: &Mount) -> Result<Ar
     Ok(made)
 }
 
+/// Makes a directory, and those above it that are missing.
+pub(crate) fn add_directory(plan: &mut Plan, root: &Arg, path: &Path) -> Result<()> {
+    let resolution = Resolution::of(path);
+    let mut dir = root.clone();
+    let mut so_far = PathBuf::new();
+    for name in components(path)? {
+        plan.make_dir(&dir, name, format!("so that {} is there", shown(path)))?;
+        so_far.push(name);
+        dir = enter(plan, root, dir, &so_far, resolution, path)?;
+    }
+    if let Arg::Result(_) = dir {
+        plan.close(&dir, MUST);
+    }
+    Ok(())
+}
+
 /// Opens the place to mount at, and makes it where it is missing.
 fn add_mount_point(
     plan: &mut Plan,

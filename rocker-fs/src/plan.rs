@@ -377,7 +377,7 @@ pub(crate) fn string(text: &str) -> Result<Arg> {
     })
 }
 
-fn structure(bytes: &[u8], shown: String) -> Arg {
+pub(crate) fn structure(bytes: &[u8], shown: String) -> Arg {
     Arg::Bytes {
         bytes: bytes.to_vec(),
         shown: shown.into(),

@@ -9,10 +9,11 @@ use crate::device_nodes::{Nodes, add_devices};
 use crate::error::{Error, Result};
 use crate::mask::{add_empty_directory, add_masks, add_read_only_path};
 use crate::mount::{Mount, MountAttributes, MountKind};
-use crate::mount_point::add_mount;
+use crate::mount_point::{add_directory, add_mount};
 use crate::plan::{MUST, Plan, Resolution, constant, shown, string};
 use crate::resolve::components;
 use crate::step::{Arg, Step};
+use crate::sysctl::{Sysctl, SysctlNamespaces, add_sysctls};
 
 /// The description of a root file system, with names and order of the
 /// [OCI runtime specification](https://github.com/opencontainers/runtime-spec/blob/main/config.md#mounts).
@@ -26,6 +27,9 @@ pub struct Rootfs {
     read_only_paths: Vec<PathBuf>,
     read_only: bool,
     nodes: Nodes,
+    sysctls: Vec<Sysctl>,
+    own: SysctlNamespaces,
+    directories: Vec<PathBuf>,
 }
 
 impl Rootfs {
@@ -46,6 +50,9 @@ impl Rootfs {
                 all: false,
                 of_host: false,
             },
+            sysctls: Vec::new(),
+            own: SysctlNamespaces::empty(),
+            directories: Vec::new(),
         }
     }
 
@@ -104,6 +111,31 @@ impl Rootfs {
         self
     }
 
+    /// Sets a kernel parameter for the container alone, by its own /proc, which must be one of the mounts. It must be of
+    /// one of [`Rootfs::own_namespaces`].
+    ///
+    /// In a user namespace the kernel may keep some from being changed: those of System V IPC before Linux 6.11,
+    /// kernel.domainname always. What names a network interface needs that to be there already.
+    pub fn sysctl(mut self, sysctl: Sysctl) -> Self {
+        self.sysctls.push(sysctl);
+        self
+    }
+
+    /// Says which namespaces with kernel parameters the child shares with nobody. Default: none.
+    pub fn own_namespaces(mut self, own: SysctlNamespaces) -> Self {
+        self.own = own;
+        self
+    }
+
+    /// Makes a directory, and those above it that are missing, when all is mounted: one to work in, say.
+    ///
+    /// The child makes it, so in a user namespace it belongs to the container's root, which no process outside can do
+    /// ([`Overlay::id_map`](crate::Overlay::id_map)).
+    pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.directories.push(path.into());
+        self
+    }
+
     /// The steps of a child into this root file system.
     ///
     /// The child is alone in a mount namespace (and in the PID, network, IPC and cgroup namespaces whose file
@@ -116,7 +148,7 @@ impl Rootfs {
     ///
     /// # Errors
     /// [`Error::BindSource`] for a source that cannot be opened; [`Error::OtherDevice`] for a host's node of another
-    /// device; [`Error::Destination`] for a path that cannot be meant; [`Error::Nul`].
+    /// device; [`Error::SharedSysctl`]; [`Error::Destination`] for a path that cannot be meant; [`Error::Nul`].
     ///
     /// See [pivot_root(2)](https://man7.org/linux/man-pages/man2/pivot_root.2.html) and
     /// [move_mount(2)](https://man7.org/linux/man-pages/man2/move_mount.2.html). Linux 5.12.
@@ -145,14 +177,21 @@ impl Rootfs {
             let why = "so that no device node of the image's, or made in it, can be opened";
             plan.set_attributes(&root, false, MountAttributes::NODEV, None, MUST, why);
         }
+        for sysctl in &self.sysctls {
+            sysctl.check(self.own)?;
+        }
+        let mut sysctls = Some(&self.sysctls).filter(|sysctls| !sysctls.is_empty());
         let mut dev = None;
         let mut read_only = Vec::new();
         for (index, mount) in self.mounts.iter().enumerate() {
+            let sysctls = match is_own(mount, "proc", Some("proc")) {
+                true => sysctls.take(),
+                false => None,
+            };
             // What others lie beneath stays writable until their mount points are made.
+            let mut later = self.mounts[index + 1..].iter();
             let hold = is_read_only(mount)
-                && self.mounts[index + 1..]
-                    .iter()
-                    .any(|other| lies_beneath(other, mount));
+                && (sysctls.is_some() || later.any(|other| lies_beneath(other, mount)));
             let mounted = if hold {
                 let mut writable = mount.clone();
                 writable.attributes.remove(MountAttributes::RDONLY);
@@ -163,12 +202,24 @@ impl Rootfs {
             if hold {
                 read_only.push((mounted.clone(), shown(&mount.destination)));
             }
-            if is_own_dev(mount) {
+            if let Some(sysctls) = sysctls {
+                add_sysctls(&mut plan, &mounted, sysctls)?;
+            }
+            if is_own(mount, "dev", None) {
                 // By this descriptor it is found again, even if another mount comes to lie over it through a link.
                 dev = Some(mounted);
             } else if let (Arg::Result(_), false) = (&mounted, hold) {
                 plan.close(&mounted, MUST);
             }
+        }
+        if sysctls.is_some() {
+            return Err(Error::Destination {
+                path: "/proc/sys".into(),
+                why: "sysctls need a /proc of the container's own",
+            });
+        }
+        for path in &self.directories {
+            add_directory(&mut plan, &root, path)?;
         }
         if let Some(dev) = &dev {
             add_devices(&mut plan, dev, &self.devices, self.nodes)?;
@@ -267,8 +318,11 @@ fn same(one: &Arg, other: &Arg) -> bool {
     matches!((one, other), (Arg::Result(one), Arg::Result(other)) if one == other)
 }
 
-/// Whether this is a new file system at /dev.
-fn is_own_dev(mount: &Mount) -> bool {
-    matches!(mount.kind, MountKind::Filesystem { .. })
-        && components(&mount.destination).is_ok_and(|names| names == [Path::new("dev")])
+/// Whether this is a new file system, of this type if that matters, at this directory beneath the root.
+fn is_own(mount: &Mount, place: &str, of: Option<&str>) -> bool {
+    let MountKind::Filesystem { fstype, .. } = &mount.kind else {
+        return false;
+    };
+    of.is_none_or(|of| of == fstype)
+        && components(&mount.destination).is_ok_and(|names| names == [Path::new(place)])
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocker_fs::{
     Device, DeviceKind, Error, MASKED_PATHS, Mount, MountAttributes, Overlay, Propagation,
-    READ_ONLY_PATHS, Rootfs,
+    READ_ONLY_PATHS, Rootfs, Sysctl, SysctlNamespaces,
 };
 
 fn lines(rootfs: &Rootfs) -> Vec<String> {
@@ -439,5 +439,102 @@ fn a_guard_does_nothing_in_another_process() {
         );
         // The parent's own was dropped with the closure.
         assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn a_sysctl_is_the_containers_own_and_written_before_proc_can_not_be() {
+    fake_host::run(|host| {
+        // From a namespace of the test's own to the container's.
+        let of_host = || {
+            host.sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/sem /proc/sys/kernel/domainname")
+        };
+        let before = of_host();
+        let image = host.dir("image");
+        let with = |sysctls: &[&str], own| {
+            sysctls
+                .iter()
+                .fold(standard(&image), |rootfs, text| {
+                    rootfs.sysctl(text.parse().unwrap())
+                })
+                .own_namespaces(own)
+        };
+        let all = [
+            "net.ipv4.ip_forward=1",
+            "kernel.sem=10 320 11 12",
+            "kernel/domainname=inside",
+            "fs.mqueue.queues_max=7",
+        ];
+        let steps = with(&all, SysctlNamespaces::all()).steps().unwrap();
+        let report = executor::in_child(&steps, || {
+            let read = |path: &str| fs::read_to_string(Path::new("/proc/sys").join(path)).unwrap();
+            assert!(fs::write("/proc/sys/net/ipv4/ip_forward", "0").is_err());
+            [
+                "net/ipv4/ip_forward",
+                "kernel/sem",
+                "kernel/domainname",
+                "fs/mqueue/queues_max",
+            ]
+            .map(read)
+            .concat()
+        });
+        assert_eq!(report, "1\n10\t320\t11\t12\ninside\n7\n");
+        assert_eq!(of_host(), before);
+        let refused = with(&all, SysctlNamespaces::NET | SysctlNamespaces::IPC).steps();
+        let refused = refused.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "sysctl kernel.domainname needs a UTS namespace of the container's own"
+        );
+        let absent = with(&["net.no.such=1"], SysctlNamespaces::all())
+            .steps()
+            .unwrap();
+        let report = executor::in_child(&absent, String::new);
+        assert!(
+            report.contains("\"sys/net/no/such\"") && report.contains("os error 2"),
+            "{report}"
+        );
+        // Nothing of the host's is taken for the container's /proc.
+        let root = Overlay::new([&image]).mount().unwrap();
+        let sysctl = Sysctl::new("net.ipv4.ip_forward", "1").unwrap();
+        let bound = Rootfs::new(root, "/run/t")
+            .mount(Mount::bind("/proc", "/proc"))
+            .own_namespaces(SysctlNamespaces::all())
+            .sysctl(sysctl.clone());
+        assert!(matches!(bound.steps(), Err(Error::Destination { .. })));
+        // One that is mounted read-only is so when it is written.
+        let root = Overlay::new([&image]).mount().unwrap();
+        fs::create_dir_all(image.join("proc")).unwrap();
+        let closed = Rootfs::new(root, "/run/t")
+            .mount(Mount::filesystem("proc", "/proc").attributes(MountAttributes::RDONLY))
+            .own_namespaces(SysctlNamespaces::all())
+            .sysctl(sysctl);
+        let report = executor::in_child(&closed.steps().unwrap(), || {
+            assert!(fs::write("/proc/sys/net/ipv4/ip_forward", "0").is_err());
+            fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap()
+        });
+        assert_eq!(report, "1\n");
+    });
+}
+
+#[test]
+fn a_directory_is_made_inside_wherever_links_lead() {
+    fake_host::run(|host| {
+        let (image, outside) = (host.dir("image"), host.dir("outside"));
+        symlink("/run/outside", image.join("srv")).unwrap();
+        symlink("../../../../run/outside", image.join("up")).unwrap();
+        fs::create_dir_all(image.join("run/outside")).unwrap();
+        fs::write(image.join("file"), "").unwrap();
+        let at = |path: &str| standard(&image).directory(path).steps().unwrap();
+        for path in ["/srv/a/b", "up/a/b", "/", "/dev/shm/a/b"] {
+            let report = executor::in_child(&at(path), || {
+                format!("{}", Path::new("/").join(path).is_dir())
+            });
+            assert_eq!(report, "true", "{path}");
+        }
+        assert!(executor::in_child(&at("/file"), String::new).contains("os error 20"));
+        let up = standard(&image).directory("/a/../../b").steps();
+        assert!(matches!(up, Err(Error::Destination { .. })));
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     });
 }

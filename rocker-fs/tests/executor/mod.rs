@@ -6,8 +6,11 @@
     reason = "each test binary uses its part of this module, and a failure here is one of the test"
 )]
 
+use std::ffi::{CStr, CString};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rocker_fs::{Arg, Step};
 
@@ -135,4 +138,15 @@ fn number(call: &str) -> libc::c_long {
         // The child dies, and its parent's test with it.
         _ => std::process::abort(),
     }
+}
+
+/// The value of an extended attribute.
+pub(crate) fn attribute(path: &Path, name: &CStr) -> Option<Vec<u8>> {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    let mut value = vec![0; 256];
+    let (room, place) = (value.len(), value.as_mut_ptr().cast());
+    // SAFETY: both strings end with a NUL, and the kernel writes at most `room` bytes to `value`, which has as many.
+    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), place, room) };
+    value.truncate(usize::try_from(length).ok()?);
+    Some(value)
 }

@@ -10,11 +10,13 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Set in a test that is root of a user namespace: which IDs it has.
 const MAP: &str = "ROCKER_TEST_USER";
+/// Set there too: the directory that it may write to.
+const DIR: &str = "ROCKER_TEST_DIR";
 /// The ordinary user, and all that it has: itself, as root.
 pub const ONE: &str = "0 1000 1";
 /// What newuidmap(1) gives it where it has subordinate IDs.
@@ -35,21 +37,20 @@ pub fn namespace(map: &str) -> OwnedFd {
 /// called in a fake host, as all of a test. `body` gets an empty directory of that user's.
 #[track_caller]
 pub fn as_ordinary<F: FnOnce(&'static str, &Path)>(body: F) {
-    let inside = std::env::var(MAP).ok();
-    let dir = |name: &str| PathBuf::from("/run").join(format!("of-user-{name}"));
-    match inside.as_deref() {
-        Some("one") => return body(ONE, &dir("one")),
-        Some("full") => return body(FULL, &dir("full")),
-        _ => {}
+    if let (Ok(map), Some(dir)) = (std::env::var(MAP), std::env::var_os(DIR)) {
+        let map = if map == ONE { ONE } else { FULL };
+        return body(map, Path::new(&dir));
     }
     let path = std::any::type_name::<F>();
     let path = path
         .split_once("::{{closure}}")
         .map_or(path, |(path, _)| path);
     let test = path.split_once("::").unwrap().1;
-    for (name, map) in [("one", ONE), ("full", FULL)] {
-        fs::create_dir(dir(name)).unwrap();
-        chown(dir(name), Some(1000), Some(1000)).unwrap();
+    // The attributes user.* of a tmpfs are of Linux 6.6.
+    let base = std::env::var_os("ROCKER_TEST_DISK").unwrap_or_else(|| "/run".into());
+    for map in [ONE, FULL] {
+        let dir = tempfile::tempdir_in(&base).unwrap();
+        chown(dir.path(), Some(1000), Some(1000)).unwrap();
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid=1000", "--regid=1000", "--clear-groups"])
@@ -57,9 +58,10 @@ pub fn as_ordinary<F: FnOnce(&'static str, &Path)>(body: F) {
             .args(["sh", "-c", "echo; read line; exec \"$@\"", "sh"])
             .arg(std::env::current_exe().unwrap())
             .args([test, "--exact", "--nocapture", "--include-ignored"])
-            .env(MAP, name);
+            .env(MAP, map)
+            .env(DIR, dir.path());
         let mut child = waiting(&mut command);
-        if name == "one" {
+        if map == ONE {
             fs::write(format!("/proc/{}/setgroups", child.id()), "deny").unwrap();
         }
         write_maps(&child, map);
