@@ -104,15 +104,6 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         Step::internal("setsid", vec![])
             .because("so that the program cannot reach the terminal of whoever started it"),
     );
-    let join = Arg::flags(
-        u64::from(libc::KEYCTL_JOIN_SESSION_KEYRING),
-        "KEYCTL_JOIN_SESSION_KEYRING",
-    );
-    plan.push(
-        Step::internal("keyctl", vec![join, Arg::Null])
-            .tolerating(&[libc::ENOSYS, libc::EPERM, libc::EDQUOT])
-            .because("so that the program has a keyring of its own, and not the one of whoever started it"),
-    );
     if command.unshare.contains(&Namespace::Cgroup) {
         let (flag, name) = Namespace::Cgroup.flag();
         plan.push(
@@ -133,8 +124,9 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     standard_streams(&mut plan, command, streams);
     signals(&mut plan, command);
     let directory = directory(&mut plan, command)?;
-    credentials::change(&mut plan, command);
+    // Ahead of a filter, which need not know close_range(2).
     close_files(&mut plan, streams, terminal);
+    credentials::change(&mut plan, command);
     plan.push(
         Step::internal(
             "write",
@@ -268,6 +260,7 @@ fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
         );
     }
     let Some((pidfd, namespaces)) = command.enter.as_ref() else {
+        keyring(plan);
         return Ok(None);
     };
     let (value, names) = namespace::flags(namespaces);
@@ -278,12 +271,26 @@ fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
         )
         .because("so that the program sees what the container's own process sees"),
     );
+    // Ahead of a filter, which for a container denies it: keys are not the container's own.
+    keyring(plan);
     credentials::shed(plan, command)?;
     // With CLONE_PARENT the new process is a child of the parent's, like this one.
     let step = clone((libc::CLONE_PARENT, "CLONE_PARENT|SIGCHLD")).role(Role::Fork);
     Ok(Some(plan.push(step.because(
         "so that there is a process inside of the PID namespace: joining it moves only the children of the one that joins",
     ))))
+}
+
+fn keyring(plan: &mut Plan) {
+    let join = Arg::flags(
+        u64::from(libc::KEYCTL_JOIN_SESSION_KEYRING),
+        "KEYCTL_JOIN_SESSION_KEYRING",
+    );
+    plan.push(
+        Step::internal("keyctl", vec![join, Arg::Null])
+            .tolerating(&[libc::ENOSYS, libc::EPERM, libc::EDQUOT])
+            .because("so that the program has a keyring of its own, and not the one of whoever started it"),
+    );
 }
 
 /// A process like this one; by clone(2), which is everywhere.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::created::Created;
 use crate::plan::Plan;
-use crate::{Capabilities, Child, Namespace, Result, Stdio, Step, User, build};
+use crate::{Capabilities, Child, Namespace, Result, SeccompFilter, Stdio, Step, User, build};
 
 /// A program to start in namespaces, in the manner of [`std::process::Command`].
 ///
@@ -39,6 +39,7 @@ pub struct Command {
     pub(crate) user: Option<User>,
     pub(crate) capabilities: Option<Capabilities>,
     pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp: Option<SeccompFilter>,
     pub(crate) die_with_parent: bool,
     pub(crate) timed: bool,
     pub(crate) fail_at: Option<usize>,
@@ -84,6 +85,7 @@ impl Command {
             user: None,
             capabilities: None,
             no_new_privileges: false,
+            seccomp: None,
             die_with_parent: false,
             timed: false,
             fail_at: None,
@@ -253,6 +255,20 @@ impl Command {
     /// (`PR_SET_NO_NEW_PRIVS`, Linux 3.5).
     pub fn no_new_privileges(&mut self, on: bool) -> &mut Self {
         self.no_new_privileges = on;
+        self
+    }
+
+    /// Which system calls the program and all that it starts can make, see
+    /// [seccomp(2)](https://man7.org/linux/man-pages/man2/seccomp.2.html). It takes `CAP_SYS_ADMIN` of the caller, or
+    /// [`Command::no_new_privileges`]. [`Seccomp::compile`](crate::Seccomp::compile) makes the filter.
+    ///
+    /// The process is under the filter a little before its program is, and an init ([`Command::init`]) stays so. What has to be allowed,
+    /// or the process does not get there: `capset`, `execve`, `prctl`, `read`, `setresuid` and `write`; with an init also `clone`, `kill`, `munmap`,
+    /// `rt_sigprocmask`, `rt_sigtimedwait`, `setsid` and `wait4`, and with a terminal `ioctl`. A process that
+    /// [enters](Command::enter) a container without `no_new_privileges` is under it from then on, and needs in addition
+    /// what opens its directory, its terminal and its streams.
+    pub fn seccomp(&mut self, filter: SeccompFilter) -> &mut Self {
+        self.seccomp = Some(filter);
         self
     }
 

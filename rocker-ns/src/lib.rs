@@ -22,6 +22,7 @@ mod process;
 mod pump;
 mod relay;
 mod report;
+mod seccomp;
 mod session;
 mod stdio;
 mod step;
@@ -42,6 +43,9 @@ pub use namespace::Namespace;
 pub use plan::Plan;
 pub use process::{Child, ExitCode, Process};
 pub use relay::{Relay, Signals, signal_number};
+pub use seccomp::{
+    Seccomp, SeccompAction, SeccompArchitecture, SeccompArg, SeccompFilter, SeccompOp, SeccompRule,
+};
 pub use session::{Line, die_with, leave_session, stand_in};
 pub use stdio::Stdio;
 pub use step::{Arg, Step};
