@@ -108,7 +108,7 @@ impl Command {
             keeps_groups: self.keeps_groups(),
             capabilities: self.capabilities,
             no_new_privileges: self.no_new_privileges,
-            seccomp: false,
+            seccomp: self.seccomp.is_some(),
             umask: self.umask,
             oom_score_adj: self.oom_score_adj,
             rlimits: self.rlimits.clone(),

@@ -97,7 +97,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         "so that the parent can put this process into its cgroup and map its ids first",
     );
     attributes::declare(&mut plan, command)?;
-    if command.enter.is_none() {
+    if !command.is_beside() {
         attributes::become_root(&mut plan, command);
     }
     attributes::hide(&mut plan);
@@ -105,15 +105,6 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     plan.push(
         Step::internal("setsid", vec![])
             .because("so that the program cannot reach the terminal of whoever started it"),
-    );
-    let join = Arg::flags(
-        u64::from(libc::KEYCTL_JOIN_SESSION_KEYRING),
-        "KEYCTL_JOIN_SESSION_KEYRING",
-    );
-    plan.push(
-        Step::internal("keyctl", vec![join, Arg::Null])
-            .tolerating(&[libc::ENOSYS, libc::EPERM, libc::EDQUOT])
-            .because("so that the program has a keyring of its own, and not the one of whoever started it"),
     );
     if command.unshare.contains(&Namespace::Cgroup) {
         let (flag, name) = Namespace::Cgroup.flag();
@@ -138,8 +129,9 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     standard_streams(&mut plan, command, streams);
     signals(&mut plan, command);
     let directory = directory(&mut plan, command)?;
+    // Ahead of a filter, which need not know close_range(2).
     close_files(&mut plan, streams, terminal);
-    if command.enter.is_none() {
+    if !command.is_beside() {
         attributes::limit(&mut plan, command);
     }
     credentials::change(&mut plan, command);
@@ -276,6 +268,7 @@ fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
         );
     }
     let Some((pidfd, namespaces)) = command.enter.as_ref() else {
+        keyring(plan);
         return Ok(None);
     };
     let (value, names) = namespace::flags(namespaces);
@@ -286,14 +279,32 @@ fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
         )
         .because("so that the program sees what the container's own process sees"),
     );
-    attributes::become_root(plan, command);
-    attributes::limit(plan, command);
-    credentials::shed(plan, command)?;
+    if command.is_beside() {
+        attributes::become_root(plan, command);
+        // Ahead of a filter, which for a container denies it: keys are not the container's own.
+        keyring(plan);
+        attributes::limit(plan, command);
+        credentials::shed(plan, command)?;
+    } else {
+        keyring(plan);
+    }
     // With CLONE_PARENT the new process is a child of the parent's, like this one.
     let step = clone((libc::CLONE_PARENT, "CLONE_PARENT|SIGCHLD")).role(Role::Fork);
     Ok(Some(plan.push(step.because(
         "so that there is a process inside of the PID namespace: joining it moves only the children of the one that joins",
     ))))
+}
+
+fn keyring(plan: &mut Plan) {
+    let join = Arg::flags(
+        u64::from(libc::KEYCTL_JOIN_SESSION_KEYRING),
+        "KEYCTL_JOIN_SESSION_KEYRING",
+    );
+    plan.push(
+        Step::internal("keyctl", vec![join, Arg::Null])
+            .tolerating(&[libc::ENOSYS, libc::EPERM, libc::EDQUOT])
+            .because("so that the program has a keyring of its own, and not the one of whoever started it"),
+    );
 }
 
 /// A process like this one; by clone(2), which is everywhere.

@@ -38,11 +38,13 @@ enum Kind {
     Strings,
     /// One of these numbers.
     Among(&'static [u64]),
+    /// A filter of system calls.
+    Filter,
     /// Whatever the call takes there, by its other arguments.
     Any,
 }
 
-use Kind::{Among, Any, CountOf, Fixed, Number, SizeOf, Strings, Struct, Text};
+use Kind::{Among, Any, CountOf, Filter, Fixed, Number, SizeOf, Strings, Struct, Text};
 
 /// The commands of fsconfig(2) that take a flag or a string, and no buffer whose length nobody checks:
 /// FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE, FSCONFIG_CMD_RECONFIGURE.
@@ -105,6 +107,7 @@ calls! {
     private "read"          SYS_read           [Number, Struct, SizeOf(1)];
     private "rt_sigaction"  SYS_rt_sigaction   [Number, Fixed(32), Text, Number];
     private "rt_sigprocmask" SYS_rt_sigprocmask [Number, Fixed(8), Text, Number];
+    private "seccomp"       SYS_seccomp        [Number, Number, Filter];
     private "setgroups"     SYS_setgroups      [CountOf(1), Struct];
     private "setresgid"     SYS_setresgid      [Number, Number, Number];
     private "setresuid"     SYS_setresuid      [Number, Number, Number];
@@ -145,6 +148,7 @@ impl Kind {
             Text => matches!(arg, Arg::Str(_) | Arg::Null),
             Struct => matches!(arg, Arg::Bytes { .. }),
             Strings => matches!(arg, Arg::Strings(_)),
+            Filter => matches!(arg, Arg::Filter(_)),
             Any => true,
             Among(numbers) => matches!(arg, Arg::Flags { value, .. } if numbers.contains(value)),
             Fixed(size) => matches!(arg, Arg::Bytes { bytes, .. } if bytes.len() == size),

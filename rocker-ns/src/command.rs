@@ -12,7 +12,9 @@ use nix::unistd::Uid;
 
 use crate::created::Created;
 use crate::plan::Plan;
-use crate::{Capabilities, Child, IdMap, Namespace, Result, Rlimit, Stdio, Step, User, build};
+use crate::{
+    Capabilities, Child, IdMap, Namespace, Result, Rlimit, SeccompFilter, Stdio, Step, User, build,
+};
 
 /// A program to start in namespaces, in the manner of [`std::process::Command`].
 ///
@@ -46,6 +48,7 @@ pub struct Command {
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) oom_score_adj: Option<i16>,
     pub(crate) umask: u32,
+    pub(crate) seccomp: Option<SeccompFilter>,
     pub(crate) die_with_parent: bool,
     pub(crate) timed: bool,
     pub(crate) fail_at: Option<usize>,
@@ -84,6 +87,7 @@ impl Command {
             rlimits: Vec::new(),
             oom_score_adj: None,
             umask: 0o022,
+            seccomp: None,
             die_with_parent: false,
             timed: false,
             fail_at: None,
@@ -292,6 +296,20 @@ impl Command {
         self
     }
 
+    /// Which system calls the program and all that it starts can make, see
+    /// [seccomp(2)](https://man7.org/linux/man-pages/man2/seccomp.2.html). It takes `CAP_SYS_ADMIN` of the caller, or
+    /// [`Command::no_new_privileges`]. [`Seccomp::compile`](crate::Seccomp::compile) makes the filter.
+    ///
+    /// The process is under the filter a little before its program is, and an init ([`Command::init`]) stays so. What has to be allowed,
+    /// or the process does not get there: `capset`, `execve`, `prctl`, `read`, `setresuid` and `write`; with an init also `clone`, `kill`, `munmap`,
+    /// `rt_sigprocmask`, `rt_sigtimedwait`, `setsid` and `wait4`, and with a terminal `ioctl`. A process that
+    /// [enters](Command::enter) a container without `no_new_privileges` is under it from then on, and needs in addition
+    /// what opens its directory, its terminal and its streams.
+    pub fn seccomp(&mut self, filter: SeccompFilter) -> &mut Self {
+        self.seccomp = Some(filter);
+        self
+    }
+
     /// Kills the program when the *thread* that created it ends (`PR_SET_PDEATHSIG`): for single-threaded supervisors.
     pub fn die_with_parent(&mut self, on: bool) -> &mut Self {
         self.die_with_parent = on;
@@ -342,6 +360,15 @@ impl Command {
     /// As [`Command::spawn`] and [`Child::wait`].
     pub fn status(&self) -> Result<ExitStatus> {
         self.spawn()?.wait()
+    }
+
+    /// Whether it is to run beside a container's processes, in the file system that they see: from the moment when it can be
+    /// seen there it is to have no more than they.
+    pub(crate) fn is_beside(&self) -> bool {
+        let kinds = self.enter.as_ref().map(|(_, kinds)| kinds);
+        kinds.is_some_and(|kinds| {
+            kinds.contains(&Namespace::Mount) || kinds.contains(&Namespace::User)
+        })
     }
 
     /// Whether the supplementary groups stay the caller's: where an ordinary user may map its own ids alone, setgroups(2)

@@ -144,6 +144,24 @@ pub enum Error {
         /// The name given.
         name: String,
     },
+    /// A condition of a seccomp profile is about an argument that no system call has.
+    #[error(
+        "a seccomp rule for {names} looks at argument {index}; arguments are counted from 0 to 5"
+    )]
+    SeccompArgument {
+        /// The system calls of the rule.
+        names: String,
+        /// The place given.
+        index: u8,
+    },
+    /// A seccomp profile makes a longer program than the kernel takes.
+    #[error(
+        "the seccomp profile makes a program of {instructions} instructions; the kernel takes 4096"
+    )]
+    SeccompTooLong {
+        /// How many instructions it has.
+        instructions: usize,
+    },
     /// The user or group of a process could not be made out.
     #[error("no {kind} {name:?} in the image's /etc/{file}")]
     UnknownUser {

@@ -27,6 +27,7 @@ mod relay;
 mod report;
 mod rlimit;
 mod rootless;
+mod seccomp;
 mod session;
 mod stdio;
 mod step;
@@ -53,6 +54,9 @@ pub use rlimit::Rlimit;
 pub use rootless::{
     SubordinateIds, become_root, become_root_beside, id_map_namespace, in_user_namespace,
     own_gid_map, own_uid_map, owns,
+};
+pub use seccomp::{
+    Seccomp, SeccompAction, SeccompArchitecture, SeccompArg, SeccompFilter, SeccompOp, SeccompRule,
 };
 pub use session::{Line, die_with, leave_session, stand_in};
 pub use stdio::Stdio;

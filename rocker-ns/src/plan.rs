@@ -63,15 +63,15 @@ impl Plan {
 
     /// The same list in the form that the child executes. `scratch` is where calls that read put what they read.
     pub(crate) fn encode(&self, scratch: *mut u8) -> Encoded<'_> {
-        let mut arrays = Vec::new();
+        let mut behind = Behind::default();
         let steps = self
             .steps
             .iter()
-            .map(|step| RawStep::new(step, scratch, &mut arrays))
+            .map(|step| RawStep::new(step, scratch, &mut behind))
             .collect();
         Encoded {
             steps,
-            _arrays: arrays,
+            _behind: behind,
             _plan: self,
         }
     }
@@ -90,8 +90,15 @@ impl fmt::Display for Plan {
 #[derive(Debug)]
 pub(crate) struct Encoded<'plan> {
     pub(crate) steps: Vec<RawStep>,
-    _arrays: Vec<Box<[*const c_char]>>,
+    _behind: Behind,
     _plan: &'plan Plan,
+}
+
+/// What the words point to that has pointers in it.
+#[derive(Debug, Default)]
+struct Behind {
+    strings: Vec<Box<[*const c_char]>>,
+    filters: Vec<Box<libc::sock_fprog>>,
 }
 
 /// The number of argument registers of a system call.
@@ -112,7 +119,7 @@ pub(crate) struct RawStep {
 }
 
 impl RawStep {
-    fn new(step: &Step, scratch: *mut u8, arrays: &mut Vec<Box<[*const c_char]>>) -> Self {
+    fn new(step: &Step, scratch: *mut u8, behind: &mut Behind) -> Self {
         let mut raw = Self {
             number: step.call.number,
             words: [0; WORDS],
@@ -139,7 +146,17 @@ impl RawStep {
                         .chain([ptr::null()])
                         .collect();
                     let pointer = array.as_ptr() as usize;
-                    arrays.push(array);
+                    behind.strings.push(array);
+                    pointer
+                }
+                Arg::Filter(filter) => {
+                    let program = filter.program();
+                    let whole = Box::new(libc::sock_fprog {
+                        len: program.len() as u16, // of at most 4096
+                        filter: program.as_ptr().cast_mut().cast(),
+                    });
+                    let pointer = ptr::from_ref(&*whole) as usize;
+                    behind.filters.push(whole);
                     pointer
                 }
                 Arg::Result(index) => {

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::call::{self, Call};
-use crate::{Error, Result, trace};
+use crate::{Error, Result, SeccompFilter, trace};
 
 /// One system call that the child makes between `clone3(2)` and `execve(2)`: its name, its arguments, and why it is
 /// made.
@@ -83,6 +83,8 @@ pub enum Arg {
     Cwd,
     /// Arguments and environment for `execve(2)`: an array of pointers to strings, and a null pointer.
     Strings(Vec<CString>),
+    /// A filter, which the kernel gets as a pointer to its length and to its program (`struct sock_fprog`).
+    Filter(SeccompFilter),
 }
 
 impl Arg {
@@ -264,6 +266,7 @@ impl fmt::Display for Arg {
                 }
                 f.write_str("]")
             }
+            Arg::Filter(filter) => write!(f, "{{len={}, filter=…}}", filter.len()),
         }
     }
 }

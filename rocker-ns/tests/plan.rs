@@ -1,7 +1,7 @@
 //! Plans are data: what a command would do is known without doing it, and without privileges.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use rocker_ns::{Capabilities, Command, Namespace, User};
+use rocker_ns::{Capabilities, Command, Namespace, Seccomp, SeccompAction, User};
 
 /// The calls of the plan, but for those that depend on which signals whoever started the tests ignores.
 fn calls(command: &Command) -> Vec<String> {
@@ -31,8 +31,8 @@ fn the_plan_of_a_small_command_is_these_calls() {
         "close(<parent's end>)",
         "read(<parent>, …, 1)",
         "prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE, 0, 0, 0)",
-        "setsid()",
         "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)",
+        "setsid()",
         "unshare(CLONE_NEWCGROUP)",
         r#"sethostname("inner", 5)"#,
         "umask(000)",
@@ -86,6 +86,42 @@ fn privileges_are_given_up_in_the_only_order_that_works() {
 }
 
 #[test]
+fn a_filter_is_loaded_while_it_may_be_and_no_sooner() {
+    let user = User::resolve("1000:7", b"", b"").unwrap();
+    let filter = Seccomp::new(SeccompAction::Allow).compile().unwrap();
+    let length = filter.len();
+    let mut command = Command::new("/bin/true");
+    command
+        .capabilities(Capabilities::container_default())
+        .user(user)
+        .die_with_parent(true)
+        .seccomp(filter);
+    let load = format!("seccomp(SECCOMP_SET_MODE_FILTER, 0, {{len={length}, filter=…}})");
+    let around = |command: &Command| {
+        let calls = calls(command);
+        let place = calls.iter().position(|call| *call == load);
+        let place = place.unwrap_or_else(|| panic!("{load} in {calls:#?}"));
+        let name = |call: &String| call.split(['(', ',']).take(2).collect::<Vec<_>>().join(" ");
+        [name(&calls[place - 1]), name(&calls[place + 1])]
+    };
+    // It takes CAP_SYS_ADMIN, which goes with the user.
+    assert_eq!(around(&command), ["setresgid 7", "setresuid 1000"]);
+    let own = || std::fs::File::open("/proc/self/status").unwrap();
+    // Who enters a container has it no longer than until the container can see that.
+    command.enter(own(), [Namespace::Mount]);
+    let expected = [
+        "keyctl KEYCTL_JOIN_SESSION_KEYRING",
+        "prctl PR_CAPBSET_DROP",
+    ];
+    assert_eq!(around(&command), expected);
+    command.no_new_privileges(true);
+    assert_eq!(
+        around(&command),
+        ["prctl PR_SET_PDEATHSIG", "write <parent>"]
+    );
+}
+
+#[test]
 fn every_step_says_what_it_is_for() {
     let mut command = Command::new("sh");
     command
@@ -93,7 +129,8 @@ fn every_step_says_what_it_is_for() {
         .hostname("x")
         .domainname("y")
         .terminal(true)
-        .capabilities(Capabilities::NONE);
+        .capabilities(Capabilities::NONE)
+        .seccomp(Seccomp::new(SeccompAction::Allow).compile().unwrap());
     for step in command.plan().unwrap().steps() {
         assert!(
             step.why().starts_with("so that "),

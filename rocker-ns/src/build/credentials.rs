@@ -8,7 +8,7 @@ use crate::{Capabilities, Result};
 
 /// Gives up privileges, in the only order that works: each step needs what the next one takes away.
 pub(super) fn change(plan: &mut Plan, command: &Command) {
-    if let Some(capabilities) = command.capabilities.filter(|_| command.enter.is_none()) {
+    if let Some(capabilities) = command.capabilities.filter(|_| !command.is_beside()) {
         bound(plan, capabilities);
     }
     if let Some(user) = &command.user {
@@ -29,16 +29,14 @@ pub(super) fn change(plan: &mut Plan, command: &Command) {
                 })
                 .because("so that the program has its user's groups and none of the caller's"),
         );
-        for (call, id, what) in [
-            ("setresgid", user.gid, "group"),
-            ("setresuid", user.uid, "user"),
-        ] {
-            plan.push(
-                Step::internal(call, vec![Arg::Int(i64::from(id)); 3]).because(format!(
-                    "so that the program runs as its {what}, with no way back"
-                )),
-            );
-        }
+        plan.push(change_id("setresgid", user.gid, "group"));
+    }
+    if !command.no_new_privileges && !command.is_beside() {
+        // The last moment: what follows may take CAP_SYS_ADMIN away.
+        filter(plan, command);
+    }
+    if let Some(user) = &command.user {
+        plan.push(change_id("setresuid", user.uid, "user"));
     }
     if let Some(capabilities) = command.capabilities {
         let root = command.user.as_ref().is_none_or(|user| user.uid == 0);
@@ -62,6 +60,37 @@ pub(super) fn change(plan: &mut Plan, command: &Command) {
         // Once more, since the change of user has undone the first.
         plan.push(die_with_parent());
     }
+    if command.no_new_privileges {
+        filter(plan, command);
+    }
+}
+
+fn change_id(call: &'static str, id: u32, what: &str) -> Step {
+    Step::internal(call, vec![Arg::Int(i64::from(id)); 3]).because(format!(
+        "so that the program runs as its {what}, with no way back"
+    ))
+}
+
+/// Loads the filter of system calls. It takes CAP_SYS_ADMIN or `no_new_privileges`, and all later steps are under it.
+fn filter(plan: &mut Plan, command: &Command) {
+    let Some(filter) = &command.seccomp else {
+        return;
+    };
+    let mode = Arg::flags(
+        u64::from(libc::SECCOMP_SET_MODE_FILTER),
+        "SECCOMP_SET_MODE_FILTER",
+    );
+    let (flags, names) = filter.flags();
+    let args = vec![
+        mode,
+        Arg::flags(u64::from(flags), names),
+        Arg::Filter(filter.clone()),
+    ];
+    plan.push(
+        Step::internal("seccomp", args).because(
+            "so that the program can make no system call but those that its profile allows",
+        ),
+    );
 }
 
 /// What the last steps of a process need that enters a container: to change its user, groups and capabilities, and to
@@ -71,6 +100,10 @@ const LAST_STEPS: [&str; 4] = ["CHOWN", "SETGID", "SETPCAP", "SETUID"];
 /// Gives up, before a process shows itself in a container that it enters, what the program is not to have: from then on
 /// it can be traced by whoever has CAP_SYS_PTRACE in there.
 pub(super) fn shed(plan: &mut Plan, command: &Command) -> Result<()> {
+    if !command.no_new_privileges {
+        // CAP_SYS_ADMIN goes with the next steps, and nobody may find it in this process later.
+        filter(plan, command);
+    }
     let Some(capabilities) = command.capabilities else {
         return Ok(());
     };

@@ -1,0 +1,173 @@
+//! From a profile to a program: each architecture's numbers are cut into runs that are decided in the same way, and the run of a
+//! call is found by halving.
+
+use std::collections::HashMap;
+
+use super::decision::Decision;
+use super::filter::{EQUAL, Instruction, JUMP, LOAD, NOT_LESS, RETURN};
+use super::numbers::{self, APART, X32_BIT};
+use super::{Seccomp, SeccompAction, SeccompArchitecture, SeccompFilter, SeccompRule};
+use crate::{Error, Result};
+
+/// The most instructions that the kernel takes (`BPF_MAXINSNS`).
+const LONGEST: usize = 4096;
+
+/// From here on, as negative numbers, there are no calls; tracers put -1 in the place of one that is not to be made.
+const NEGATIVE: u32 = 0x8000_0000;
+
+/// Where `struct seccomp_data` has the number of the call and the architecture.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+
+/// The rules by the names that they concern.
+type Named<'profile> = HashMap<&'profile str, Vec<&'profile SeccompRule>>;
+
+/// Numbers from the first one on, up to the next run, that are decided in the same way.
+type Run<'profile> = (u32, Decision<'profile>);
+
+/// The program of a profile on a machine whose native architecture is `native`.
+pub(super) fn compile(profile: &Seccomp, native: SeccompArchitecture) -> Result<SeccompFilter> {
+    let mut named = Named::new();
+    for rule in &profile.rules {
+        if let Some(arg) = rule.args.iter().find(|arg| arg.index > 5) {
+            return Err(Error::SeccompArgument {
+                names: rule.names.join(", "),
+                index: arg.index,
+            });
+        }
+        for name in &rule.names {
+            named.entry(name).or_default().push(rule);
+        }
+    }
+    let listed = |one: &SeccompArchitecture| *one == native || profile.architectures.contains(one);
+    let mut program = vec![Instruction::new(LOAD, ARCHITECTURE)];
+    for architecture in native.family().iter().copied() {
+        // x32 has the calls of x86-64 with other numbers, and not an architecture of its own.
+        if architecture == SeccompArchitecture::X32 || !listed(&architecture) {
+            continue;
+        }
+        let with_x32 = listed(&SeccompArchitecture::X32);
+        let runs = runs(profile, &named, architecture, with_x32);
+        let mut body = vec![Instruction::new(LOAD, NUMBER)];
+        search(&runs, &mut body);
+        program.push(Instruction::branch(EQUAL, architecture.audit(), 1, 0));
+        program.push(Instruction::new(JUMP, body.len() as u32));
+        program.append(&mut body);
+    }
+    let foreign = SeccompAction::KillProcess.code();
+    program.push(Instruction::new(RETURN, foreign));
+    if program.len() > LONGEST {
+        return Err(Error::SeccompTooLong {
+            instructions: program.len(),
+        });
+    }
+    Ok(SeccompFilter::new(program, flags(profile)))
+}
+
+fn flags(profile: &Seccomp) -> (u32, &'static str) {
+    let log = libc::SECCOMP_FILTER_FLAG_LOG as u32;
+    let speculation = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;
+    match (profile.log, profile.allow_speculation) {
+        (false, false) => (0, "0"),
+        (true, false) => (log, "SECCOMP_FILTER_FLAG_LOG"),
+        (false, true) => (speculation, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
+        (true, true) => (
+            log | speculation,
+            "SECCOMP_FILTER_FLAG_LOG|SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        ),
+    }
+}
+
+/// All numbers of an architecture, those of x32 included.
+fn runs<'profile>(
+    profile: &Seccomp,
+    named: &Named<'profile>,
+    architecture: SeccompArchitecture,
+    with_x32: bool,
+) -> Vec<Run<'profile>> {
+    let mut runs = Vec::new();
+    calls(profile, named, architecture, 0, &mut runs);
+    if architecture == SeccompArchitecture::X86_64 {
+        if with_x32 {
+            let x32 = SeccompArchitecture::X32;
+            calls(profile, named, x32, X32_BIT, &mut runs);
+        } else {
+            let foreign = Decision::fixed(SeccompAction::KillProcess);
+            push(&mut runs, X32_BIT, foreign);
+        }
+        push(&mut runs, NEGATIVE, Decision::fixed(unknown(profile)));
+    }
+    runs
+}
+
+/// The numbers of an architecture from `first` on.
+fn calls<'profile>(
+    profile: &Seccomp,
+    named: &Named<'profile>,
+    architecture: SeccompArchitecture,
+    first: u32,
+    runs: &mut Vec<Run<'profile>>,
+) {
+    let all = numbers::all(architecture);
+    let rules = |name: &str| named.get(name).map_or(&[][..], Vec::as_slice);
+    let in_line = |number: u32| number - first < APART;
+    let newest = all
+        .iter()
+        .rfind(|(number, name)| in_line(*number) && named.contains_key(name))
+        .map(|(number, _)| *number);
+    let newer = |number: u32| in_line(number) && newest.is_some_and(|newest| number > newest);
+    let unknown = Decision::fixed(unknown(profile));
+    let mut next = first;
+    for same in all.chunk_by(|(one, _), (other, _)| one == other) {
+        let number = same[0].0;
+        if number > next {
+            push(runs, next, unknown.clone());
+        }
+        let decision = if newer(number) {
+            unknown.clone()
+        } else {
+            let rules = same.iter().flat_map(|(_, name)| rules(name));
+            Decision::of(profile, rules, architecture.is_narrow())
+        };
+        push(runs, number, decision);
+        next = number + 1;
+    }
+    push(runs, next, unknown);
+}
+
+/// What becomes of a call that is newer than the profile.
+fn unknown(profile: &Seccomp) -> SeccompAction {
+    if profile.default_action.denies() {
+        SeccompAction::Errno(libc::ENOSYS as u16)
+    } else {
+        profile.default_action
+    }
+}
+
+/// Begins a run, if it is another one than that before it.
+fn push<'profile>(runs: &mut Vec<Run<'profile>>, first: u32, decision: Decision<'profile>) {
+    if runs.last().is_none_or(|(_, last)| *last != decision) {
+        runs.push((first, decision));
+    }
+}
+
+/// Instructions that find the run of the number that is loaded, and end with its decision.
+fn search(runs: &[Run<'_>], program: &mut Vec<Instruction>) {
+    if let [(_, decision)] = runs {
+        return decision.emit(program);
+    }
+    let (lower, upper) = runs.split_at(runs.len() / 2);
+    let mut body = Vec::new();
+    search(lower, &mut body);
+    let first = upper[0].0;
+    match u8::try_from(body.len()) {
+        Ok(length) => program.push(Instruction::branch(NOT_LESS, first, length, 0)),
+        // Out of reach of a comparison.
+        Err(_) => program.extend([
+            Instruction::branch(NOT_LESS, first, 0, 1),
+            Instruction::new(JUMP, body.len() as u32),
+        ]),
+    }
+    program.append(&mut body);
+    search(upper, program);
+}
