@@ -36,7 +36,7 @@ impl Rootfs {
     /// A root file system whose root is the detached mount `root` (an [`OverlayMount`](crate::OverlayMount), say).
     ///
     /// `target` is an existing directory of the host's at which the child attaches it, in its own mount namespace,
-    /// before it becomes the child's root. Nobody else sees anything there.
+    /// before it becomes the child's root. Nobody else sees anything there. `/` will do, and the way to it is open to everybody.
     pub fn new(root: impl Into<OwnedFd>, target: impl Into<PathBuf>) -> Self {
         Self {
             root: Arc::new(root.into()),
@@ -267,6 +267,10 @@ impl Rootfs {
             "so that `/` is the new root, over the host's",
         );
         let lazily = constant(libc::MNT_DETACH as u64, "MNT_DETACH");
+        if !self.masked.is_empty() && self.target == Path::new("/") {
+            let why = "so that the host's tree is the topmost here: the empty directory lies over its root";
+            plan.add("umount2", vec![here.clone(), lazily.clone()], MUST, why);
+        }
         plan.add(
             "umount2",
             vec![here, lazily],

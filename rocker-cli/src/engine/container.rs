@@ -108,10 +108,6 @@ impl Container {
                 container.work(),
                 "so that overlayfs can prepare a file before it shows it",
             ),
-            (
-                container.root(),
-                "so that there is a place to attach the root file system at",
-            ),
         ];
         let made = dirs
             .iter()
@@ -185,11 +181,6 @@ impl Container {
     /// The overlay's own directory.
     pub(crate) fn work(&self) -> PathBuf {
         self.data.join("work")
-    }
-
-    /// The empty directory at which the container's process attaches its root.
-    pub(crate) fn root(&self) -> PathBuf {
-        self.run.join("root")
     }
 
     /// A file that is made for the container, such as `hosts`.

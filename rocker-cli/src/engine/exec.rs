@@ -61,7 +61,11 @@ impl Engine {
         let mut command = self.beside(&spec, process.id(), options)?;
         command.enter(process.to_fd()?, parts::all_namespaces(&spec));
         let hierarchy = self.hierarchy()?;
-        let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id)?.keep();
+        let cgroup = match Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id) {
+            // That of an ordinary user may have none.
+            Err(rocker_cgroup::Error::NotFound { .. }) if rocker_ns::in_user_namespace()? => None,
+            found => Some(found?.keep()),
+        };
         command.fail_at(options.fail_at);
         connect(&mut command, options.io);
         if options.detach {
@@ -73,7 +77,7 @@ impl Engine {
             Error::Ns(rocker_ns::Error::Gone) => not_running(),
             other => other,
         };
-        let mut created = create_in(&mut command, &hierarchy, &cgroup)?;
+        let mut created = create_in(&mut command, &hierarchy, cgroup.as_ref())?;
         created.set_up().map_err(Error::from).map_err(gone)?;
         let care = Care {
             io: options.io,

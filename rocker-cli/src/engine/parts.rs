@@ -1,5 +1,6 @@
 //! From the OCI runtime specification to what each crate takes.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -11,16 +12,36 @@ use oci_spec::runtime::{
     LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Mount, Spec,
 };
 use rocker_cgroup::{CpuQuota, Limits, Max};
-use rocker_fs::{Device, DeviceKind, MountAttributes, Propagation, Rootfs};
+use rocker_fs::{
+    Device, DeviceKind, MountAttributes, Propagation, Rootfs, Sysctl, SysctlNamespaces,
+};
 use rocker_ns::{Capabilities, IdMap, Namespace, Rlimit, User, signal_number};
 
 use super::disk;
 use super::spec::{INIT, STOP_SIGNAL};
 use crate::{Error, Result};
 
+/// Where the child attaches its root, in its own mount namespace: nobody else sees it there, and the way is open to all.
+const TARGET: &str = "/";
+
 /// The root file system that `spec` describes, over the detached mount `root`.
-pub(crate) fn rootfs(spec: &Spec, root: OwnedFd, target: PathBuf) -> Result<Rootfs> {
-    let mut rootfs = Rootfs::new(root, target).all_devices(allows_all_devices(spec));
+pub(crate) fn rootfs(spec: &Spec, root: OwnedFd) -> Result<Rootfs> {
+    let namespaces = own_namespaces(spec);
+    let mut own = SysctlNamespaces::empty();
+    for (kind, flag) in [
+        (Namespace::Ipc, SysctlNamespaces::IPC),
+        (Namespace::Net, SysctlNamespaces::NET),
+        (Namespace::Uts, SysctlNamespaces::UTS),
+    ] {
+        own.set(flag, namespaces.contains(&kind));
+    }
+    let mut rootfs = Rootfs::new(root, TARGET)
+        .all_devices(allows_all_devices(spec))
+        .host_devices(namespaces.contains(&Namespace::User) || rocker_ns::in_user_namespace()?)
+        .own_namespaces(own);
+    if let Some(process) = spec.process() {
+        rootfs = rootfs.directory(process.cwd());
+    }
     for mount in spec.mounts().iter().flatten() {
         rootfs = rootfs.mount(fs_mount(mount)?);
     }
@@ -28,6 +49,9 @@ pub(crate) fn rootfs(spec: &Spec, root: OwnedFd, target: PathBuf) -> Result<Root
         rootfs = rootfs.device(device);
     }
     if let Some(linux) = spec.linux() {
+        for (name, value) in linux.sysctl().iter().flatten().collect::<BTreeMap<_, _>>() {
+            rootfs = rootfs.sysctl(Sysctl::new(name, value)?);
+        }
         for device in linux.devices().iter().flatten() {
             rootfs = rootfs.device(fs_device(device));
         }

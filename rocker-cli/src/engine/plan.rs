@@ -55,8 +55,7 @@ impl Engine {
         let sources = binds(&mut spec);
         let root = File::open(ANY_FILE).map_err(disk::failed("open", Path::new(ANY_FILE)))?;
         let number = root.as_raw_fd();
-        let target = self.roots().running().join("<id>").join("root");
-        let steps = parts::rootfs(&spec, root.into(), target)?.steps()?;
+        let steps = parts::rootfs(&spec, root.into())?.steps()?;
         let mut command = command_of(&spec, steps::placeholders(steps, number, &sources)?)?;
         command.first(steps::planned_joins(&cgroups)?);
         others.share_with(&mut command)?;

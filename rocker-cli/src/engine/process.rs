@@ -32,13 +32,16 @@ pub(crate) fn connect(command: &mut Command, io: Io) {
         .die_with_parent(true);
 }
 
-/// Makes the process of `command` as a member of `cgroup`, before it does anything.
+/// Makes the process of `command` as a member of `cgroup`, if there is one, before it does anything.
 pub(crate) fn create_in(
     command: &mut Command,
     hierarchy: &Hierarchy,
-    cgroup: &Cgroup,
+    cgroup: Option<&Cgroup>,
 ) -> Result<Created> {
     command.timed(listening());
+    let Some(cgroup) = cgroup else {
+        return Ok(command.create()?);
+    };
     let names = hierarchy.mounts_for_container();
     command.first(steps::joins(&names, cgroup.tasks()?)?);
     let Some(directory) = cgroup.as_fd() else {

@@ -8,8 +8,8 @@ use std::path::Path;
 use rocker_ns::{Process, SubordinateIds};
 
 use super::container::ids;
-use super::lock;
 use super::roots::{self, Roots};
+use super::{disk, lock};
 use crate::{Error, Result};
 
 /// Sees to it that this process is root: where it is an ordinary user's, it becomes root of a user namespace and starts over. To be
@@ -26,6 +26,8 @@ pub(crate) fn become_root() -> Result<()> {
     }
     let roots = Roots::from_env();
     own_directory(roots.run(), user)?;
+    let why = "so that one knows which containers this user has";
+    disk::make_dir(&roots.running(), why)?;
     match somebody_inside(&roots)? {
         // All that are at work on the same containers are in one namespace, or they could not reach each other's.
         Some(process) => rocker_ns::become_root_beside(&process)?,

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
-use rocker_cgroup::{Cgroup, Compat, Hierarchy};
+use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
 use rocker_fs::{Overlay, XattrNamespace, read_beneath};
 use rocker_image::Image;
 use rocker_ns::{ExitCode, Namespace, Signals, User};
@@ -104,13 +104,15 @@ impl Engine {
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
         // The command holds the root open, and is gone when the process has it.
         let mut created = {
-            let mut command = self.command(container, &spec, root)?;
+            let mut command = contained(&spec, root)?;
             others.share_with(&mut command)?;
             command.fail_at(options.fail_at);
             connect(&mut command, options.io);
-            create_in(&mut command, hierarchy, &cgroup)?
+            create_in(&mut command, hierarchy, cgroup.as_ref())?
         };
-        cgroup.detach();
+        if let Some(cgroup) = cgroup {
+            cgroup.detach();
+        }
         // Opened while the process waits: one that fails soon takes its namespace with it.
         let netns = match options.network {
             Network::Host => None,
@@ -200,17 +202,6 @@ impl Engine {
         Ok(spec)
     }
 
-    /// The process that the specification describes.
-    fn command(
-        &self,
-        container: &Container,
-        spec: &Spec,
-        root: OwnedFd,
-    ) -> Result<rocker_ns::Command> {
-        let rootfs = parts::rootfs(spec, root, container.root())?;
-        command_of(spec, steps::translate(rootfs.steps()?)?)
-    }
-
     /// Connects the network namespace of a process that sets itself up meanwhile.
     fn connect(
         &self,
@@ -227,6 +218,11 @@ impl Engine {
         let hosts = super::files::hosts(Some(attachment.address), hostname);
         super::files::write(&container.file("hosts"), &hosts)
     }
+}
+
+/// The process that the specification describes, on its way into the root file system over the detached mount `root`.
+pub(crate) fn contained(spec: &Spec, root: OwnedFd) -> Result<rocker_ns::Command> {
+    command_of(spec, steps::translate(parts::rootfs(spec, root)?.steps()?)?)
 }
 
 /// The process that the specification describes, with the steps into its root file system.
@@ -246,8 +242,13 @@ pub(crate) fn command_of(spec: &Spec, steps: Vec<rocker_ns::Step>) -> Result<roc
     Ok(command)
 }
 
-/// The container's cgroup, with the limits that the specification sets.
-fn make_cgroup(container: &Container, hierarchy: &Hierarchy, spec: &Spec) -> Result<Cgroup> {
+/// The container's cgroup, with the limits that the specification sets. None where an ordinary user has no cgroups to give, and
+/// asks for no limits.
+fn make_cgroup(
+    container: &Container,
+    hierarchy: &Hierarchy,
+    spec: &Spec,
+) -> Result<Option<Cgroup>> {
     let limits = parts::limits(spec)?;
     let made = Cgroup::create(
         hierarchy,
@@ -255,8 +256,14 @@ fn make_cgroup(container: &Container, hierarchy: &Hierarchy, spec: &Spec) -> Res
         container.id(),
         &limits,
         Compat::Require,
-    )?;
-    Ok(made.0)
+    );
+    match made {
+        Ok((cgroup, _)) => Ok(Some(cgroup)),
+        Err(error) => match limits == Limits::default() && rocker_ns::in_user_namespace()? {
+            true => Ok(None),
+            false => Err(error.into()),
+        },
+    }
 }
 
 /// Who the container is asked to run as.

@@ -28,6 +28,7 @@ pub(crate) struct Surroundings {
 /// mounted already, and not be mounted anew.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Foreign {
+    pub(crate) ipc: bool,
     pub(crate) pid: bool,
     pub(crate) network: bool,
 }
@@ -97,6 +98,7 @@ impl Surroundings {
         };
         Ok(Self {
             foreign: Foreign {
+                ipc: foreign(options.ipc == Share::Host, Namespace::Ipc)?,
                 pid: foreign(options.pid == Share::Host, Namespace::Pid)?,
                 network: foreign(options.network == Network::Host, Namespace::Net)?,
             },

@@ -9,10 +9,10 @@ use super::Check;
 use super::storage::Scratch;
 use crate::Result;
 use crate::engine::host::Host;
-use crate::engine::run::command_of;
+use crate::engine::run::contained;
 use crate::engine::spec::{self, Facts};
 use crate::engine::surroundings::Surroundings;
-use crate::engine::{Engine, Network, RunOptions, files, hello, parts, steps};
+use crate::engine::{Engine, Network, RunOptions, files, hello};
 
 /// The kinds that a container has of its own.
 const NEEDED: [Namespace; 6] = [
@@ -100,8 +100,7 @@ fn set_up(data: &Path) -> Result<String> {
         files: &own,
         surroundings: &Surroundings::default(),
     })?;
-    let rootfs = parts::rootfs(&spec, root.into(), scratch.path("root"))?;
-    let mut command = command_of(&spec, steps::translate(rootfs.steps()?)?)?;
+    let mut command = contained(&spec, root.into())?;
     command.die_with_parent(true);
     connect(&mut command);
     let mut created = command.create()?;

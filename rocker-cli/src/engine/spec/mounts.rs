@@ -107,22 +107,19 @@ const TTY: u32 = 5;
 /// What processes share by name: message queues, and memory.
 fn shared_memory(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     let options = facts.options;
-    let root = match (&options.ipc, facts.surroundings.ipc) {
-        (Share::Host, _) => PathBuf::from("/"),
-        // The queues go with the namespace, and the memory is a mount of that container's.
-        (_, Some(pid)) => PathBuf::from(format!("/proc/{pid}/root")),
-        (_, None) => {
+    let mut mounts = Vec::new();
+    if !facts.surroundings.foreign.ipc {
+        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &QUIET)?);
+    }
+    mounts.push(match options.ipc {
+        Share::Host => mount("/dev/shm", "bind", "/dev/shm", &BIND)?,
+        _ => {
             let size = format!("size={}", options.shm_size.unwrap_or(SHM_SIZE));
-            let queues = mount("/dev/mqueue", "mqueue", "mqueue", &QUIET)?;
-            let memory = [&QUIET[..], &["mode=1777", &size]].concat();
-            return Ok(vec![queues, mount("/dev/shm", "tmpfs", "shm", &memory)?]);
+            let list = [&QUIET[..], &["mode=1777", &size]].concat();
+            mount("/dev/shm", "tmpfs", "shm", &list)?
         }
-    };
-    let shared = |dir: &str| {
-        let source = root.join(dir.trim_start_matches('/'));
-        mount(dir, "bind", source, &BIND)
-    };
-    Ok(vec![shared("/dev/mqueue")?, shared("/dev/shm")?])
+    });
+    Ok(mounts)
 }
 
 /// What nothing is executed from, and no device opened in.
