@@ -114,8 +114,7 @@ impl Rootfs {
     /// Sets a kernel parameter for the container alone, by its own /proc, which must be one of the mounts. It must be of
     /// one of [`Rootfs::own_namespaces`].
     ///
-    /// In a user namespace the kernel may keep some from being changed: those of System V IPC before Linux 6.11,
-    /// kernel.domainname always. What names a network interface needs that to be there already.
+    /// In a user namespace the kernel keeps kernel.domainname as it is, and before 6.1 perhaps more. What names a network interface needs that to be there already.
     pub fn sysctl(mut self, sysctl: Sysctl) -> Self {
         self.sysctls.push(sysctl);
         self

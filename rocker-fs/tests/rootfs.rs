@@ -337,7 +337,7 @@ fn links_of_a_hostile_image_lead_nowhere() {
                 fs::create_dir_all(image.join(name).parent().unwrap()).unwrap();
                 symlink(target, image.join(name)).unwrap();
                 let before = list();
-                let rootfs = standard(&image).mount(Mount::bind("/etc/hostname", "/etc/hostname"));
+                let rootfs = standard(&image).mount(Mount::bind("/proc/version", "/etc/hostname"));
                 let steps = rootfs.steps().unwrap();
                 let report = executor::in_child(&steps, || "entered".to_owned());
                 // Only beneath the container's own /dev the image has no say.
@@ -536,5 +536,45 @@ fn a_directory_is_made_inside_wherever_links_lead() {
         let up = standard(&image).directory("/a/../../b").steps();
         assert!(matches!(up, Err(Error::Destination { .. })));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_tmpfs_has_the_size_owner_and_mode_that_it_is_given() {
+    fake_host::run(|host| {
+        let image = host.dir("image");
+        fs::create_dir(image.join("scratch")).unwrap();
+        fs::write(image.join("scratch/of-the-image"), "").unwrap();
+        let tmpfs = Mount::filesystem("tmpfs", "/scratch")
+            .attributes(MountAttributes::NOSUID | MountAttributes::NODEV | MountAttributes::NOEXEC)
+            .option("size", "64m")
+            .option("mode", "1777")
+            .option("uid", "5")
+            .option("gid", "6")
+            .option("nr_inodes", "100");
+        let steps = standard(&image).mount(tmpfs).steps().unwrap();
+        let report = executor::in_child(&steps, || {
+            let found = fs::metadata("/scratch").unwrap();
+            let room = nix::sys::statvfs::statvfs("/scratch").unwrap();
+            let files = fs::read_dir("/scratch").unwrap().count();
+            let (mode, bytes) = (found.mode() & 0o7777, room.blocks() * room.fragment_size());
+            let inodes = room.files();
+            let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+            let line = mounts
+                .lines()
+                .find(|line| line.contains(" /scratch "))
+                .unwrap();
+            assert!(line.contains("nosuid,nodev,noexec"), "{line}");
+            format!(
+                "{mode:o} {} {} {bytes} {inodes} {files}",
+                found.uid(),
+                found.gid()
+            )
+        });
+        assert_eq!(report, "1777 5 6 67108864 100 0");
+        let wrong = Mount::filesystem("tmpfs", "/scratch").option("size", "much");
+        let report =
+            executor::in_child(&standard(&image).mount(wrong).steps().unwrap(), String::new);
+        assert!(report.contains("\"size\", \"much\""), "{report}");
     });
 }

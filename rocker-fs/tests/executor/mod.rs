@@ -15,7 +15,7 @@ use std::path::Path;
 use rocker_fs::{Arg, Step};
 
 /// The namespaces that the child has for itself.
-const APART: i32 = libc::CLONE_NEWNS
+pub(crate) const APART: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWNET
@@ -30,6 +30,16 @@ pub(crate) fn in_child(steps: &[Step], look: impl FnOnce() -> String) -> String 
 /// The same as root of a user namespace, to which the other namespaces belong.
 pub(crate) fn in_child_of(
     userns: Option<BorrowedFd<'_>>,
+    steps: &[Step],
+    look: impl FnOnce() -> String,
+) -> String {
+    in_child_apart(userns, APART, steps, look)
+}
+
+/// The same with these new namespaces.
+pub(crate) fn in_child_apart(
+    userns: Option<BorrowedFd<'_>>,
+    apart: i32,
     steps: &[Step],
     look: impl FnOnce() -> String,
 ) -> String {
@@ -50,7 +60,7 @@ pub(crate) fn in_child_of(
             assert_eq!(joined, 0);
         }
         // SAFETY: takes a number only.
-        let apart = unsafe { libc::unshare(APART) };
+        let apart = unsafe { libc::unshare(apart) };
         assert_eq!(apart, 0);
         // SAFETY: as above, and this process has one thread.
         let first = unsafe { libc::fork() };
