@@ -76,7 +76,7 @@ impl Rootfs {
 
     /// Hides a file or directory, if there is one: the file reads as empty, the directory is empty.
     ///
-    /// A symbolic link at the path itself fails the child, since hiding it would hide nothing. /dev/null must exist. A
+    /// A symbolic link at the path itself fails the child, since hiding it would hide nothing. Where /dev is one of the mounts, it must have the device null. A
     /// file that is itself one of the mounts is not hidden: whoever mounts it there wants it seen.
     pub fn mask(mut self, path: impl Into<PathBuf>) -> Self {
         self.masked.push(path.into());
