@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -132,6 +132,16 @@ impl Device {
         self.read_only = true;
         self.mode &= !0o222;
         self
+    }
+
+    /// The error that something else is at `source` on the host.
+    pub(crate) fn not_at(&self, source: &Path) -> Error {
+        Error::OtherDevice {
+            path: source.into(),
+            kind: self.kind,
+            major: self.major,
+            minor: self.minor,
+        }
     }
 
     /// Whether `status` is of this very device.

@@ -121,12 +121,7 @@ fn add_node_of_host(plan: &mut Plan, dir: &Arg, name: &Path, device: &Device) ->
     let shown = shown(&device.path);
     let source = Source::open(&BindSource::Path(device.source.clone()), false)?;
     if !device.is(&source.status) {
-        return Err(Error::OtherDevice {
-            path: device.source.clone(),
-            kind: device.kind,
-            major: device.major,
-            minor: device.minor,
-        });
+        return Err(device.not_at(&device.source));
     }
     let why = format!("so that there is a file to mount {shown} on");
     plan.make_node(dir, name, (libc::S_IFREG, "S_IFREG"), 0o000, (0, 0), why)?;

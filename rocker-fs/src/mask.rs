@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::mount::MountAttributes;
-use crate::plan::{MAY_BE_ABSENT, MAY_BE_UNOPENED, MUST, Plan, Resolution, shown};
+use crate::plan::{MAY_BE_ABSENT, MAY_BE_UNOPENED, MUST, Plan, Resolution, constant, shown, text};
 use crate::resolve::components;
 use crate::step::Arg;
 
@@ -39,11 +40,18 @@ pub(crate) fn add_masks(
     masked: &[PathBuf],
 ) -> Result<()> {
     let why = "so that files can be hidden by this very null device, whatever its path becomes";
-    let (dir, path) = match dev {
-        Some(dev) => (dev, Path::new("null")),
-        None => (root, Path::new("dev/null")),
+    let null = match dev {
+        Some(dev) => plan.open(
+            dev,
+            Path::new("null"),
+            false,
+            Resolution::NoSymlinks,
+            MUST,
+            why,
+        )?,
+        // Somebody else's /dev may hold anything by that name, and another thing a moment later.
+        None => open_null_of_host(plan, why)?,
     };
-    let null = plan.open(dir, path, false, Resolution::NoSymlinks, MUST, why)?;
     let mut parents: HashMap<PathBuf, Arg> = HashMap::new();
     for path in masked {
         let names = components(path)?;
@@ -119,6 +127,20 @@ pub(crate) fn add_masks(
     }
     plan.close(&null, MUST);
     Ok(())
+}
+
+/// Opens the host's null device, which was found to be that.
+fn open_null_of_host(plan: &mut Plan, why: &'static str) -> Result<Arg> {
+    let path = Path::new("/dev/null");
+    let null = Device::new(path, DeviceKind::Char, 1, 3);
+    let found = Device::of_host(path, path)?;
+    if (found.kind, found.major, found.minor) != (null.kind, null.major, null.minor) {
+        return Err(null.not_at(path));
+    }
+    let flags = (libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC) as u64;
+    let flags = constant(flags, "O_PATH|O_NOFOLLOW|O_CLOEXEC");
+    let args = vec![Arg::Cwd, text(path)?, flags, Arg::Int(0)];
+    Ok(plan.add("openat", args, MUST, why))
 }
 
 /// Lays a read-only copy of a mount over itself.

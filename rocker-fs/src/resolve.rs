@@ -72,7 +72,8 @@ fn open(root: BorrowedFd<'_>, path: &Path, access: Access, why: &'static str) ->
 /// not touched, a symbolic link does not lead out, and at most `limit` bytes are held.
 ///
 /// # Errors
-/// [`Error::NotRegular`], [`Error::FileTooLarge`], or [`Error::Resolve`].
+/// [`Error::NotRegular`], [`Error::FileTooLarge`], or [`Error::Resolve`]; with EAGAIN while somebody has a lease on the
+/// file, who is told to let go.
 pub fn read_beneath(
     root: BorrowedFd<'_>,
     path: impl AsRef<Path>,
@@ -92,10 +93,19 @@ pub fn read_beneath(
     if SFlag::from_bits_truncate(seen.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Err(Error::NotRegular { path: path.into() });
     }
+    let too_large = || Error::FileTooLarge {
+        path: path.into(),
+        limit,
+    };
+    if u64::try_from(seen.st_size).is_ok_and(|size| size > limit) {
+        return Err(too_large());
+    }
     // The same inode again, whatever may be at the path by now.
     let again = format!("/proc/self/fd/{}", place.as_raw_fd());
     let why = "so that the very file that was looked at is read, whatever has its name by now";
-    let file = calls::open(Path::new(&again), OFlag::O_RDONLY | OFlag::O_CLOEXEC, why)
+    // Not even a lease that somebody holds on it is waited for.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = calls::open(Path::new(&again), flags, why)
         .map_err(|errno| unresolved("open", path, errno))?;
     let mut content = Vec::new();
     File::from(file)
@@ -106,11 +116,9 @@ pub fn read_beneath(
             path: path.into(),
             source,
         })?;
+    // It may have grown.
     if content.len() as u64 > limit {
-        return Err(Error::FileTooLarge {
-            path: path.into(),
-            limit,
-        });
+        return Err(too_large());
     }
     Ok(Some(content))
 }

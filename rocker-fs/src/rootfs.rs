@@ -76,7 +76,7 @@ impl Rootfs {
 
     /// Hides a file or directory, if there is one: the file reads as empty, the directory is empty.
     ///
-    /// A symbolic link at the path itself fails the child, since hiding it would hide nothing. /dev/null must exist. A
+    /// A symbolic link at the path itself fails the child, since hiding it would hide nothing. Where /dev is one of the mounts, it must have the device null. A
     /// file that is itself one of the mounts is not hidden: whoever mounts it there wants it seen.
     pub fn mask(mut self, path: impl Into<PathBuf>) -> Self {
         self.masked.push(path.into());
@@ -114,8 +114,7 @@ impl Rootfs {
     /// Sets a kernel parameter for the container alone, by its own /proc, which must be one of the mounts. It must be of
     /// one of [`Rootfs::own_namespaces`].
     ///
-    /// In a user namespace the kernel may keep some from being changed: those of System V IPC before Linux 6.11,
-    /// kernel.domainname always. What names a network interface needs that to be there already.
+    /// In a user namespace the kernel keeps kernel.domainname as it is, and before 6.1 perhaps more. What names a network interface needs that to be there already.
     pub fn sysctl(mut self, sysctl: Sysctl) -> Self {
         self.sysctls.push(sysctl);
         self

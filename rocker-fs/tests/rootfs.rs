@@ -8,17 +8,18 @@
 mod executor;
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
+mod support;
 
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocker_fs::{
-    Device, DeviceKind, Error, MASKED_PATHS, Mount, MountAttributes, Overlay, Propagation,
-    READ_ONLY_PATHS, Rootfs, Sysctl, SysctlNamespaces,
+    Device, DeviceKind, Error, Mount, MountAttributes, Overlay, Propagation, Rootfs, Sysctl,
+    SysctlNamespaces,
 };
+use support::standard;
 
 fn lines(rootfs: &Rootfs) -> Vec<String> {
     rootfs
@@ -115,26 +116,6 @@ fn paths_that_cannot_be_meant_are_refused() {
         matches!(&absent, Error::BindSource { path, .. } if path == Path::new("/no/such/source")),
         "{absent}"
     );
-}
-
-fn standard(image: &Path) -> Rootfs {
-    fs::create_dir_all("/run/t").unwrap();
-    for dir in ["/run/upper", "/run/work"] {
-        let _ = fs::remove_dir_all(dir);
-        fs::create_dir(dir).unwrap();
-    }
-    let root = Overlay::new([image])
-        .upper("/run/upper", "/run/work")
-        .mount()
-        .unwrap();
-    let rootfs = Rootfs::new(root, "/run/t").mounts(Rootfs::standard_mounts());
-    let rootfs = Device::standard().into_iter().fold(rootfs, Rootfs::device);
-    let rootfs = MASKED_PATHS
-        .iter()
-        .fold(rootfs, |rootfs, path| rootfs.mask(*path));
-    READ_ONLY_PATHS
-        .iter()
-        .fold(rootfs, |rootfs, path| rootfs.read_only_path(*path))
 }
 
 #[test]
@@ -316,110 +297,6 @@ fn a_read_only_file_system_holds_the_mounts_beneath_it() {
 }
 
 #[test]
-fn links_of_a_hostile_image_lead_nowhere() {
-    fake_host::run(|host| {
-        let outside = host.dir("outside");
-        fs::create_dir(outside.join("dir")).unwrap();
-        let list = || {
-            host.sh("find /run/outside /dev -xdev -printf '%p %y %m %i %T@\\n' | sort; cat /proc/self/mounts")
-        };
-        for (index, name) in ["dev", "proc", "sys", "etc", "dev/pts"]
-            .into_iter()
-            .enumerate()
-        {
-            for target in [
-                "/run/outside",
-                "../../../../run/outside",
-                "../run/outside",
-                "/dev/fd/0/../..",
-            ] {
-                let image = host.dir(&format!("image{index}-{}", target.len()));
-                fs::create_dir_all(image.join(name).parent().unwrap()).unwrap();
-                symlink(target, image.join(name)).unwrap();
-                let before = list();
-                let rootfs = standard(&image).mount(Mount::bind("/etc/hostname", "/etc/hostname"));
-                let steps = rootfs.steps().unwrap();
-                let report = executor::in_child(&steps, || "entered".to_owned());
-                // Only beneath the container's own /dev the image has no say.
-                let expected = if name == "dev/pts" {
-                    "entered"
-                } else {
-                    "openat2"
-                };
-                assert!(report.starts_with(expected), "{name} -> {target}: {report}");
-                drop((rootfs, steps));
-                assert_eq!(list(), before, "{name} -> {target}");
-                fs::remove_dir_all(&image).unwrap();
-            }
-        }
-    });
-}
-
-#[test]
-fn devices_are_made_in_the_new_dev_even_when_a_link_puts_a_volume_over_it() {
-    fake_host::run(|host| {
-        let (image, volume) = (host.dir("image"), host.dir("volume"));
-        symlink("/dev", image.join("data")).unwrap();
-        let steps = standard(&image)
-            .mount(Mount::bind(&volume, "/data"))
-            .steps()
-            .unwrap();
-        assert_eq!(executor::in_child(&steps, String::new), "");
-        assert_eq!(
-            fs::read_dir(&volume).unwrap().count(),
-            0,
-            "devices were made in the host's directory"
-        );
-    });
-}
-
-#[test]
-fn a_racer_on_a_shared_volume_redirects_no_mount() {
-    fake_host::run(|host| {
-        let (image, shared, outside) = (host.dir("image"), host.dir("shared"), host.dir("outside"));
-        fs::create_dir(shared.join("sub")).unwrap();
-        symlink("/run/outside", shared.join("other")).unwrap();
-        fs::create_dir_all("/run/t").unwrap();
-        let stop = AtomicBool::new(false);
-        let entered = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
-                let dir = fs::File::open(&shared).unwrap();
-                while !stop.load(Ordering::Relaxed) {
-                    nix::fcntl::renameat2(&dir, "sub", &dir, "other", flags).unwrap();
-                }
-            });
-            let mut entered = 0;
-            for _ in 0..150 {
-                let root = Overlay::new([image.as_path(), outside.as_path()])
-                    .mount()
-                    .unwrap();
-                fs::create_dir_all(image.join("volume")).unwrap();
-                let steps = Rootfs::new(root, "/run/t")
-                    .mount(Mount::bind(&shared, "/volume"))
-                    .mount(Mount::filesystem("tmpfs", "/volume/sub/deep"))
-                    .steps()
-                    .unwrap();
-                let report = executor::in_child(&steps, || {
-                    fs::read_to_string("/volume/sub/deep/x")
-                        .map_or("entered".into(), |_| "host".into())
-                });
-                assert_ne!(report, "host");
-                entered += usize::from(report == "entered");
-            }
-            stop.store(true, Ordering::Relaxed);
-            entered
-        });
-        assert_eq!(
-            fs::read_dir(&outside).unwrap().count(),
-            0,
-            "something was made outside"
-        );
-        assert!(entered > 0, "the racer always won, so nothing was tried");
-    });
-}
-
-#[test]
 fn a_guard_does_nothing_in_another_process() {
     fake_host::run(|host| {
         let (image, merged) = (host.dir("image"), host.dir("merged"));
@@ -536,5 +413,45 @@ fn a_directory_is_made_inside_wherever_links_lead() {
         let up = standard(&image).directory("/a/../../b").steps();
         assert!(matches!(up, Err(Error::Destination { .. })));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_tmpfs_has_the_size_owner_and_mode_that_it_is_given() {
+    fake_host::run(|host| {
+        let image = host.dir("image");
+        fs::create_dir(image.join("scratch")).unwrap();
+        fs::write(image.join("scratch/of-the-image"), "").unwrap();
+        let tmpfs = Mount::filesystem("tmpfs", "/scratch")
+            .attributes(MountAttributes::NOSUID | MountAttributes::NODEV | MountAttributes::NOEXEC)
+            .option("size", "64m")
+            .option("mode", "1777")
+            .option("uid", "5")
+            .option("gid", "6")
+            .option("nr_inodes", "100");
+        let steps = standard(&image).mount(tmpfs).steps().unwrap();
+        let report = executor::in_child(&steps, || {
+            let found = fs::metadata("/scratch").unwrap();
+            let room = nix::sys::statvfs::statvfs("/scratch").unwrap();
+            let files = fs::read_dir("/scratch").unwrap().count();
+            let (mode, bytes) = (found.mode() & 0o7777, room.blocks() * room.fragment_size());
+            let inodes = room.files();
+            let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+            let line = mounts
+                .lines()
+                .find(|line| line.contains(" /scratch "))
+                .unwrap();
+            assert!(line.contains("nosuid,nodev,noexec"), "{line}");
+            format!(
+                "{mode:o} {} {} {bytes} {inodes} {files}",
+                found.uid(),
+                found.gid()
+            )
+        });
+        assert_eq!(report, "1777 5 6 67108864 100 0");
+        let wrong = Mount::filesystem("tmpfs", "/scratch").option("size", "much");
+        let report =
+            executor::in_child(&standard(&image).mount(wrong).steps().unwrap(), String::new);
+        assert!(report.contains("\"size\", \"much\""), "{report}");
     });
 }

@@ -179,7 +179,38 @@ fn mounts(one: bool) -> Vec<Mount> {
             options.retain(|(key, _)| key != "gid");
         }
     }
+    mounts.extend(cgroups());
     mounts
+}
+
+/// This host's cgroup file systems, as a container sees them.
+fn cgroups() -> Vec<Mount> {
+    const SAFE: MountAttributes = MountAttributes::NOSUID
+        .union(MountAttributes::NODEV)
+        .union(MountAttributes::NOEXEC)
+        .union(MountAttributes::RDONLY);
+    let table = fs::read_to_string("/proc/self/mounts").unwrap();
+    let beneath = |line: &str| {
+        let fields: Vec<_> = line.split(' ').collect();
+        let (at, fstype) = (fields[1], fields[2]);
+        if !at.starts_with("/sys/fs/cgroup") || fields[0] == "sysfs" {
+            return None;
+        }
+        let mount = Mount::filesystem(fstype, at).attributes(SAFE);
+        let general = [
+            "rw", "ro", "nosuid", "nodev", "noexec", "relatime", "inode64",
+        ];
+        let options = fields[3]
+            .split(',')
+            .filter(|option| !general.contains(option));
+        Some(
+            options.fold(mount, |mount, option| match option.split_once('=') {
+                Some((key, value)) => mount.option(key, value),
+                None => mount.flag(option),
+            }),
+        )
+    };
+    table.lines().filter_map(beneath).collect()
 }
 
 /// A root file system over `root` with all the defaults of a container, and the host's devices.
@@ -238,6 +269,15 @@ fn wrong() -> String {
         fs::read_dir("/sys/class/net").is_ok_and(|links| links.count() == 1),
     );
     check("/sys is read-only", fs::write("/sys/kernel/x", "").is_err());
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    for line in cgroups.lines() {
+        check(line, line.ends_with(":/"));
+    }
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.procs").exists();
+    check(
+        "cgroups",
+        v2 || Path::new("/sys/fs/cgroup/memory/tasks").exists(),
+    );
     check("shm", fs::write("/dev/shm/x", "").is_ok());
     check("mqueue", fs::write("/dev/mqueue/x", "").is_ok());
     let terminal = fs::File::open("/dev/ptmx");
@@ -318,7 +358,11 @@ fn an_ordinary_users_container_has_all_that_one_of_roots_has() {
 #[test]
 fn a_container_in_a_user_namespace_of_roots_has_all_that_one_without_has() {
     fake_host::run(|host| {
-        let (base, userns) = (host.dir("base"), users::namespace("0 100000 65536"));
+        let userns = users::namespace("0 100000 65536");
+        // The tmpfs of a fake host takes maps from Linux 6.3.
+        let disk =
+            std::env::var_os("ROCKER_TEST_DISK").map(|disk| tempfile::tempdir_in(disk).unwrap());
+        let base = disk.map_or_else(|| host.dir("base"), |dir| dir.keep());
         for name in ["image/etc", "c/upper", "c/work", "t"] {
             fs::create_dir_all(base.join(name)).unwrap();
         }
@@ -410,5 +454,47 @@ fn a_read_only_device_has_no_permission_to_write_and_keeps_it_so() {
             let mode = if of_host { "666" } else { "444" };
             assert_eq!(report, format!("{mode} true Err(ReadOnlyFilesystem)"));
         }
+    });
+}
+
+#[test]
+fn what_the_kernel_shows_nobody_else_is_refused_in_a_user_namespace_by_name() {
+    fake_host::run(|host| {
+        let userns = users::namespace("0 100000 65536");
+        let root = host.dir("image");
+        let target = host.dir("t");
+        let try_all = |mount: Mount, apart| {
+            let overlay = Overlay::new([&root]).mount().unwrap();
+            let steps = Rootfs::new(overlay, &target).mount(mount).steps().unwrap();
+            executor::in_child_apart(Some(userns.as_fd()), apart, &steps, || {
+                let write = fs::write("/sys/kernel/x", "").unwrap_err();
+                format!("{} {}", Path::new("/sys/class").exists(), write.kind())
+            })
+        };
+        host.sh("mkdir -p /run/image/proc /run/image/sys /run/image/dev/pts");
+        // The network's devices are in /sys: who has no network of its own sees the host's.
+        let with_network = executor::APART & !libc::CLONE_NEWNET;
+        let refused = try_all(Mount::filesystem("sysfs", "/sys"), with_network);
+        assert!(refused.starts_with("fsopen(\"sysfs\""), "{refused}");
+        assert!(refused.contains("os error 1"), "{refused}");
+        let bound = Mount::bind("/sys", "/sys").attributes(MountAttributes::RDONLY);
+        assert_eq!(
+            try_all(bound, with_network),
+            "true read-only filesystem or storage medium"
+        );
+        // A /proc of which something is hidden on this host is not to be had whole in a namespace.
+        host.sh("mount -t tmpfs tmpfs /proc/bus");
+        let refused = try_all(Mount::filesystem("proc", "/proc"), executor::APART);
+        assert!(refused.starts_with("fsmount("), "{refused}");
+        assert!(refused.contains("os error 1"), "{refused}");
+        // A group that is not mapped.
+        let gid = Mount::filesystem("devpts", "/dev/pts")
+            .flag("newinstance")
+            .option("gid", "70000");
+        let refused = try_all(gid, executor::APART);
+        assert!(
+            refused.contains("\"gid\", \"70000\"") && refused.contains("os error 22"),
+            "{refused}"
+        );
     });
 }

@@ -7,6 +7,7 @@
 )]
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +16,7 @@ use std::path::Path;
 use rocker_fs::{Arg, Step};
 
 /// The namespaces that the child has for itself.
-const APART: i32 = libc::CLONE_NEWNS
+pub(crate) const APART: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWNET
@@ -30,6 +31,16 @@ pub(crate) fn in_child(steps: &[Step], look: impl FnOnce() -> String) -> String 
 /// The same as root of a user namespace, to which the other namespaces belong.
 pub(crate) fn in_child_of(
     userns: Option<BorrowedFd<'_>>,
+    steps: &[Step],
+    look: impl FnOnce() -> String,
+) -> String {
+    in_child_apart(userns, APART, steps, look)
+}
+
+/// The same with these new namespaces.
+pub(crate) fn in_child_apart(
+    userns: Option<BorrowedFd<'_>>,
+    apart: i32,
     steps: &[Step],
     look: impl FnOnce() -> String,
 ) -> String {
@@ -50,7 +61,7 @@ pub(crate) fn in_child_of(
             assert_eq!(joined, 0);
         }
         // SAFETY: takes a number only.
-        let apart = unsafe { libc::unshare(APART) };
+        let apart = unsafe { libc::unshare(apart) };
         assert_eq!(apart, 0);
         // SAFETY: as above, and this process has one thread.
         let first = unsafe { libc::fork() };
@@ -130,6 +141,7 @@ fn number(call: &str) -> libc::c_long {
         "mount_setattr" => libc::SYS_mount_setattr,
         "move_mount" => libc::SYS_move_mount,
         "open_tree" => libc::SYS_open_tree,
+        "openat" => libc::SYS_openat,
         "openat2" => libc::SYS_openat2,
         "pivot_root" => libc::SYS_pivot_root,
         "symlinkat" => libc::SYS_symlinkat,
@@ -149,4 +161,15 @@ pub(crate) fn attribute(path: &Path, name: &CStr) -> Option<Vec<u8>> {
     let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), place, room) };
     value.truncate(usize::try_from(length).ok()?);
     Some(value)
+}
+
+/// Takes a lease on a file: who opens it must wait until it is given back, or for 45 s.
+pub(crate) fn lease(file: &File) {
+    const F_SETSIG: i32 = 10;
+    // SAFETY: the calls take numbers only; the signal is the one that is ignored by default.
+    let taken = unsafe {
+        libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG)
+            + libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+    };
+    assert_eq!(taken, 0, "{}", std::io::Error::last_os_error());
 }

@@ -6,10 +6,13 @@
     reason = "each test binary uses its part of this module, and a failure here is one of the test"
 )]
 
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rocker_fs::{Result, UnpackOptions, Unpacked, unpack};
+use rocker_fs::{
+    Device, MASKED_PATHS, Overlay, READ_ONLY_PATHS, Result, Rootfs, UnpackOptions, Unpacked, unpack,
+};
 use tar::{EntryType, Header};
 
 /// A layer that is being written.
@@ -100,4 +103,25 @@ impl Layer {
         let dir: OwnedFd = std::fs::File::open(dir).unwrap().into();
         unpack(self.end().as_slice(), dir.as_fd(), options)
     }
+}
+
+/// What a container has by default, over `image`. To be called in a fake host.
+pub fn standard(image: &Path) -> Rootfs {
+    fs::create_dir_all("/run/t").unwrap();
+    for dir in ["/run/upper", "/run/work"] {
+        let _ = fs::remove_dir_all(dir);
+        fs::create_dir(dir).unwrap();
+    }
+    let root = Overlay::new([image])
+        .upper("/run/upper", "/run/work")
+        .mount()
+        .unwrap();
+    let rootfs = Rootfs::new(root, "/run/t").mounts(Rootfs::standard_mounts());
+    let rootfs = Device::standard().into_iter().fold(rootfs, Rootfs::device);
+    let rootfs = MASKED_PATHS
+        .iter()
+        .fold(rootfs, |rootfs, path| rootfs.mask(*path));
+    READ_ONLY_PATHS
+        .iter()
+        .fold(rootfs, |rootfs, path| rootfs.read_only_path(*path))
 }
