@@ -15,4 +15,4 @@ pub use engine::{
     ContainerSummary, Engine, ExecOptions, Exit, Io, Network, PullPolicy, Roots, RunOptions,
     Status, Volume,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Result, SeccompFault};

@@ -18,6 +18,7 @@ mod process;
 mod record;
 mod roots;
 mod run;
+pub(crate) mod seccomp;
 mod spec;
 mod steps;
 mod teardown;

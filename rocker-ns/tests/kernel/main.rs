@@ -9,12 +9,15 @@ use rocker_ns::{Arg, Command, ExitCode, Namespace, Stdio, Step};
 
 #[path = "../../../tests/fake_host/mod.rs"]
 mod fake_host;
+#[path = "../../../tests/probe/mod.rs"]
+mod probe;
 
 mod enter;
 mod init;
 mod namespaces;
 mod old_kernels;
 mod privileges;
+mod seccomp;
 mod spawn;
 mod terminal;
 mod threads;
