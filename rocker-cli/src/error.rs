@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+pub use crate::engine::seccomp::SeccompFault;
 pub(crate) use call::FailedCall;
 
 /// The result of this crate's functions.
@@ -125,6 +126,14 @@ pub enum Error {
         value: String,
         /// What it takes.
         expected: String,
+    },
+    /// A seccomp profile that cannot be used.
+    #[error("the seccomp profile in {path}")]
+    Seccomp {
+        /// The file that has it.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SeccompFault,
     },
     /// The source of a bind mount.
     #[error("the source of the volume {path} does not exist on the host; make it first")]

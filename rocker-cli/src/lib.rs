@@ -15,4 +15,4 @@ pub use engine::{
     ContainerSummary, DeviceNode, Engine, ExecOptions, Exit, Io, Network, PullPolicy, Roots,
     RunOptions, SeccompProfile, Share, Status, Tmpfs, Users, Volume,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Result, SeccompFault};

@@ -19,6 +19,7 @@ mod record;
 mod rootless;
 mod roots;
 mod run;
+pub(crate) mod seccomp;
 mod spec;
 mod steps;
 mod surroundings;

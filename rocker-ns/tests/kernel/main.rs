@@ -9,6 +9,8 @@ use rocker_ns::{Arg, Command, ExitCode, Namespace, Stdio, Step};
 
 #[path = "../../../tests/fake_host/mod.rs"]
 mod fake_host;
+#[path = "../../../tests/probe/mod.rs"]
+mod probe;
 
 mod attributes;
 mod enter;
@@ -16,6 +18,7 @@ mod init;
 mod namespaces;
 mod old_kernels;
 mod privileges;
+mod seccomp;
 mod spawn;
 mod terminal;
 mod threads;
