@@ -6,6 +6,7 @@ mod explain;
 mod front;
 mod hello;
 mod images;
+mod inspect;
 mod plan;
 mod progress;
 mod ps;
@@ -58,6 +59,8 @@ enum Command {
     /// List containers
     #[command(visible_alias = "list")]
     Ps(ps::Ps),
+    /// Look at what a container is
+    Inspect(inspect::Inspect),
     /// Remove containers
     Rm(rm::Rm),
     /// Pull an image from a registry
@@ -92,6 +95,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(command) => command.run(),
         Command::Exec(command) => command.run(),
         Command::Ps(command) => command.run(),
+        Command::Inspect(command) => command.run(),
         Command::Rm(command) => command.run(),
         Command::Pull(command) => command.run(),
         Command::Images(command) => command.run(),

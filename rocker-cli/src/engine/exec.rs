@@ -79,6 +79,7 @@ impl Engine {
         };
         let mut created = create_in(&mut command, &hierarchy, cgroup.as_ref())?;
         created.set_up().map_err(Error::from).map_err(gone)?;
+        created.attest().map_err(Error::from).map_err(gone)?;
         let care = Care {
             io: options.io,
             leave: match options.detach {

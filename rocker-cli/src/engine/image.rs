@@ -23,8 +23,12 @@ impl LayerSink for Sink<'_> {
     }
 
     fn unpack(&self, diff_id: &Digest, tar: &mut dyn Read) -> io::Result<()> {
+        let options = match rocker_ns::in_user_namespace().map_err(io::Error::other)? {
+            true => UnpackOptions::user_namespace(),
+            false => UnpackOptions::default(),
+        };
         self.0
-            .unpack(&diff_id.to_string(), tar, &UnpackOptions::default())
+            .unpack(&diff_id.to_string(), tar, &options)
             .map(drop)
             .map_err(io::Error::other)
     }

@@ -1,5 +1,6 @@
 //! The composition: what Docker's daemon does, as functions.
 
+mod attest;
 mod container;
 mod disk;
 pub(crate) mod doctor;

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_spec::runtime::{
@@ -17,8 +17,9 @@ use rocker_fs::{
 };
 use rocker_ns::{Capabilities, IdMap, Namespace, Rlimit, User, signal_number};
 
-use super::disk;
+use super::record::CONFIG;
 use super::spec::{INIT, STOP_SIGNAL};
+use super::{disk, seccomp};
 use crate::{Error, Result};
 
 /// Where the child attaches its root, in its own mount namespace: nobody else sees it there, and the way is open to all.
@@ -288,6 +289,11 @@ pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
     let adjustment = process.oom_score_adj();
     if let Some(adjustment) = adjustment.and_then(|number| i16::try_from(number).ok()) {
         command.oom_score_adj(adjustment);
+    }
+    let linux = spec.linux().as_ref();
+    if let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) {
+        let profile = seccomp::profile_of(Path::new(CONFIG), profile)?;
+        command.seccomp(profile.compile()?);
     }
     if let Some(profile) = process.apparmor_profile() {
         command.apparmor_profile(profile);

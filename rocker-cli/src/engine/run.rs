@@ -10,6 +10,7 @@ use rocker_fs::{Overlay, XattrNamespace, read_beneath};
 use rocker_image::Image;
 use rocker_ns::{ExitCode, Namespace, Signals, User};
 
+use super::attest::attest;
 use super::container::{self, Container};
 use super::options::{Network, RunOptions, Users};
 use super::process::{Care, Leave, connect, create_in, or_its_own, supervise};
@@ -110,9 +111,7 @@ impl Engine {
             connect(&mut command, options.io);
             create_in(&mut command, hierarchy, cgroup.as_ref())?
         };
-        if let Some(cgroup) = cgroup {
-            cgroup.detach();
-        }
+        let cgroup = cgroup.map(Cgroup::keep);
         // Opened while the process waits: one that fails soon takes its namespace with it.
         let netns = match options.network {
             Network::Host => None,
@@ -127,6 +126,7 @@ impl Engine {
             let connected = self.connect(container, options.network, &netns, &spec);
             or_its_own(&mut created, connected)?;
         }
+        attest(&mut created, &spec, cgroup.as_ref())?;
         let care = Care {
             io: options.io,
             leave: Leave::at(options.detach_keys.as_ref()),

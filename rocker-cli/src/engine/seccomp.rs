@@ -47,10 +47,6 @@ pub enum SeccompFault {
 ///
 /// # Errors
 /// [`Error::Seccomp`] with the line or the field that makes no sense.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "--security-opt will read its file by it")
-)]
 pub(crate) fn read_profile(
     path: &Path,
     text: &str,
@@ -64,10 +60,6 @@ pub(crate) fn read_profile(
 ///
 /// # Errors
 /// [`Error::Seccomp`] with the field that rocker has no use for.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "run and exec will take the specification's")
-)]
 pub(crate) fn profile_of(path: &Path, profile: &LinuxSeccomp) -> Result<Seccomp> {
     convert::from_oci(profile).map_err(of(path))
 }
@@ -76,10 +68,6 @@ pub(crate) fn profile_of(path: &Path, profile: &LinuxSeccomp) -> Result<Seccomp>
 ///
 /// # Errors
 /// [`Error::Seccomp`] with the rule that the specification has no words for.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "run will write the default profile by it")
-)]
 pub(crate) fn specified(path: &Path, profile: &Seccomp) -> Result<LinuxSeccomp> {
     convert::to_oci(profile).map_err(of(path))
 }

@@ -109,6 +109,12 @@ impl Surroundings {
         })
     }
 
+    /// Whether there is nobody but the caller in the user namespace that rocker is in.
+    pub(crate) fn has_one_user(&self) -> bool {
+        let groups = self.groups.as_ref();
+        groups.is_some_and(|groups| groups.iter().map(|run| run.count).sum::<u32>() == 1)
+    }
+
     /// Whether there is a group of that number in the container.
     pub(crate) fn has_group(&self, group: u32) -> bool {
         let has = |maps: &Vec<IdMap>| {

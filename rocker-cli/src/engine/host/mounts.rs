@@ -11,9 +11,16 @@ pub(crate) struct HostMount {
     pub(crate) point: PathBuf,
     /// The type of the file system, such as `ext4`.
     pub(crate) fstype: String,
+    /// Whether nothing can be written through it.
+    pub(crate) read_only: bool,
 }
 
 impl HostMount {
+    /// All that a table lists, in the order in which they were mounted.
+    pub(crate) fn all(table: &str) -> Vec<Self> {
+        table.lines().filter_map(parse).collect()
+    }
+
     /// What makes a file system of this type a bad place for an overlay's changes; none where nothing is known against it.
     pub(crate) fn bad_for_changes(&self) -> Option<&'static str> {
         match self.fstype.as_str() {
@@ -47,8 +54,13 @@ fn parse(line: &str) -> Option<HostMount> {
     let (own, rest) = line.split_once(" - ")?;
     let mut own = own.split(' ').skip(4);
     let point = PathBuf::from(OsString::from_vec(unescape(own.next()?)));
+    let read_only = own.next()?.split(',').any(|option| option == "ro");
     let fstype = rest.split(' ').next()?.to_owned();
-    Some(HostMount { point, fstype })
+    Some(HostMount {
+        point,
+        fstype,
+        read_only,
+    })
 }
 
 /// The kernel writes blank, tab, newline and backslash as three octal digits.
@@ -92,6 +104,7 @@ mod tests {
         let mount = |fstype: &str| HostMount {
             point: "/".into(),
             fstype: fstype.to_owned(),
+            read_only: false,
         };
         for fstype in ["overlay", "nfs4", "ecryptfs", "fuse.sshfs", "vfat"] {
             assert!(mount(fstype).bad_for_changes().is_some(), "{fstype}");

@@ -9,16 +9,18 @@ use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxCpuBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup,
     LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder,
     LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, LinuxSeccomp,
 };
 use rocker_cgroup::Max;
 use rocker_fs::{MASKED_PATHS, READ_ONLY_PATHS};
-use rocker_ns::{Capabilities, IdMap};
+use rocker_ns::{Capabilities, IdMap, Seccomp, SeccompAction, SeccompRule};
 
 use super::Facts;
 use crate::Result;
-use crate::engine::options::{DeviceNode, Network, RunOptions, Share};
-use crate::engine::{CGROUP_PARENT, disk};
+use crate::engine::host::Host;
+use crate::engine::options::{DeviceNode, Network, RunOptions, SeccompProfile, Share};
+use crate::engine::record::CONFIG;
+use crate::engine::{CGROUP_PARENT, disk, seccomp};
 
 pub(super) fn linux(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Linux> {
     let options = facts.options;
@@ -46,12 +48,51 @@ pub(super) fn linux(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Lin
         )
         .masked_paths(paths(MASKED_PATHS))
         .readonly_paths(paths(READ_ONLY_PATHS));
+    if let Some(profile) = seccomp(facts, capabilities)? {
+        linux = linux.seccomp(profile);
+    }
     if let Some(maps) = &facts.surroundings.users {
         linux = linux
             .uid_mappings(mappings(&maps.uids)?)
             .gid_mappings(mappings(&maps.gids)?);
     }
     Ok(linux.build()?)
+}
+
+/// Which system calls the container may make; none where all.
+fn seccomp(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Option<LinuxSeccomp>> {
+    let config = Path::new(CONFIG);
+    match &facts.options.seccomp {
+        SeccompProfile::Unconfined => Ok(None),
+        SeccompProfile::Default if facts.options.privileged => Ok(None),
+        SeccompProfile::Default => {
+            let mut profile = Seccomp::container_default(capabilities);
+            if facts.surroundings.has_one_user() {
+                give_nothing_away(&mut profile);
+            }
+            seccomp::specified(config, &profile).map(Some)
+        }
+        SeccompProfile::File(path) => {
+            let text = fs::read_to_string(path).map_err(disk::failed("read", path))?;
+            let kernel = Host::this().kernel().unwrap_or_default();
+            seccomp::read_profile(path, &text, capabilities, kernel).map(Some)
+        }
+    }
+}
+
+/// The calls that give a file to another user.
+const GIVING: [&str; 7] = [
+    "chown", "chown32", "fchown", "fchown32", "fchownat", "lchown", "lchown32",
+];
+
+/// Has those who give files away believe that they did: where there is one user, the file is that one's in any case, and package
+/// managers would give up.
+fn give_nothing_away(profile: &mut Seccomp) {
+    for rule in &mut profile.rules {
+        rule.names.retain(|name| !GIVING.contains(&&**name));
+    }
+    let done = SeccompRule::new(GIVING, SeccompAction::Errno(0));
+    profile.rules.push(done);
 }
 
 fn namespaces(facts: &Facts<'_>) -> Result<Vec<LinuxNamespace>> {
