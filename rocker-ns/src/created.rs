@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::attest::{self, Expected};
+use crate::attest::{self, Expected, Fact};
 use crate::build::{self, Line, Streams};
 use crate::clone::{self, Orders};
 use crate::command::Command;
@@ -231,9 +231,29 @@ impl Created {
     /// [`Error::NotAsAsked`] for the first difference; the process is gone then. As [`ready`](Self::ready), and
     /// [`Error::Proc`] where the kernel does not tell.
     pub fn attest(&mut self) -> Result<()> {
+        self.attest_also(|_| Ok::<_, Error>(Vec::new()))
+    }
+
+    /// As [`attest`](Self::attest), with `further` facts about the process of this id that the caller knows how to tell.
+    ///
+    /// # Errors
+    /// As [`attest`](Self::attest), and what `further` returns. The process is gone then.
+    pub fn attest_also<E: From<Error>>(
+        &mut self,
+        further: impl FnOnce(u32) -> std::result::Result<Vec<Fact>, E>,
+    ) -> std::result::Result<(), E> {
         self.ready()?;
-        let facts = self.expected.compare_before_start(self.pid, &self.files)?;
-        attest::check(facts).inspect_err(|_| self.reap())
+        let own = self.expected.compare_before_start(self.pid, &self.files);
+        let outcome = own.and_then(attest::check).map_err(E::from);
+        let outcome = outcome.and_then(|()| Ok(attest::check(further(self.pid)?)?));
+        outcome.map_err(|error| {
+            // Of one that has ended meanwhile the kernel says other things, or nothing.
+            if self.state != State::Over && sys::has_ended(self.pidfd.as_fd(), PollTimeout::ZERO) {
+                return self.why_not().into();
+            }
+            self.reap();
+            error
+        })
     }
 
     /// Runs the program.

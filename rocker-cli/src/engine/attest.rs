@@ -18,24 +18,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`rocker_ns::Error::NotAsAsked`] for the first difference; the process is gone then.
 pub(crate) fn attest(created: &mut Created, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<()> {
-    created.attest()?;
-    for fact in facts_of(created.id(), spec, cgroup)? {
-        if !fact.holds() {
-            let Fact {
-                what,
-                asked,
-                actual,
-                ..
-            } = fact;
-            return Err(rocker_ns::Error::NotAsAsked {
-                what,
-                asked,
-                actual,
-            }
-            .into());
-        }
-    }
-    Ok(())
+    created.attest_also(|pid| facts_of(pid, spec, cgroup))
 }
 
 impl Engine {
