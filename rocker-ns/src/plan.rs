@@ -98,7 +98,7 @@ pub(crate) struct Encoded<'plan> {
 #[derive(Debug, Default)]
 struct Behind {
     strings: Vec<Box<[*const c_char]>>,
-    filters: Vec<Box<libc::sock_fprog>>,
+    filters: Vec<Box<[libc::sock_fprog]>>,
 }
 
 /// The number of argument registers of a system call.
@@ -151,11 +151,11 @@ impl RawStep {
                 }
                 Arg::Filter(filter) => {
                     let program = filter.program();
-                    let whole = Box::new(libc::sock_fprog {
+                    let whole = Box::new([libc::sock_fprog {
                         len: program.len() as u16, // of at most 4096
                         filter: program.as_ptr().cast_mut().cast(),
-                    });
-                    let pointer = ptr::from_ref(&*whole) as usize;
+                    }]);
+                    let pointer = whole.as_ptr() as usize;
                     behind.filters.push(whole);
                     pointer
                 }

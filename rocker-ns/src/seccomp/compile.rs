@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::decision::Decision;
-use super::filter::{EQUAL, Instruction, JUMP, LOAD, NOT_LESS, RETURN};
+use super::filter::{EQUAL, Instruction, JUMP, LOAD, RETURN};
 use super::numbers::{self, APART, X32_BIT};
-use super::{Seccomp, SeccompAction, SeccompArchitecture, SeccompFilter, SeccompRule};
+use super::{Seccomp, SeccompAction, SeccompArchitecture, SeccompFilter, SeccompRule, search};
 use crate::{Error, Result};
 
 /// The most instructions that the kernel takes (`BPF_MAXINSNS`).
@@ -48,11 +48,12 @@ pub(super) fn compile(profile: &Seccomp, native: SeccompArchitecture) -> Result<
         }
         let with_x32 = listed(&SeccompArchitecture::X32);
         let runs = runs(profile, &named, architecture, with_x32);
-        let mut body = vec![Instruction::new(LOAD, NUMBER)];
-        search(&runs, &mut body);
         program.push(Instruction::branch(EQUAL, architecture.audit(), 1, 0));
-        program.push(Instruction::new(JUMP, body.len() as u32));
-        program.append(&mut body);
+        let jump = program.len();
+        program.push(Instruction::new(JUMP, 0));
+        program.push(Instruction::new(LOAD, NUMBER));
+        decide(&runs, &mut program);
+        program[jump].k = (program.len() - jump - 1) as u32;
     }
     let foreign = SeccompAction::KillProcess.code();
     program.push(Instruction::new(RETURN, foreign));
@@ -151,23 +152,25 @@ fn push<'profile>(runs: &mut Vec<Run<'profile>>, first: u32, decision: Decision<
     }
 }
 
-/// Instructions that find the run of the number that is loaded, and end with its decision.
-fn search(runs: &[Run<'_>], program: &mut Vec<Instruction>) {
-    if let [(_, decision)] = runs {
-        return decision.emit(program);
+/// Instructions that find the decision about the number that is loaded. Those with conditions stand behind the search, once each:
+/// x32 has the same as x86-64.
+fn decide(runs: &[Run<'_>], program: &mut Vec<Instruction>) {
+    let mut conditional: Vec<(&Decision<'_>, Vec<usize>)> = Vec::new();
+    search::emit(runs, program, &mut |decision, place| {
+        if let Some(action) = decision.unconditional() {
+            return Instruction::new(RETURN, action.code());
+        }
+        let mut known = conditional.iter_mut();
+        match known.find(|(known, _)| *known == decision) {
+            Some((_, jumps)) => jumps.push(place),
+            None => conditional.push((decision, vec![place])),
+        }
+        Instruction::new(JUMP, 0)
+    });
+    for (decision, jumps) in conditional {
+        for jump in jumps {
+            program[jump].k = (program.len() - jump - 1) as u32;
+        }
+        decision.emit(program);
     }
-    let (lower, upper) = runs.split_at(runs.len() / 2);
-    let mut body = Vec::new();
-    search(lower, &mut body);
-    let first = upper[0].0;
-    match u8::try_from(body.len()) {
-        Ok(length) => program.push(Instruction::branch(NOT_LESS, first, length, 0)),
-        // Out of reach of a comparison.
-        Err(_) => program.extend([
-            Instruction::branch(NOT_LESS, first, 0, 1),
-            Instruction::new(JUMP, body.len() as u32),
-        ]),
-    }
-    program.append(&mut body);
-    search(upper, program);
 }

@@ -38,26 +38,30 @@ impl To {
 
 /// What of an argument is compared: where its halves lie in `struct seccomp_data`.
 #[derive(Debug, Clone, Copy)]
-struct Halves {
+pub(super) struct Halves {
     /// None if it is 0.
-    high: Option<u32>,
-    low: u32,
+    pub(super) high: Option<u32>,
+    pub(super) low: u32,
+}
+
+impl Halves {
+    pub(super) fn of(arg: &SeccompArg, narrow: bool) -> Self {
+        // int nr, __u32 arch, __u64 instruction_pointer, __u64 args[6].
+        let place = 16 + 8 * u32::from(arg.index);
+        let (low, high) = if cfg!(target_endian = "little") {
+            (place, place + 4)
+        } else {
+            (place + 4, place)
+        };
+        let high = (!narrow).then_some(high);
+        Self { high, low }
+    }
 }
 
 /// The test of a condition; `narrow` says that arguments have 32 bits.
 pub(super) fn test(arg: &SeccompArg, narrow: bool) -> Test {
-    // int nr, __u32 arch, __u64 instruction_pointer, __u64 args[6].
-    let place = 16 + 8 * u32::from(arg.index);
-    let (low, high) = if cfg!(target_endian = "little") {
-        (place, place + 4)
-    } else {
-        (place + 4, place)
-    };
-    let halves = Halves {
-        high: (!narrow).then_some(high),
-        low,
-    };
-    let meant = |value| if narrow { narrowed(value) } else { value };
+    let halves = Halves::of(arg, narrow);
+    let meant = |value| meant(value, narrow);
     let value = meant(arg.value);
     match arg.op {
         SeccompOp::Equal => equal(halves, u64::MAX, value),
@@ -70,10 +74,13 @@ pub(super) fn test(arg: &SeccompArg, narrow: bool) -> Test {
     }
 }
 
-/// A negative number of 32 bits that was widened to 64, as in 32; any other as it is.
-fn narrowed(value: u64) -> u64 {
+/// What a profile's value means to an architecture: where arguments have 32 bits, a negative number of 32 bits that was widened to 64
+/// is that number; any other value is what it is.
+pub(super) fn meant(value: u64, narrow: bool) -> u64 {
     match i64::from_ne_bytes(value.to_ne_bytes()) {
-        negative if (i64::from(i32::MIN)..0).contains(&negative) => value & u64::from(u32::MAX),
+        negative if narrow && (i64::from(i32::MIN)..0).contains(&negative) => {
+            value & u64::from(u32::MAX)
+        }
         _ => value,
     }
 }

@@ -1,5 +1,6 @@
 //! What becomes of one system call: the rules that concern it, in the order in which they count.
 
+use super::alternatives::Alternatives;
 use super::condition::{self, Test, To};
 use super::filter::{Instruction, JUMP, RETURN};
 use super::{Seccomp, SeccompAction, SeccompArg, SeccompRule};
@@ -60,12 +61,34 @@ impl<'profile> Decision<'profile> {
         decision
     }
 
+    /// The action, if it is the same whatever the arguments.
+    pub(super) fn unconditional(&self) -> Option<SeccompAction> {
+        self.cases.is_empty().then_some(self.otherwise)
+    }
+
     /// The instructions that end with it.
     pub(super) fn emit(&self, program: &mut Vec<Instruction>) {
+        if let Some((alternatives, action)) = self.alternatives() {
+            return alternatives.emit(action, self.otherwise, program);
+        }
         for (args, action) in &self.cases {
             case(args, *action, self.narrow, program);
         }
         program.push(Instruction::new(RETURN, self.otherwise.code()));
+    }
+}
+
+impl Decision<'_> {
+    /// The cases as values of one argument that lead to the same action, such as the kinds of sockets, if they are that.
+    fn alternatives(&self) -> Option<(Alternatives, SeccompAction)> {
+        let mut cases = self.cases.iter();
+        let same = self.cases.first().map(|(_, action)| *action)?;
+        let args = cases.by_ref().map(|(args, action)| match args {
+            [arg] if *action == same => Some(*arg),
+            _ => None,
+        });
+        let args: Vec<SeccompArg> = args.collect::<Option<_>>()?;
+        Some((Alternatives::of(&args, self.narrow)?, same))
     }
 }
 
