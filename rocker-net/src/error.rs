@@ -4,6 +4,8 @@ use std::error::Error as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use crate::Subnet;
 
@@ -150,6 +152,97 @@ pub enum Error {
         /// What is expected.
         rule: &'static str,
     },
+    /// The helper program is not there.
+    #[error(
+        "there is no pasta, the program that connects a container of a user who is not root; \
+         install the package passt"
+    )]
+    NoPasta {
+        /// ENOENT, or nothing where the program was searched for by its name.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The helper program cannot do what is asked for.
+    #[error(
+        "publish {ports}: {} answers from the wrong port where a UDP port is published under a higher number; \
+         publish it under the same or a lower one, or install a passt of September 2024 or later",
+        .program.display()
+    )]
+    PastaTooOld {
+        /// The ports.
+        ports: String,
+        /// The program.
+        program: PathBuf,
+    },
+    /// The helper program could not be started, or spoken with.
+    #[error("{operation} {}", .program.display())]
+    Pasta {
+        /// What was done, as a verb.
+        operation: &'static str,
+        /// The program.
+        program: PathBuf,
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
+    /// The helper program gave up.
+    #[error("{} gave up ({status}){}{}", .program.display(), pasta_says(.says), pasta_remedy(.says))]
+    PastaFailed {
+        /// The program.
+        program: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it wrote to standard error.
+        says: String,
+    },
+    /// The helper program did not get ready in time.
+    #[error("{} was not ready after {limit:?}", .program.display())]
+    PastaSlow {
+        /// The program.
+        program: PathBuf,
+        /// For how long it was waited.
+        limit: Duration,
+    },
+    /// A text or a range that is no port, or not as many of the host as of the container.
+    #[error("{ports:?} cannot be published: {reason}")]
+    InvalidPorts {
+        /// The ports, as given.
+        ports: String,
+        /// What is wrong with them.
+        reason: &'static str,
+    },
+    /// Somebody else listens on the port.
+    #[error(
+        "publish {port}: the port of the host is in use; choose another one, or end who has it (ss -lntup)"
+    )]
+    PortInUse {
+        /// The port.
+        port: String,
+        /// EADDRINUSE.
+        #[source]
+        source: io::Error,
+    },
+    /// The port is kept for root.
+    #[error(
+        "publish {port}: a user who is not root may not have this port of the host; choose one from 1024 on, or lower \
+         the bound (sysctl net.ipv4.ip_unprivileged_port_start)"
+    )]
+    PortPrivileged {
+        /// The port.
+        port: String,
+        /// EACCES.
+        #[source]
+        source: io::Error,
+    },
+    /// The host cannot listen on the port: the address is none of its own.
+    #[error("publish {port}")]
+    Port {
+        /// The port.
+        port: String,
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
     /// Undoing went on after an error, and this is everything that failed. It has no source, as it has several: its
     /// text tells them all.
     #[error("{operation} {object}: {}", every_chain(.errors))]
@@ -199,6 +292,22 @@ fn kernel_says(detail: Option<&str>) -> String {
     detail
         .map(|text| format!(" (the kernel says: {text})"))
         .unwrap_or_default()
+}
+
+fn pasta_says(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text => format!("; it says: {text}"),
+    }
+}
+
+/// What helps, where what it says is known.
+fn pasta_remedy(says: &str) -> &'static str {
+    if says.contains("tun") {
+        "; it needs /dev/net/tun: load it (modprobe tun), and let everybody open it (chmod 666 /dev/net/tun)"
+    } else {
+        ""
+    }
 }
 
 fn every_chain(errors: &[Error]) -> String {

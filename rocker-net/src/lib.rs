@@ -6,6 +6,7 @@ mod endpoint;
 mod error;
 mod file;
 mod forwarding;
+mod free_port;
 mod ipam;
 mod lock;
 mod nat;
@@ -14,10 +15,18 @@ mod netns;
 mod network;
 mod nft;
 mod nla;
+mod pasta;
 mod pool;
+mod port_forward;
+mod resolver;
 mod rtnl;
 mod state;
 mod subnet;
+#[expect(
+    unsafe_code,
+    reason = "F_SETOWN, F_SETSIG and a socket that is bound and no more have no safe wrapper"
+)]
+mod sys;
 mod trace;
 
 pub use bridge::{Bridge, BridgeOptions};
@@ -27,4 +36,6 @@ pub use ipam::Ipam;
 pub use nat::{Nat, NatOptions};
 pub use netns::Netns;
 pub use network::{Attachment, Network, NetworkOptions};
+pub use pasta::{Pasta, PastaOptions};
+pub use port_forward::{PortForward, Transport};
 pub use subnet::{Hosts, Subnet};

@@ -333,7 +333,7 @@ impl Network {
         }
         let why = "so that two networks that choose at the same time do not choose the same subnet";
         let _lock = Lock::acquire(&self.networks.join(".subnets.lock"), why)?;
-        let mut used = pool::in_use(host, &self.options.bridge)?;
+        let mut used = pool::in_use(host, Some(&self.options.bridge))?;
         used.extend(self.subnets_of_others()?);
         let subnet = pool::choose(wanted, config, &used)?;
         if config != Some(subnet) {

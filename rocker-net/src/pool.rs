@@ -20,9 +20,12 @@ fn candidates() -> impl Iterator<Item = Subnet> {
 }
 
 /// The subnets of the host's addresses and routes, other than those of `bridge`, which are the network's own.
-pub(crate) fn in_use(host: &mut Connection, bridge: &str) -> Result<Vec<Subnet>> {
+pub(crate) fn in_use(host: &mut Connection, bridge: Option<&str>) -> Result<Vec<Subnet>> {
     let why = "so that the network gets a subnet that collides with nothing";
-    let own = rtnl::find_link(host, why, bridge)?.map(|link| link.index);
+    let own = match bridge {
+        Some(bridge) => rtnl::find_link(host, why, bridge)?.map(|link| link.index),
+        None => None,
+    };
     let addresses = rtnl::addresses(host, why)?.into_iter();
     let addresses = addresses
         .filter(|(_, index)| Some(*index) != own)
