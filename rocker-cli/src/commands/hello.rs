@@ -33,11 +33,7 @@ pub(super) fn show() -> Result<u8> {
             entries(),
             "what the image holds, and what was mounted for it",
         ),
-        (
-            "address",
-            addresses(),
-            "one end of a cable (veth) whose other end is on the host's bridge",
-        ),
+        ("address", addresses(), which_network()),
         (
             "limits",
             limits(),
@@ -74,6 +70,17 @@ fn which_process() -> &'static str {
         1 => "it is the first in its PID namespace",
         2 => "the second in its PID namespace; the first is the init in front of it",
         _ => "one of several in its PID namespace",
+    }
+}
+
+fn which_network() -> &'static str {
+    let has = |file: &str| fs::exists(format!("/sys/class/net/eth0/{file}")).unwrap_or(false);
+    if has("tun_flags") {
+        "of a network card (tap) whose other end is a program of the same user, pasta"
+    } else if has("address") {
+        "one end of a cable (veth) whose other end is on the host's bridge"
+    } else {
+        "the host's own, or nothing but itself"
     }
 }
 

@@ -85,15 +85,19 @@ pub(crate) struct Request {
     #[arg(long, help_heading = "Files")]
     read_only: bool,
 
-    /// bridge, none or host
+    /// bridge for root, pasta for an ordinary user; none or host
     #[arg(
         long,
         visible_alias = "net",
         value_name = "NETWORK",
-        default_value = "bridge",
+        default_value = "default",
+        hide_default_value = true,
         help_heading = "Network"
     )]
     network: String,
+    /// Publish a port: [ADDRESS:]PORT:PORT[/udp], of ordinary users' containers so far
+    #[arg(short, long, value_name = "PORTS", help_heading = "Network")]
+    publish: Vec<String>,
     /// Name the host
     #[arg(short = 'h', long, value_name = "NAME", help_heading = "Network")]
     hostname: Option<String>,
@@ -165,6 +169,8 @@ impl Request {
             .map(|text| value::volume(text))
             .collect::<Result<Vec<Volume>>>()?;
         options.network = self.network()?;
+        let ports = self.publish.iter().map(|text| Ok(text.parse()?));
+        options.ports = ports.collect::<Result<_>>()?;
         options.limits = self.limits.limits()?;
         options.group_add = self.group_add.clone();
         options.domainname = self.domainname.clone();
@@ -192,10 +198,16 @@ impl Request {
 
     fn network(&self) -> Result<Network> {
         match self.network.as_str() {
-            "bridge" | "default" => Ok(Network::Bridge),
+            "default" => Ok(Network::Default),
+            "bridge" => Ok(Network::Bridge),
+            "pasta" => Ok(Network::Pasta),
             "none" => Ok(Network::None),
             "host" => Ok(Network::Host),
-            other => Err(value::bad("--network", other, "bridge, none or host")),
+            other => Err(value::bad(
+                "--network",
+                other,
+                "bridge, pasta, none or host",
+            )),
         }
     }
 

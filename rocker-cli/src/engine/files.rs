@@ -37,10 +37,20 @@ pub(crate) fn resolv_conf(network: Network) -> String {
     match network {
         Network::Host => host,
         Network::None => String::new(),
-        Network::Bridge => reachable(&host)
+        // With pasta it is written anew when it is known what answers.
+        Network::Bridge | Network::Default | Network::Pasta => reachable(&host)
             .or_else(|| reachable(&read(UPSTREAM)))
             .unwrap_or_else(|| FALLBACK.to_owned() + &options(&host)),
     }
+}
+
+/// The text of `/etc/resolv.conf` for a container that asks these resolvers, with the host's own search domains and options.
+pub(crate) fn resolv_conf_of(servers: &[IpAddr]) -> String {
+    let mut text = String::new();
+    for server in servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    text + &options(&resolv_conf(Network::Host))
 }
 
 /// The file without the resolvers that only the host itself can reach; none when no resolver is left.

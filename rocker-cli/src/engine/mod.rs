@@ -1,6 +1,7 @@
 //! The composition: what Docker's daemon does, as functions.
 
 mod attest;
+mod connection;
 mod container;
 mod disk;
 pub(crate) mod doctor;

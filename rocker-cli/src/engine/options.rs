@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rocker_cgroup::Limits;
 use rocker_image::{Platform, Progress};
+use rocker_net::PortForward;
 use rocker_ns::{DetachKeys, IdMap, Rlimit};
 
 /// How a container's standard streams are connected.
@@ -18,9 +19,13 @@ pub struct Io {
 /// What a container sees of the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Network {
-    /// An address of its own on the bridge, and the outside under the host's address.
+    /// The outside: by a bridge for root, by pasta for an ordinary user who has that program, and otherwise only itself, with a warning.
     #[default]
+    Default,
+    /// An address of its own on the bridge, and the outside under the host's address.
     Bridge,
+    /// The outside as an ordinary user's program sees it, by the program `pasta`.
+    Pasta,
     /// Only itself.
     None,
     /// All that the host sees.
@@ -163,6 +168,8 @@ pub struct RunOptions<'a> {
     pub devices: Vec<DeviceNode>,
     /// What it sees of the network.
     pub network: Network,
+    /// Ports of the host that lead into it; with [`Network::Pasta`] alone so far.
+    pub ports: Vec<PortForward>,
     /// What it may use.
     pub limits: Limits,
     /// Limits of each of its processes.
@@ -227,6 +234,7 @@ impl RunOptions<'static> {
             shm_size: None,
             devices: Vec::new(),
             network: Network::default(),
+            ports: Vec::new(),
             limits: Limits::default(),
             rlimits: Vec::new(),
             oom_score_adj: None,

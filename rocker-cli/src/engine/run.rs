@@ -11,6 +11,7 @@ use rocker_image::Image;
 use rocker_ns::{ExitCode, Namespace, Signals, User};
 
 use super::attest::attest;
+use super::connection::network_of;
 use super::container::{self, Container};
 use super::options::{Network, RunOptions, Users};
 use super::process::{Care, Leave, connect, create_in, or_its_own, supervise};
@@ -45,6 +46,10 @@ impl Engine {
     /// Whatever kept the program from running; nothing is left of the container then.
     pub fn run(&self, options: &RunOptions<'_>) -> Result<Exit> {
         self.reconcile()?;
+        let options = &RunOptions {
+            network: network_of(options)?,
+            ..options.clone()
+        };
         let image = self.image(options)?;
         let hierarchy = self.hierarchy()?;
         let signals = Signals::hold()?;
@@ -122,10 +127,13 @@ impl Engine {
         };
         // From here on the child sets up its root, and at the same time this process its network.
         created.set_up()?;
-        if let Some(netns) = netns {
-            let connected = self.connect(container, options.network, &netns, &spec);
-            or_its_own(&mut created, connected)?;
-        }
+        let _pasta = match netns {
+            Some(netns) => {
+                let connected = self.connect(container, options, &netns, &spec);
+                or_its_own(&mut created, connected)?
+            }
+            None => None,
+        };
         attest(&mut created, &spec, cgroup.as_ref())?;
         let care = Care {
             io: options.io,
@@ -200,23 +208,6 @@ impl Engine {
         container.record.command = process.args().clone().unwrap_or_default();
         container.save()?;
         Ok(spec)
-    }
-
-    /// Connects the network namespace of a process that sets itself up meanwhile.
-    fn connect(
-        &self,
-        container: &Container,
-        network: Network,
-        netns: &OwnedFd,
-        spec: &Spec,
-    ) -> Result<()> {
-        if network == Network::None {
-            return Ok(rocker_net::loopback_up(netns.as_fd())?);
-        }
-        let attachment = self.network()?.attach(container.id(), netns.as_fd())?;
-        let hostname = spec.hostname().as_deref().unwrap_or_default();
-        let hosts = super::files::hosts(Some(attachment.address), hostname);
-        super::files::write(&container.file("hosts"), &hosts)
     }
 }
 

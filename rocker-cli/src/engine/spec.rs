@@ -84,7 +84,6 @@ fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::options::Share;
     use oci_spec::image::{ConfigBuilder, ImageConfigurationBuilder};
     use rocker_cgroup::{Limits, Max};
 
