@@ -16,13 +16,14 @@ use crate::attest::{self, Expected, Fact};
 use crate::build::{self, Line, Streams};
 use crate::clone::{self, Orders};
 use crate::command::Command;
+use crate::id_map;
 use crate::init::Init;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::step::Role;
 use crate::sys;
 use crate::trace::traced;
-use crate::{Child, Error, IdMap, Namespace, Result, Terminal, trace};
+use crate::{Child, Error, Namespace, Result, Terminal, trace};
 
 /// A process in its namespaces that waits for its parent.
 ///
@@ -129,7 +130,7 @@ impl Created {
             state: State::Blocked,
             maker: std::process::id(),
         };
-        created.write_id_maps(&command.uid_map, &command.gid_map)?;
+        id_map::write(created.pid, &command.uid_map, &command.gid_map)?;
         Ok(created)
     }
 
@@ -321,41 +322,6 @@ impl Created {
                 let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             }
         }
-    }
-
-    fn write_id_maps(&self, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
-        let write = |file: &str, text: &str| {
-            let path = format!("/proc/{}/{file}", self.pid);
-            traced(
-                "write",
-                "so that the ids of the user namespace mean something outside",
-                || format!("{path}, {text:?}"),
-                || fs::write(&path, text),
-            )
-            .map_err(|source| Error::Proc {
-                operation: "write",
-                path: path.clone(),
-                source,
-            })
-        };
-        let lines =
-            |maps: &[IdMap]| -> String { maps.iter().map(|map| format!("{map}\n")).collect() };
-        if !uids.is_empty() {
-            write("uid_map", &lines(uids))?;
-        }
-        if !gids.is_empty() {
-            // Without CAP_SETGID outside, setgroups(2) must be given up first, see user_namespaces(7).
-            match write("gid_map", &lines(gids)) {
-                Err(Error::Proc { source, .. })
-                    if source.kind() == io::ErrorKind::PermissionDenied =>
-                {
-                    write("setgroups", "deny")?;
-                    write("gid_map", &lines(gids))?;
-                }
-                other => other?,
-            }
-        }
-        Ok(())
     }
 
     /// Ends the process and says why it did not get to its program.
