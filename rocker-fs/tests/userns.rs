@@ -495,7 +495,7 @@ fn what_the_kernel_shows_nobody_else_is_refused_in_a_user_namespace_by_name() {
             .option("gid", "70000");
         let refused = try_all(gid, executor::APART);
         assert!(
-            refused.contains("\"gid\", \"70000\"") && refused.contains("os error 22"),
+            refused.contains("devpts") && refused.contains("os error 22"),
             "{refused}"
         );
     });
