@@ -133,6 +133,8 @@ pub struct Mount {
     pub attributes: MountAttributes,
     /// How mounts beneath it spread. Default: not at all.
     pub propagation: Propagation,
+    /// The user namespace whose ID map a bind mount is seen through. Default: none.
+    pub id_map: Option<Arc<OwnedFd>>,
 }
 
 impl Mount {
@@ -171,6 +173,7 @@ impl Mount {
             kind,
             attributes,
             propagation,
+            id_map: None,
         }
     }
 
@@ -183,6 +186,14 @@ impl Mount {
     /// Sets how mounts beneath it spread.
     pub fn propagation(mut self, propagation: Propagation) -> Self {
         self.propagation = propagation;
+        self
+    }
+
+    /// Lets the files of a bind mount belong to whom the map of this user namespace makes of their owners, as
+    /// [`Overlay::id_map`](crate::Overlay::id_map) does. No other mount has that.
+    #[doc(alias = "MOUNT_ATTR_IDMAP")]
+    pub fn id_map(mut self, userns: impl Into<Arc<OwnedFd>>) -> Self {
+        self.id_map = Some(userns.into());
         self
     }
 

@@ -1,7 +1,7 @@
 //! Where a bind mount comes from, looked at in the parent.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use nix::sys::stat::{FileStat, SFlag};
 
 use crate::calls;
 use crate::error::{Error, Result};
+use crate::idmap;
 use crate::mount::BindSource;
 use crate::plan::{MUST, Plan, constant, shown, text};
 use crate::step::Arg;
@@ -78,6 +79,17 @@ impl Source {
 
     pub(crate) fn is_directory(&self) -> bool {
         SFlag::from_bits_truncate(self.status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+    }
+
+    /// Lays the map of a user namespace over the copy.
+    pub(crate) fn map_ids(&self, userns: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+        match &self.mount {
+            Some(copy) => idmap::lay_over(copy.as_fd(), &self.path, userns, 0, recursive),
+            None => Err(Error::NotPermitted {
+                operation: "open_tree",
+                source: io::Error::from_raw_os_error(libc::EPERM),
+            }),
+        }
     }
 
     /// The detached copy; where there is none, a step makes it.
