@@ -119,6 +119,10 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
             "a symbolic link of the image lies in the way of a mount",
             "mount at the place that the link points to",
         ),
+        ("setresuid" | "setresgid" | "setgroups", EINVAL) => (
+            "the container's user namespace has no such id: an ordinary user has its own, and those that were granted to it",
+            "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, as root, and install newuidmap (package uidmap)",
+        ),
         ("clone3" | "clone" | "unshare", ENOSPC | EUSERS) => return Some(no_namespaces(host)),
         ("clone3" | "clone", EAGAIN) => (
             "the limit of processes is reached, of this user or of this cgroup (pids.max)",

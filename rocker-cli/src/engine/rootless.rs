@@ -1,13 +1,12 @@
 //! An ordinary user's rocker: it becomes root of a user namespace first, and does everything as that.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Error as IoError, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use rocker_ns::{Process, SubordinateIds};
 
-use super::container::ids;
 use super::roots::{self, Roots};
 use super::{disk, lock};
 use crate::{Error, Result};
@@ -25,14 +24,19 @@ pub(crate) fn become_root() -> Result<()> {
         return Ok(());
     }
     let roots = Roots::from_env();
+    own_directory(roots.data(), user)?;
     own_directory(roots.run(), user)?;
-    let why = "so that one knows which containers this user has";
-    disk::make_dir(&roots.running(), why)?;
-    match somebody_inside(&roots)? {
+    let register = roots.run().join(INSIDE);
+    let lock = lock::wait(&register)?;
+    let mut inside = registered(&register)?;
+    match inside.first() {
         // All that are at work on the same containers are in one namespace, or they could not reach each other's.
-        Some(process) => rocker_ns::become_root_beside(&process)?,
+        Some(process) => rocker_ns::become_root_beside(process)?,
         None => rocker_ns::become_root(&SubordinateIds::of_caller())?,
     }
+    // It stays this process when it has started over.
+    inside.push(Process::current()?);
+    register_all(&lock, &inside, &register)?;
     let directories = [
         (roots::DATA, roots.data().as_os_str()),
         (roots::RUN, roots.run().as_os_str()),
@@ -45,14 +49,29 @@ pub(crate) fn own_user() -> u32 {
     fs::metadata("/proc/self").map_or(0, |own| own.uid())
 }
 
-/// A process that looks after one of the containers.
-fn somebody_inside(roots: &Roots) -> Result<Option<Process>> {
-    for id in ids(&roots.running())? {
-        if let Some(process) = lock::supervisor(&roots.running().join(id)) {
-            return Ok(Some(process));
-        }
-    }
-    Ok(None)
+/// The file that names the processes which are inside. It is locked while somebody gets there, so that two of them at once do not
+/// make two namespaces.
+const INSIDE: &str = "inside";
+
+/// The processes that are inside and alive.
+fn registered(path: &Path) -> Result<Vec<Process>> {
+    let why = "so that one knows whether another rocker of this user is at work";
+    let text = disk::read(path, why).map_err(disk::failed("read", path))?;
+    let process = |line: &str| {
+        let (pid, start) = line.split_once(' ')?;
+        let process = Process::open(pid.parse().ok()?, start.parse().ok()?);
+        process.ok().flatten().filter(Process::is_alive)
+    };
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().filter_map(process).collect())
+}
+
+fn register_all(lock: &File, inside: &[Process], path: &Path) -> Result<()> {
+    let line =
+        |process: &Process| Some(format!("{} {}\n", process.id(), process.start_time().ok()?));
+    let text: String = inside.iter().filter_map(line).collect();
+    let why = "so that the next rocker of this user joins this one";
+    disk::overwrite(lock, &text, why).map_err(disk::failed("write", path))
 }
 
 /// Makes a directory that nobody else has a say in, which may lie where everybody can make one.

@@ -20,6 +20,8 @@ pub(crate) struct Surroundings {
     pub(crate) ipc: Option<u32>,
     /// Who its users are outside; none where they are the same.
     pub(crate) users: Option<Maps>,
+    /// Whether devices cannot be made, and are the host's own, seen in another place.
+    pub(crate) binds_devices: bool,
     /// The groups that there are where rocker runs; none where there are all.
     groups: Option<Vec<IdMap>>,
 }
@@ -96,7 +98,7 @@ impl Surroundings {
             true => Some(rocker_ns::own_gid_map()?),
             false => None,
         };
-        Ok(Self {
+        let surroundings = Self {
             foreign: Foreign {
                 ipc: foreign(options.ipc == Share::Host, Namespace::Ipc)?,
                 pid: foreign(options.pid == Share::Host, Namespace::Pid)?,
@@ -104,9 +106,20 @@ impl Surroundings {
             },
             pid: others.pid.as_ref().map(Process::id),
             ipc: others.ipc.as_ref().map(Process::id),
+            binds_devices: users.is_some() || groups.is_some(),
             users,
             groups,
-        })
+        };
+        if surroundings.has_one_user()
+            && let Some(group) = options.group_add.first()
+        {
+            return Err(Error::BadValue {
+                flag: "--group-add",
+                value: group.clone(),
+                expected: "subordinate ids for this user (subgid(5)): with one id alone nobody may change groups".to_owned(),
+            });
+        }
+        Ok(surroundings)
     }
 
     /// Whether there is nobody but the caller in the user namespace that rocker is in.
