@@ -41,7 +41,7 @@ impl Engine {
             user.add_group(wanted, &group)?;
         }
         let others = Others::find(self, options)?;
-        let users = self.users(options, "")?;
+        let users = self.users(options, None)?;
         let cgroups = self.hierarchy()?.mounts_for_container();
         let mut spec = spec::build(&Facts {
             id: ID,

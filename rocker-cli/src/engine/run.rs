@@ -102,7 +102,7 @@ impl Engine {
             Users::Auto => Some(self.making()?),
             _ => None,
         };
-        let maps = self.users(options, container.id())?;
+        let maps = self.users(options, Some(container.id()))?;
         let root = self.mount_root(container, image, maps.as_ref())?;
         let surroundings = Surroundings::of(options, &others, maps)?;
         let spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;

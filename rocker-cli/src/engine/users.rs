@@ -22,8 +22,8 @@ const BLOCKS: std::ops::Range<u32> = 8..0x7000;
 
 impl Engine {
     /// Who the users of a new container are; none where they are the same as outside. To be called while no other container is being
-    /// made, so that no two choose the same.
-    pub(crate) fn users(&self, options: &RunOptions<'_>, id: &str) -> Result<Option<Maps>> {
+    /// made, so that no two choose the same. Without an `id` it is of none that is to run.
+    pub(crate) fn users(&self, options: &RunOptions<'_>, id: Option<&str>) -> Result<Option<Maps>> {
         let rootless = rocker_ns::in_user_namespace()?;
         match &options.users {
             Users::Host => Ok(None),
@@ -62,15 +62,20 @@ impl Engine {
     }
 
     /// Ids that no other container has: where the container's own id points to, or behind.
-    fn block_of_ids(&self, id: &str) -> Result<Maps> {
+    fn block_of_ids(&self, id: Option<&str>) -> Result<Maps> {
         let mut taken = BTreeSet::new();
-        for other in ids(&self.roots().containers())? {
+        let others = match id {
+            Some(_) => ids(&self.roots().containers())?,
+            None => Vec::new(),
+        };
+        for other in others {
             let config = self.roots().containers().join(&other).join(CONFIG);
             let spec: Option<Spec> = record::read(&config).ok().flatten();
             let maps = spec.map(|spec| parts::id_maps(&spec)).into_iter().flatten();
             taken.extend(maps.flatten().map(|map| map.outside / COUNT));
         }
-        let number = u32::from_str_radix(id.get(..8).unwrap_or_default(), 16).unwrap_or(0);
+        let digits = id.and_then(|id| id.get(..8)).unwrap_or_default();
+        let number = u32::from_str_radix(digits, 16).unwrap_or(0);
         let span = BLOCKS.end - BLOCKS.start;
         let block = (0..span)
             .map(|step| BLOCKS.start + (number % span + step) % span)
