@@ -58,7 +58,7 @@ pub use rootless::{
 pub use seccomp::{
     Seccomp, SeccompAction, SeccompArchitecture, SeccompArg, SeccompFilter, SeccompOp, SeccompRule,
 };
-pub use session::{Line, die_with, leave_session, stand_in};
+pub use session::{Line, die_with, leave_session, stand_in, stood_in_by};
 pub use stdio::Stdio;
 pub use step::{Arg, Step};
 pub use terminal::{RawMode, Terminal, WindowSize};

@@ -26,6 +26,9 @@ use crate::{Error, Result};
 /// The most that is read of an image's `/etc/passwd` or `/etc/group`.
 pub(crate) const ACCOUNTS_LIMIT: u64 = 8 << 20;
 
+/// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
+const SUPERVISORS: &str = "rocker-supervisors";
+
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -241,20 +244,22 @@ fn make_cgroup(
     spec: &Spec,
 ) -> Result<Option<Cgroup>> {
     let limits = parts::limits(spec)?;
-    let made = Cgroup::create(
-        hierarchy,
-        CGROUP_PARENT,
-        container.id(),
-        &limits,
-        Compat::Require,
-    );
-    match made {
-        Ok((cgroup, _)) => Ok(Some(cgroup)),
-        Err(error) => match limits == Limits::default() && rocker_ns::in_user_namespace()? {
-            true => Ok(None),
-            false => Err(error.into()),
-        },
+    if rocker_ns::in_user_namespace()? && hierarchy.is_delegated() {
+        let own: Vec<u32> = rocker_ns::stood_in_by()
+            .into_iter()
+            .chain([std::process::id()])
+            .collect();
+        match hierarchy.make_way(SUPERVISORS, &own) {
+            // Somebody else lives there; without limits it is all the same where the container does.
+            Err(rocker_cgroup::Error::Occupied { .. }) if limits == Limits::default() => {
+                return Ok(None);
+            }
+            made => made?,
+        };
     }
+    let (parent, name) = (CGROUP_PARENT, container.id());
+    let made = Cgroup::create_if_delegated(hierarchy, parent, name, &limits, Compat::Require);
+    Ok(made?.0)
 }
 
 /// Who the container is asked to run as.
