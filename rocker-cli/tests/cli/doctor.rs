@@ -222,27 +222,3 @@ fn an_ordinary_user_is_told_what_its_containers_go_without() {
         rocker.assert_all_gone("a look by an ordinary user");
     });
 }
-
-#[test]
-fn a_user_who_may_make_no_user_namespace_is_told_so() {
-    fake_host::run(|host| {
-        let rocker = Rocker::new(host);
-        let binary = host.dir("open").join("rocker");
-        fs::copy(env!("CARGO_BIN_EXE_rocker"), &binary).unwrap();
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-        host.sh("mkdir /run/home; chown 1000:1000 /run/home");
-        // The limit counts for what is made beneath the user namespace in which it is set.
-        let user =
-            "setpriv --reuid 1000 --regid 1000 --clear-groups env -u ROCKER_ROOT -u ROCKER_RUN";
-        let user = format!("{user} HOME=/run/home XDG_RUNTIME_DIR=/run/home");
-        let done = rocker.script(&format!(
-            "exec unshare --user --map-users 0,0,65536 --map-groups 0,0,65536 --setuid 0 --setgid 0 sh -c \
-                'echo 0 >/proc/sys/user/max_user_namespaces; exec {user} {} run --rm hello'",
-            binary.display()
-        ));
-        let (likely, remedy) = done.advised(125);
-        assert!(likely.contains("user namespace"), "{likely}");
-        assert!(remedy.contains("max_user_namespaces"), "{remedy}");
-        rocker.assert_all_gone("a user without user namespaces");
-    });
-}
