@@ -152,7 +152,7 @@ pub(crate) fn lay_over(
                 _ => "",
             };
             let (copy, userns) = (copy.as_raw_fd(), userns.as_raw_fd());
-            format!("{copy}, \"\", {names}, {{attr_set={read_only}MOUNT_ATTR_IDMAP, userns_fd={userns}}}, 32")
+            format!("{copy}, \"\", {names}, {{attr_set={read_only}MOUNT_ATTR_IDMAP, propagation=MS_PRIVATE, userns_fd={userns}}}, 32")
         },
         || {
             let set = attributes | uapi::MOUNT_ATTR_IDMAP;

@@ -65,6 +65,8 @@ fn two_layers(base: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_root_of_a_user_namespace_owns_the_files_and_on_the_disk_root_does() {
     fake_host::run(|host| {
+        // As systemd has it: what is mounted in one mount namespace is mounted in all.
+        host.sh("mount --make-rshared /");
         let userns = users::namespace(MAP);
         for (way, by) in WAYS {
             let base = dir(host, way);
