@@ -7,7 +7,6 @@ use std::path::Path;
 
 use rocker_ns::{Process, SubordinateIds};
 
-use super::container::ids;
 use super::roots::{self, Roots};
 use super::{disk, lock};
 use crate::{Error, Result};
@@ -25,14 +24,10 @@ pub(crate) fn become_root() -> Result<()> {
         return Ok(());
     }
     let roots = Roots::from_env();
-    own_directory(roots.run(), user)?;
-    let why = "so that one knows which containers this user has";
-    disk::make_dir(&roots.running(), why)?;
-    match somebody_inside(&roots)? {
-        // All that are at work on the same containers are in one namespace, or they could not reach each other's.
-        Some(process) => rocker_ns::become_root_beside(&process)?,
-        None => rocker_ns::become_root(&SubordinateIds::of_caller())?,
+    for dir in [roots.run(), roots.data()] {
+        own_directory(dir, user)?;
     }
+    enter(&roots)?;
     let directories = [
         (roots::DATA, roots.data().as_os_str()),
         (roots::RUN, roots.run().as_os_str()),
@@ -45,14 +40,53 @@ pub(crate) fn own_user() -> u32 {
     fs::metadata("/proc/self").map_or(0, |own| own.uid())
 }
 
-/// A process that looks after one of the containers.
-fn somebody_inside(roots: &Roots) -> Result<Option<Process>> {
-    for id in ids(&roots.running())? {
-        if let Some(process) = lock::supervisor(&roots.running().join(id)) {
-            return Ok(Some(process));
+/// Becomes root in the one user namespace of all processes that are at work on these containers: from another one they could not
+/// reach each other's. The first of them makes it, and it lasts for as long as one of them does.
+fn enter(roots: &Roots) -> Result<()> {
+    let list = roots.run().join(INSIDE);
+    // Who looks and finds nobody is one at a time, and on the list when the next one looks.
+    let _entering = lock::wait(&roots.run().join(".entering"))?;
+    let why = "so that one knows in which user namespace this user's containers are";
+    let text = match disk::read(&list, why) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(disk::failed("read", &list))?,
+    };
+    let text = String::from_utf8_lossy(&text);
+    let others: Vec<_> = text.lines().filter_map(inside).collect();
+    let mut joined = false;
+    for process in &others {
+        match rocker_ns::become_root_beside(process) {
+            // It has ended this moment.
+            Err(_) if !process.is_alive() => {}
+            other => {
+                other?;
+                joined = true;
+                break;
+            }
         }
     }
-    Ok(None)
+    if !joined {
+        rocker_ns::become_root(&SubordinateIds::of_caller())?;
+    }
+    let mut lines = String::new();
+    for process in others.iter().chain([&Process::current()?]) {
+        if let Ok(start) = process.start_time() {
+            lines.push_str(&format!("{} {start}\n", process.id()));
+        }
+    }
+    let why = "so that those who come later find this process";
+    let file = disk::open_lock(&list, why).map_err(disk::failed("open", &list))?;
+    disk::overwrite(&file, &lines, why).map_err(disk::failed("write", &list))
+}
+
+/// The processes that are in the user namespace, one a line: its id, and when it started.
+const INSIDE: &str = "inside";
+
+/// The process of a line, if it has not ended.
+fn inside(line: &str) -> Option<Process> {
+    let (pid, start) = line.split_once(' ')?;
+    let process = Process::open(pid.parse().ok()?, start.parse().ok()?);
+    process.ok().flatten().filter(Process::is_alive)
 }
 
 /// Makes a directory that nobody else has a say in, which may lie where everybody can make one.
@@ -70,7 +104,11 @@ fn own_directory(dir: &Path, user: u32) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
         _ => {}
     }
-    let found = fs::symlink_metadata(dir).map_err(failed)?;
+    let mut found = fs::symlink_metadata(dir).map_err(failed)?;
+    // A link of one's own leads where one wants it to.
+    if found.is_symlink() && found.uid() == user {
+        found = fs::metadata(dir).map_err(failed)?;
+    }
     if found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0 {
         return Ok(());
     }
