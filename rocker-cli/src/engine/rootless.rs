@@ -1,6 +1,6 @@
 //! An ordinary user's rocker: it becomes root of a user namespace first, and does everything as that.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Error as IoError, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
@@ -24,19 +24,10 @@ pub(crate) fn become_root() -> Result<()> {
         return Ok(());
     }
     let roots = Roots::from_env();
-    own_directory(roots.data(), user)?;
-    own_directory(roots.run(), user)?;
-    let register = roots.run().join(INSIDE);
-    let lock = lock::wait(&register)?;
-    let mut inside = registered(&register)?;
-    match inside.first() {
-        // All that are at work on the same containers are in one namespace, or they could not reach each other's.
-        Some(process) => rocker_ns::become_root_beside(process)?,
-        None => rocker_ns::become_root(&SubordinateIds::of_caller())?,
+    for dir in [roots.run(), roots.data()] {
+        own_directory(dir, user)?;
     }
-    // It stays this process when it has started over.
-    inside.push(Process::current()?);
-    register_all(&lock, &inside, &register)?;
+    enter(&roots)?;
     let directories = [
         (roots::DATA, roots.data().as_os_str()),
         (roots::RUN, roots.run().as_os_str()),
@@ -49,29 +40,53 @@ pub(crate) fn own_user() -> u32 {
     fs::metadata("/proc/self").map_or(0, |own| own.uid())
 }
 
-/// The file that names the processes which are inside. It is locked while somebody gets there, so that two of them at once do not
-/// make two namespaces.
-const INSIDE: &str = "inside";
-
-/// The processes that are inside and alive.
-fn registered(path: &Path) -> Result<Vec<Process>> {
-    let why = "so that one knows whether another rocker of this user is at work";
-    let text = disk::read(path, why).map_err(disk::failed("read", path))?;
-    let process = |line: &str| {
-        let (pid, start) = line.split_once(' ')?;
-        let process = Process::open(pid.parse().ok()?, start.parse().ok()?);
-        process.ok().flatten().filter(Process::is_alive)
+/// Becomes root in the one user namespace of all processes that are at work on these containers: from another one they could not
+/// reach each other's. The first of them makes it, and it lasts for as long as one of them does.
+fn enter(roots: &Roots) -> Result<()> {
+    let list = roots.run().join(INSIDE);
+    // Who looks and finds nobody is one at a time, and on the list when the next one looks.
+    let _entering = lock::wait(&roots.run().join(".entering"))?;
+    let why = "so that one knows in which user namespace this user's containers are";
+    let text = match disk::read(&list, why) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(disk::failed("read", &list))?,
     };
     let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().filter_map(process).collect())
+    let others: Vec<_> = text.lines().filter_map(inside).collect();
+    let mut joined = false;
+    for process in &others {
+        match rocker_ns::become_root_beside(process) {
+            // It has ended this moment.
+            Err(_) if !process.is_alive() => {}
+            other => {
+                other?;
+                joined = true;
+                break;
+            }
+        }
+    }
+    if !joined {
+        rocker_ns::become_root(&SubordinateIds::of_caller())?;
+    }
+    let mut lines = String::new();
+    for process in others.iter().chain([&Process::current()?]) {
+        if let Ok(start) = process.start_time() {
+            lines.push_str(&format!("{} {start}\n", process.id()));
+        }
+    }
+    let why = "so that those who come later find this process";
+    let file = disk::open_lock(&list, why).map_err(disk::failed("open", &list))?;
+    disk::overwrite(&file, &lines, why).map_err(disk::failed("write", &list))
 }
 
-fn register_all(lock: &File, inside: &[Process], path: &Path) -> Result<()> {
-    let line =
-        |process: &Process| Some(format!("{} {}\n", process.id(), process.start_time().ok()?));
-    let text: String = inside.iter().filter_map(line).collect();
-    let why = "so that the next rocker of this user joins this one";
-    disk::overwrite(lock, &text, why).map_err(disk::failed("write", path))
+/// The processes that are in the user namespace, one a line: its id, and when it started.
+const INSIDE: &str = "inside";
+
+/// The process of a line, if it has not ended.
+fn inside(line: &str) -> Option<Process> {
+    let (pid, start) = line.split_once(' ')?;
+    let process = Process::open(pid.parse().ok()?, start.parse().ok()?);
+    process.ok().flatten().filter(Process::is_alive)
 }
 
 /// Makes a directory that nobody else has a say in, which may lie where everybody can make one.
@@ -89,7 +104,11 @@ fn own_directory(dir: &Path, user: u32) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
         _ => {}
     }
-    let found = fs::symlink_metadata(dir).map_err(failed)?;
+    let mut found = fs::symlink_metadata(dir).map_err(failed)?;
+    // A link of one's own leads where one wants it to.
+    if found.is_symlink() && found.uid() == user {
+        found = fs::metadata(dir).map_err(failed)?;
+    }
     if found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0 {
         return Ok(());
     }

@@ -56,13 +56,13 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
         .annotations(annotations(facts))
         .process(process::process(facts, capabilities)?)
         .linux(linux::linux(facts, capabilities)?);
-    if let Some(name) = names::own_hostname(facts)? {
-        spec = spec.hostname(name);
-    }
     if let Some(name) = names::domainname(facts)? {
         spec = spec.domainname(name);
     }
-    Ok(spec.build()?)
+    let mut spec = spec.build()?;
+    // The builder has a name of its own where it is told none, which would become the host's.
+    spec.set_hostname(names::own_hostname(facts)?);
+    Ok(spec)
 }
 
 /// What the specification has no place for: what the image says for those who end the container, as the OCI image

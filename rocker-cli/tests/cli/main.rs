@@ -29,6 +29,7 @@ mod limits;
 mod network;
 mod plan;
 mod refused_images;
+mod rootless;
 mod signals;
 mod strace;
 mod terminal;

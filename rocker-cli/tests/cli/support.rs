@@ -14,6 +14,9 @@ use crate::registry::Registry;
 /// No test may take longer; one that does has hung.
 const PATIENCE: Duration = Duration::from_secs(100);
 
+/// Where an ordinary user is at home.
+pub const ALICES_HOME: &str = "/run/alice";
+
 /// A fake host with rocker, a registry and an image in it.
 pub struct Scene<'a> {
     pub host: &'a Host,
@@ -33,8 +36,19 @@ impl<'a> Scene<'a> {
     /// The same, with the image in the registry alone.
     pub fn without_image(host: &'a Host) -> Self {
         let registry = Registry::start(host);
+        Self::with(host, registry, Rocker::new(host))
+    }
+
+    /// The same machine as alice has it, who is an ordinary user.
+    pub fn of_alice(host: &'a Host) -> Self {
+        let registry = Registry::start(host);
+        let scene = Self::with(host, registry, Rocker::of_alice(host));
+        scene.rocker.ok(&format!("pull -q {}", scene.image));
+        scene
+    }
+
+    fn with(host: &'a Host, registry: Registry, mut rocker: Rocker<'a>) -> Self {
         let image = registry.push_busybox("busybox");
-        let mut rocker = Rocker::new(host);
         rocker.image.clone_from(&image);
         Self {
             host,
@@ -94,6 +108,8 @@ impl<'a> std::ops::Deref for Scene<'a> {
 pub struct Rocker<'a> {
     host: &'a Host,
     image: String,
+    /// What its commands are started by: nothing, or whatever makes them an ordinary user's.
+    as_user: &'static [&'static str],
     pub root: PathBuf,
     pub run: PathBuf,
     before: Vec<String>,
@@ -113,11 +129,33 @@ impl<'a> Rocker<'a> {
         });
         Self {
             image: String::new(),
+            as_user: &[],
             root: host.dir("rocker-root"),
             run: host.dir("rocker-run"),
             before: machine(host),
             host,
             _over: over,
+        }
+    }
+
+    /// The rocker of alice, who is uid 1000 of this machine and has a home and a session.
+    pub fn of_alice(host: &'a Host) -> Self {
+        // The directories above the program's own file need not be open to everybody.
+        host.sh(&format!(
+            "mkdir -p /run/bin /run/etc {ALICES_HOME} /run/user/1000
+             cp {} /run/bin/rocker; chmod 755 /run/bin/rocker
+             chown 1000:1000 {ALICES_HOME} /run/user/1000; chmod 700 {ALICES_HOME} /run/user/1000
+             printf 'root:x:0:0::/root:/bin/sh\\nalice:x:1000:1000::{ALICES_HOME}:/bin/sh\\n' >/run/etc/passwd
+             mount --bind /run/etc/passwd /etc/passwd
+             # As udev leaves it.
+             mount -t tmpfs -o mode=755 tmpfs /dev/net; mknod -m 666 /dev/net/tun c 10 200",
+            env!("CARGO_BIN_EXE_rocker")
+        ));
+        Self {
+            as_user: &["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"],
+            root: Path::new(ALICES_HOME).join(".local/share/rocker"),
+            run: PathBuf::from("/run/user/1000/rocker"),
+            ..Self::new(host)
         }
     }
 
@@ -171,7 +209,14 @@ impl<'a> Rocker<'a> {
 
     /// A shell that finds rocker, its directories, and the image as `$I`.
     pub fn shell(&self, script: &str) -> Command {
-        let mut shell = Command::new("sh");
+        let mut shell = match self.as_user {
+            [] => Command::new("sh"),
+            [program, args @ ..] => {
+                let mut command = Command::new(program);
+                command.args(args).arg("sh").env_clear();
+                command
+            }
+        };
         shell.args(["-c", script]).stdin(Stdio::null());
         for (name, value) in self.variables() {
             shell.env(name, value);
@@ -181,6 +226,14 @@ impl<'a> Rocker<'a> {
 
     /// What to set for `rocker` to be found and to work in the directories of this test.
     pub fn variables(&self) -> [(&'static str, String); 4] {
+        if !self.as_user.is_empty() {
+            return [
+                ("PATH", "/run/bin:/usr/bin:/bin".to_owned()),
+                ("HOME", ALICES_HOME.to_owned()),
+                ("XDG_RUNTIME_DIR", "/run/user/1000".to_owned()),
+                ("I", self.image.clone()),
+            ];
+        }
         let binaries = Path::new(env!("CARGO_BIN_EXE_rocker")).parent().unwrap();
         let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
         [
