@@ -53,7 +53,6 @@ fn cve_2021_43784_lists_of_any_length_arrive_whole_or_are_refused() {
         assert_eq!(done.code, 125, "{}", done.err);
         for flag in [
             "$(for n in $(seq 0 400); do echo --uidmap $n:$((100000 + n)):1 --gidmap $n:$((100000 + n)):1; done)",
-            "$(for n in $(seq 65537); do echo --group-add=$n; done)",
         ] {
             let done = scene.script(&format!(
                 "exec rocker run --rm --network none {flag} $I true"
@@ -91,7 +90,7 @@ fn cve_2022_31030_and_2025_64329_output_that_nobody_reads_is_kept_nowhere() {
                 .open(&pipe)
                 .unwrap();
             let mut rocker = scene
-                .shell(&format!("exec rocker {command} yes"))
+                .shell(&format!("exec rocker {command} yes {}", "y".repeat(500)))
                 .stdout(Stdio::from(reader.try_clone().unwrap()))
                 .spawn()
                 .unwrap();
@@ -105,14 +104,14 @@ fn cve_2022_31030_and_2025_64329_output_that_nobody_reads_is_kept_nowhere() {
             waits();
             let before = peak(rocker.id());
             let mut read = vec![0; 64 << 10];
-            for _ in 0..500 {
+            for _ in 0..64 {
                 reader.read_exact(&mut read).unwrap();
             }
             waits();
             let grown = peak(rocker.id()) - before;
-            assert!(grown < 1024, "{command}: {grown} KiB more after 32 MB");
+            assert!(grown < 512, "{command}: {grown} KiB more after 4 MiB");
             assert!(before < 64 << 10, "{command}: {before} KiB");
-            host.sh("pkill -x yes");
+            host.sh("pkill -KILL -x yes");
             std::thread::spawn(move || while reader.read(&mut read).is_ok() {});
             rocker.wait().unwrap();
             fs::remove_file(pipe).unwrap();
