@@ -10,11 +10,16 @@
 mod fake_host;
 #[path = "../../../tests/registry/mod.rs"]
 mod registry;
+#[path = "../../../tests/probe/static_c.rs"]
+mod static_c;
+
+mod alice;
 mod support;
 mod tmux;
 
 mod advice;
 mod crash;
+mod cve;
 mod detach;
 mod doctor;
 mod errors;
