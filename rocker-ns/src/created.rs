@@ -16,8 +16,8 @@ use crate::attest::{self, Expected, Fact};
 use crate::build::{self, Line, Streams};
 use crate::clone::{self, Orders};
 use crate::command::Command;
-use crate::id_map;
 use crate::init::Init;
+use crate::outside;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::step::Role;
@@ -130,7 +130,7 @@ impl Created {
             state: State::Blocked,
             maker: std::process::id(),
         };
-        id_map::write(created.pid, &command.uid_map, &command.gid_map)?;
+        outside::give(command, created.pid)?;
         Ok(created)
     }
 

@@ -20,6 +20,7 @@ mod id_map;
 mod init;
 mod lsm;
 mod namespace;
+mod outside;
 mod plan;
 mod process;
 mod pump;

@@ -17,7 +17,7 @@ pub(crate) use memory::{Mapping, objects, rseq_area};
 pub(crate) use namespace::{is_same_file, owner_of_namespace};
 pub(crate) use process::{
     default_disposition, has_ended, inherited_pipe, is_asked_to_end, pidfd_getfd, pidfd_open,
-    pidfd_pass_signal, pidfd_send_signal, try_wait, wait,
+    pidfd_pass_signal, pidfd_send_signal, raise_hard_limit, try_wait, wait,
 };
 pub(crate) use terminal::{set_window_size, window_size};
 

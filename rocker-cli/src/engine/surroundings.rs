@@ -98,6 +98,16 @@ impl Surroundings {
             true => Some(rocker_ns::own_gid_map()?),
             false => None,
         };
+        for (flag, share) in [("--pid", &options.pid), ("--ipc", &options.ipc)] {
+            if let (Share::Container(name), Some(_)) = (share, &users) {
+                return Err(Error::BadValue {
+                    flag,
+                    value: format!("container:{name}"),
+                    expected: "host or private for a container with users of its own: what another one has belongs to that one's users"
+                        .to_owned(),
+                });
+            }
+        }
         let surroundings = Self {
             foreign: Foreign {
                 ipc: foreign(options.ipc == Share::Host, Namespace::Ipc)?,

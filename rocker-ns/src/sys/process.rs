@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{done, made};
 use crate::trace::traced;
+use crate::{Error, Result};
 
 /// `pidfd_open(2)`: the process by file descriptor (Linux 5.3).
 pub(crate) fn pidfd_open(pid: u32, why: &'static str) -> io::Result<OwnedFd> {
@@ -83,6 +84,37 @@ pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd>
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
     // SAFETY: the call makes a descriptor for its caller.
     unsafe { made(fd) }
+}
+
+/// `prlimit(2)`: lets a process have a hard limit that is above the one it was born with; its soft limit stays.
+pub(crate) fn raise_hard_limit(pid: u32, resource: u32, name: &str, hard: u64) -> Result<()> {
+    let process = pid.cast_signed();
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the call writes a limit, and reads none.
+    done(unsafe { libc::prlimit64(process, resource as _, ptr::null(), &mut limit) }.into())
+        .map_err(|source| Error::Call {
+            call: format!("prlimit64({pid}, {name}, NULL, {{…}})"),
+            why: "so that it is known whether the program is to have more than it has",
+            source,
+        })?;
+    if hard <= limit.rlim_max {
+        return Ok(());
+    }
+    limit.rlim_max = hard;
+    let why = "so that the program can have its limit, which only the machine's root can raise";
+    let args = || format!("{pid}, {name}, {{rlim_max={hard}}}, NULL");
+    let raised = traced("prlimit64", why, args, || {
+        // SAFETY: the call reads a limit, and writes none.
+        done(unsafe { libc::prlimit64(process, resource as _, &limit, ptr::null_mut()) }.into())
+    });
+    raised.map_err(|source| Error::Call {
+        call: format!("prlimit64({})", args()),
+        why,
+        source,
+    })
 }
 
 /// Gives a signal its default disposition, see signal(2).
