@@ -102,7 +102,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         attributes::become_root(&mut plan, command);
     }
     attributes::hide(&mut plan);
-    let fork = join(&mut plan, command)?;
+    let fork = join(&mut plan, command, streams)?;
     plan.push(
         Step::internal("setsid", vec![])
             .because("so that the program cannot reach the terminal of whoever started it"),
@@ -127,7 +127,9 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     } else {
         None
     };
-    standard_streams(&mut plan, command, streams);
+    if !command.is_beside() {
+        standard_streams(&mut plan, command, streams);
+    }
     signals(&mut plan, command);
     let directory = directory::enter(&mut plan, command)?;
     // Ahead of a filter, which need not know close_range(2).
@@ -255,7 +257,7 @@ fn wait(plan: &mut Plan, streams: &Streams, why: &'static str) {
 }
 
 /// Enters existing namespaces; returns the index of the fork that makes a process inside of a joined PID namespace.
-fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
+fn join(plan: &mut Plan, command: &Command, streams: &Streams) -> Result<Option<usize>> {
     for (namespace, fd) in &command.join {
         let (flag, name) = namespace.flag();
         plan.push(
@@ -284,6 +286,9 @@ fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
         attributes::become_root(plan, command);
         // Ahead of a filter, which for a container denies it: keys are not the container's own.
         keyring(plan);
+        // Whoever may trace this process in there could reach the host by any directory that it has open.
+        standard_streams(plan, command, streams);
+        close_files(plan, streams, None);
         attributes::limit(plan, command);
         credentials::shed(plan, command)?;
     } else {

@@ -249,7 +249,8 @@ impl Created {
         let outcome = outcome.and_then(|()| Ok(attest::check(further(self.pid)?)?));
         outcome.map_err(|error| {
             // Of one that has ended meanwhile the kernel says other things, or nothing.
-            if self.state != State::Over && sys::has_ended(self.pidfd.as_fd(), PollTimeout::ZERO) {
+            let moment = PollTimeout::from(100_u8);
+            if self.state != State::Over && sys::has_ended(self.pidfd.as_fd(), moment) {
                 return self.why_not().into();
             }
             self.reap();

@@ -248,6 +248,20 @@ pub(crate) fn limits(spec: &Spec) -> Result<Limits> {
     Ok(limits)
 }
 
+/// The capabilities that the container can ever have.
+pub(crate) fn capabilities(spec: &Spec) -> Result<Capabilities> {
+    let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
+    let bounding = process
+        .capabilities()
+        .as_ref()
+        .and_then(|sets| sets.bounding().as_ref());
+    let mut set = Capabilities::NONE;
+    for capability in bounding.into_iter().flatten() {
+        set = set.with(&capability.to_string())?;
+    }
+    Ok(set)
+}
+
 /// The program that `spec` describes, with its user and its capabilities.
 pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
     let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
@@ -271,16 +285,8 @@ pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
         groups: user.additional_gids().clone().unwrap_or_default(),
         home: PathBuf::from("/"),
     });
-    let bounding = process
-        .capabilities()
-        .as_ref()
-        .and_then(|sets| sets.bounding().as_ref());
-    let mut set = Capabilities::NONE;
-    for capability in bounding.into_iter().flatten() {
-        set = set.with(&capability.to_string())?;
-    }
     command
-        .capabilities(set)
+        .capabilities(capabilities(spec)?)
         .no_new_privileges(process.no_new_privileges().unwrap_or(false));
     for limit in process.rlimits().iter().flatten() {
         let name = limit.typ().to_string();
