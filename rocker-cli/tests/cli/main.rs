@@ -15,6 +15,7 @@ mod tmux;
 
 mod advice;
 mod crash;
+mod debian;
 mod detach;
 mod doctor;
 mod errors;
@@ -33,3 +34,4 @@ mod rootless;
 mod signals;
 mod strace;
 mod terminal;
+mod userns;
