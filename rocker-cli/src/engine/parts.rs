@@ -137,7 +137,7 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
             "noexec" => attributes |= MountAttributes::NOEXEC,
             "strictatime" => attributes |= MountAttributes::STRICTATIME,
             "rprivate" => result = result.propagation(Propagation::Private),
-            "rw" | "dev" | "rbind" => {}
+            "rw" | "dev" | "exec" | "suid" | "rbind" => {}
             other => {
                 result = match other.split_once('=') {
                     Some((key, value)) => result.option(key, value),
