@@ -81,6 +81,14 @@ fn of(process: &Process, kind: Namespace) -> Result<OwnedFd> {
     }
 }
 
+fn refused(flag: &'static str, value: String, expected: &str) -> Error {
+    Error::BadValue {
+        flag,
+        value,
+        expected: expected.to_owned(),
+    }
+}
+
 impl Surroundings {
     /// What a container with these options finds.
     pub(crate) fn of(
@@ -96,7 +104,15 @@ impl Surroundings {
             true => Some(rocker_ns::own_gid_map()?),
             false => None,
         };
-        Ok(Self {
+        // What belongs to another user namespace is not to be entered from one that is new.
+        for (flag, share) in [("--pid", &options.pid), ("--ipc", &options.ipc)] {
+            if let (Share::Container(name), true) = (share, users.is_some()) {
+                let value = format!("container:{name}");
+                let expected = "host or private for a container with users of its own";
+                return Err(refused(flag, value, expected));
+            }
+        }
+        let surroundings = Self {
             foreign: Foreign {
                 ipc: foreign(options.ipc == Share::Host, Namespace::Ipc)?,
                 pid: foreign(options.pid == Share::Host, Namespace::Pid)?,
@@ -106,7 +122,15 @@ impl Surroundings {
             ipc: others.ipc.as_ref().map(Process::id),
             users,
             groups,
-        })
+        };
+        match options.group_add.first() {
+            Some(group) if surroundings.has_one_user() => {
+                let expected =
+                    "a user with subordinate ids, see subgid(5): there are no other groups";
+                Err(refused("--group-add", group.clone(), expected))
+            }
+            _ => Ok(surroundings),
+        }
     }
 
     /// Whether there is nobody but the caller in the user namespace that rocker is in.
