@@ -250,11 +250,24 @@ fn make_cgroup(
     );
     match made {
         Ok((cgroup, _)) => Ok(Some(cgroup)),
-        Err(error) => match limits == Limits::default() && rocker_ns::in_user_namespace()? {
-            true => Ok(None),
-            false => Err(error.into()),
+        Err(source) if rocker_ns::in_user_namespace()? => match limited(&limits) {
+            none if none.is_empty() => Ok(None),
+            limits => Err(Error::NoLimit { limits, source }),
         },
+        Err(error) => Err(error.into()),
     }
+}
+
+/// What is limited, in words.
+fn limited(limits: &Limits) -> String {
+    let all = [
+        (limits.memory_bytes.is_some(), "memory"),
+        (limits.memory_swap_bytes.is_some(), "swap"),
+        (limits.cpu.is_some(), "CPUs"),
+        (limits.pids.is_some(), "processes"),
+    ];
+    let set: Vec<_> = all.iter().filter(|one| one.0).map(|one| one.1).collect();
+    set.join(", ")
 }
 
 /// Who the container is asked to run as.
