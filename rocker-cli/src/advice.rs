@@ -52,6 +52,10 @@ pub(crate) fn of(
             "ROCKER_ROOT=DIR on a disk or a tmpfs, or in a container a volume at /var/lib/rocker",
         )),
         Error::Cgroup(error) => of_cgroup(error),
+        Error::NoLimit { .. } => Some(Advice::new(
+            "limits are kept by cgroups, which an ordinary user cannot make",
+            "leave the limit out, or run rocker as root",
+        )),
         _ => None,
     }
     .or_else(|| of_call(&error.call()?, host))
@@ -119,11 +123,15 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
             "a symbolic link of the image lies in the way of a mount",
             "mount at the place that the link points to",
         ),
-        ("setresuid" | "setresgid" | "setgroups", EINVAL) => (
-            "the container's user namespace has no such id: an ordinary user has its own, and those that were granted to it",
-            "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, as root, and install newuidmap (package uidmap)",
-        ),
         ("clone3" | "clone" | "unshare", ENOSPC | EUSERS) => return Some(no_namespaces(host)),
+        ("setresuid" | "setresgid" | "setgroups", EINVAL) => (
+            "the user namespace has no user or group of that number",
+            "a map that has it; for an ordinary user subordinate ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER",
+        ),
+        ("setgroups", EPERM) => (
+            "in a user namespace of one group nobody has other groups",
+            "subordinate ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER",
+        ),
         ("clone3" | "clone", EAGAIN) => (
             "the limit of processes is reached, of this user or of this cgroup (pids.max)",
             "end some, or raise it: ulimit -u",

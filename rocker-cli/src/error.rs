@@ -149,6 +149,14 @@ pub enum Error {
         /// Where it came to an end.
         source: rocker_ns::Error,
     },
+    /// A limit that takes a cgroup, of somebody who cannot have one.
+    #[error("a limit of {limits} cannot be enforced here")]
+    NoLimit {
+        /// What was to be limited.
+        limits: String,
+        /// Why there is no cgroup.
+        source: rocker_cgroup::Error,
+    },
     /// `-t` without a terminal.
     #[error("the input device is not a TTY: leave out -t, or run rocker in a terminal")]
     NotATerminal,

@@ -334,7 +334,11 @@ impl Record {
 /// The ids of which there is a directory in `dir`.
 pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
     let why = "so that rocker knows which containers there are";
-    let mut names = disk::names(dir, why).map_err(disk::failed("read", dir))?;
+    let mut names = match disk::names(dir, why) {
+        // There was none yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(disk::failed("read", dir))?,
+    };
     names.retain(|name| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
     Ok(names)
 }

@@ -18,7 +18,7 @@ use rocker_fs::{
 use rocker_ns::{Capabilities, IdMap, Namespace, Rlimit, User, signal_number};
 
 use super::record::CONFIG;
-use super::spec::{INIT, STOP_SIGNAL};
+use super::spec::{DEVICE_SOURCE, INIT, STOP_SIGNAL};
 use super::{disk, seccomp};
 use crate::{Error, Result};
 
@@ -54,7 +54,11 @@ pub(crate) fn rootfs(spec: &Spec, root: OwnedFd) -> Result<Rootfs> {
             rootfs = rootfs.sysctl(Sysctl::new(name, value)?);
         }
         for device in linux.devices().iter().flatten() {
-            rootfs = rootfs.device(fs_device(device));
+            let mut device = fs_device(device);
+            if let Some(source) = source_of(spec, &device.path) {
+                device.source = source;
+            }
+            rootfs = rootfs.device(device);
         }
         for path in linux.masked_paths().iter().flatten() {
             rootfs = rootfs.mask(path);
@@ -84,6 +88,13 @@ fn fs_device(device: &LinuxDevice) -> Device {
         number(device.minor()),
     )
     .mode(device.file_mode().unwrap_or(0o600))
+}
+
+/// Where the host has a device that it does not have at the same path.
+fn source_of(spec: &Spec, path: &Path) -> Option<PathBuf> {
+    let name = format!("{DEVICE_SOURCE}{}", path.to_string_lossy());
+    let source = spec.annotations().as_ref()?.get(&name)?;
+    Some(PathBuf::from(source))
 }
 
 /// Whether the specification's last word on devices is that all are allowed, as it is for a privileged container.
@@ -137,7 +148,7 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
             "noexec" => attributes |= MountAttributes::NOEXEC,
             "strictatime" => attributes |= MountAttributes::STRICTATIME,
             "rprivate" => result = result.propagation(Propagation::Private),
-            "rw" | "dev" | "rbind" | "bind" => {}
+            "rw" | "dev" | "exec" | "suid" | "rbind" => {}
             other => {
                 result = match other.split_once('=') {
                     Some((key, value)) => result.option(key, value),

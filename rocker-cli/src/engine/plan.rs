@@ -56,6 +56,7 @@ impl Engine {
         if parts::own_namespaces(&spec).contains(&Namespace::User) {
             // Device nodes are the host's own there, and come last.
             sources.extend(Device::standard().into_iter().map(|device| device.path));
+            sources.extend(options.devices.iter().map(|device| device.source.clone()));
         }
         let root = File::open(ANY_FILE).map_err(disk::failed("open", Path::new(ANY_FILE)))?;
         let number = root.as_raw_fd();

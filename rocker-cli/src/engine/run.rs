@@ -259,7 +259,30 @@ fn make_cgroup(
     }
     let (parent, name) = (CGROUP_PARENT, container.id());
     let made = Cgroup::create_if_delegated(hierarchy, parent, name, &limits, Compat::Require);
-    Ok(made?.0)
+    match made {
+        Ok((cgroup, _)) => Ok(cgroup),
+        Err(source) => match limited(&limits) {
+            wanted if !wanted.is_empty() && rocker_ns::in_user_namespace()? => {
+                Err(Error::NoLimit {
+                    limits: wanted,
+                    source,
+                })
+            }
+            _ => Err(source.into()),
+        },
+    }
+}
+
+/// What is limited, in words.
+fn limited(limits: &Limits) -> String {
+    let all = [
+        (limits.memory_bytes.is_some(), "memory"),
+        (limits.memory_swap_bytes.is_some(), "swap"),
+        (limits.cpu.is_some(), "CPUs"),
+        (limits.pids.is_some(), "processes"),
+    ];
+    let set: Vec<_> = all.iter().filter(|one| one.0).map(|one| one.1).collect();
+    set.join(", ")
 }
 
 /// Who the container is asked to run as.

@@ -29,6 +29,10 @@ pub(crate) const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
 /// The annotation that asks for an init, for which the specification has no word.
 pub(crate) const INIT: &str = "rocker.init";
 
+/// The annotation that says where the host has a device, for which the specification has no word either: this and the path of the
+/// device in the container.
+pub(crate) const DEVICE_SOURCE: &str = "rocker.device:";
+
 /// What is known of a container before its specification can be written.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -66,7 +70,7 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
 }
 
 /// What the specification has no place for: what the image says for those who end the container, as the OCI image
-/// specification has it converted, and whether there is an init.
+/// specification has it converted, whether there is an init, and where the host has its devices.
 fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
     let signal = facts
         .image
@@ -78,7 +82,15 @@ fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
         .options
         .init
         .then(|| (INIT.to_owned(), "true".to_owned()));
-    signal.into_iter().chain(init).collect()
+    let devices = facts.options.devices.iter();
+    let devices = devices
+        .filter(|device| device.source != device.destination)
+        .map(|device| {
+            let at = device.destination.to_string_lossy();
+            let source = device.source.to_string_lossy().into_owned();
+            (format!("{DEVICE_SOURCE}{at}"), source)
+        });
+    signal.into_iter().chain(init).chain(devices).collect()
 }
 
 #[cfg(test)]

@@ -22,8 +22,6 @@ pub(crate) struct Surroundings {
     pub(crate) ipc: Option<u32>,
     /// Who its users are outside; none where they are the same.
     pub(crate) users: Option<Maps>,
-    /// Whether devices cannot be made, and are the host's own, seen in another place.
-    pub(crate) binds_devices: bool,
     /// The groups that there are where rocker runs; none where there are all.
     groups: Option<Vec<IdMap>>,
 }
@@ -88,6 +86,14 @@ fn of(process: &Process, kind: Namespace) -> Result<OwnedFd> {
     }
 }
 
+fn refused(flag: &'static str, value: String, expected: &str) -> Error {
+    Error::BadValue {
+        flag,
+        value,
+        expected: expected.to_owned(),
+    }
+}
+
 impl Surroundings {
     /// What a container with these options finds.
     pub(crate) fn of(
@@ -103,14 +109,12 @@ impl Surroundings {
             true => Some(rocker_ns::own_gid_map()?),
             false => None,
         };
+        // What belongs to another user namespace is not to be entered from one that is new.
         for (flag, share) in [("--pid", &options.pid), ("--ipc", &options.ipc)] {
-            if let (Share::Container(name), Some(_)) = (share, &users) {
-                return Err(Error::BadValue {
-                    flag,
-                    value: format!("container:{name}"),
-                    expected: "host or private for a container with users of its own: what another one has belongs to that one's users"
-                        .to_owned(),
-                });
+            if let (Share::Container(name), true) = (share, users.is_some()) {
+                let value = format!("container:{name}");
+                let expected = "host or private for a container with users of its own";
+                return Err(refused(flag, value, expected));
             }
         }
         let surroundings = Self {
@@ -121,20 +125,17 @@ impl Surroundings {
             },
             pid: others.pid.as_ref().map(Process::id),
             ipc: others.ipc.as_ref().map(Process::id),
-            binds_devices: users.is_some() || groups.is_some(),
             users,
             groups,
         };
-        if surroundings.has_one_user()
-            && let Some(group) = options.group_add.first()
-        {
-            return Err(Error::BadValue {
-                flag: "--group-add",
-                value: group.clone(),
-                expected: "subordinate ids for this user (subgid(5)): with one id alone nobody may change groups".to_owned(),
-            });
+        match options.group_add.first() {
+            Some(group) if surroundings.has_one_user() => {
+                let expected =
+                    "a user with subordinate ids, see subgid(5): there are no other groups";
+                Err(refused("--group-add", group.clone(), expected))
+            }
+            _ => Ok(surroundings),
         }
-        Ok(surroundings)
     }
 
     /// Whether there is nobody but the caller in the user namespace that rocker is in.

@@ -22,7 +22,7 @@ impl Error {
         let (call, args) = match self {
             Error::Ns(error) => of_ns(error),
             Error::Fs(error) => of_fs(error),
-            Error::Cgroup(error) => of_cgroup(error),
+            Error::Cgroup(error) | Error::NoLimit { source: error, .. } => of_cgroup(error),
             Error::Net(error) => of_net(error),
             Error::Image(error) => match beneath(error) {
                 Some(error) => of_fs(error),

@@ -53,12 +53,6 @@ pub(super) fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
         let file = facts.files.join(name);
         mounts.push(mount(Path::new("/etc").join(name), "bind", file, &BIND)?);
     }
-    if facts.surroundings.binds_devices {
-        for device in &options.devices {
-            let list = ["bind", "rprivate", "nosuid", "noexec"];
-            mounts.push(mount(&device.destination, "bind", &device.source, &list)?);
-        }
-    }
     for tmpfs in &options.tmpfs {
         let mut list = vec!["nosuid", "nodev", "noexec", "mode=1777"];
         for option in &tmpfs.options {

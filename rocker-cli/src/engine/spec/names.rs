@@ -40,6 +40,14 @@ pub(super) fn own_hostname(facts: &Facts<'_>) -> Result<Option<String>> {
 
 /// The NIS domain name in the specification.
 pub(super) fn domainname(facts: &Facts<'_>) -> Result<Option<String>> {
-    let name = facts.options.domainname.as_ref();
-    name.map(|name| checked("--domainname", name)).transpose()
+    match (&facts.options.domainname, &facts.options.uts) {
+        (Some(name), Share::Own) => checked("--domainname", name).map(Some),
+        (None, _) => Ok(None),
+        (Some(name), _) => Err(Error::BadValue {
+            flag: "--domainname",
+            value: name.clone(),
+            expected: "no name of its own for a container that has the host's (--uts host)"
+                .to_owned(),
+        }),
+    }
 }
