@@ -52,35 +52,6 @@ fn an_unreachable_registry_is_named_with_what_keeps_from_it() {
 }
 
 #[test]
-fn somebody_who_is_not_root_is_told_so() {
-    fake_host::run(|host| {
-        let scene = Scene::new(host);
-        let binary = host.dir("open").join("rocker");
-        fs::copy(env!("CARGO_BIN_EXE_rocker"), &binary).unwrap();
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-        for args in [
-            &["run", "--rm", "hello"][..],
-            &["ps"],
-            &["images"],
-            &["pull", "x"],
-        ] {
-            let output = Command::new("setpriv")
-                .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
-                .arg(&binary)
-                .args(args)
-                .env_clear()
-                .output()
-                .expect("setpriv is installed");
-            assert_eq!(output.status.code(), Some(125), "{output:?}");
-            let text = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(text.lines().count(), 1, "{text}");
-            assert!(text.contains("root") && text.contains("sudo"), "{text}");
-        }
-        scene.assert_all_gone("an attempt without root");
-    });
-}
-
-#[test]
 fn an_image_for_another_architecture_is_refused_before_it_is_downloaded() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
