@@ -33,6 +33,7 @@ mod lifecycle;
 mod limits;
 mod network;
 mod plan;
+mod probe;
 mod refused_images;
 mod signals;
 mod strace;
