@@ -34,6 +34,7 @@ mod lifecycle;
 mod limits;
 mod network;
 mod plan;
+mod probe;
 mod refused_images;
 mod rootless;
 mod signals;

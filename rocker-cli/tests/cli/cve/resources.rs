@@ -51,14 +51,10 @@ fn cve_2021_43784_lists_of_any_length_arrive_whole_or_are_refused() {
             volumes(300)
         ));
         assert_eq!(done.code, 125, "{}", done.err);
-        for flag in [
-            "$(for n in $(seq 0 400); do echo --uidmap $n:$((100000 + n)):1 --gidmap $n:$((100000 + n)):1; done)",
-        ] {
-            let done = scene.script(&format!(
-                "exec rocker run --rm --network none {flag} $I true"
-            ));
-            assert_eq!((done.code, done.out.as_str()), (125, ""), "{}", done.err);
-        }
+        // More than the kernel has room for in one map.
+        let maps = "$(for n in $(seq 0 400); do echo --uidmap $n:$((100000 + n)):1; done)";
+        let done = scene.script(&format!("exec rocker run --rm {maps} $I true"));
+        assert_eq!((done.code, done.out.as_str()), (125, ""), "{}", done.err);
         let groups = scene.script("exec rocker run --rm --network none $(for n in $(seq 3000); do echo --group-add $n; done) $I sh -c 'id -G | wc -w'");
         assert_eq!(groups.out, "3001\n", "{}", groups.err);
         assert_eq!(idle.end().code, 0);
