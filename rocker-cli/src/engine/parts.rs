@@ -18,7 +18,7 @@ use rocker_fs::{
 use rocker_ns::{Capabilities, IdMap, Namespace, Rlimit, User, signal_number};
 
 use super::record::CONFIG;
-use super::spec::{DEVICE_SOURCE, INIT, STOP_SIGNAL};
+use super::spec::{DEVICE_SOURCE, GROUPS, INIT, STOP_SIGNAL};
 use super::{disk, seccomp};
 use crate::{Error, Result};
 
@@ -217,6 +217,14 @@ fn kind(typ: LinuxNamespaceType) -> Namespace {
 /// The signal that asks the program to end, where the image names one that exists.
 pub(crate) fn stop_signal(spec: &Spec) -> Option<i32> {
     signal_number(spec.annotations().as_ref()?.get(STOP_SIGNAL)?)
+}
+
+/// The groups that are added to those of whichever user.
+pub(crate) fn further_groups(spec: &Spec) -> Vec<String> {
+    let annotations = spec.annotations().as_ref();
+    let groups = annotations.and_then(|all| all.get(GROUPS));
+    let groups = groups.map(|groups| groups.split(',').map(str::to_owned).collect());
+    groups.unwrap_or_default()
 }
 
 /// Whether an init is to run in front of the program.

@@ -13,7 +13,7 @@ use rocker_ns::{ExitCode, Namespace, Signals, User};
 use super::attest::attest;
 use super::connection::network_of;
 use super::container::{self, Container};
-use super::options::{Network, RunOptions, Users};
+use super::options::{Network, RunOptions, Share, Users};
 use super::process::{Care, Leave, connect, create_in, or_its_own, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
@@ -111,6 +111,15 @@ impl Engine {
         let spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
         drop(making);
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
+        if cgroup.is_none() && options.pid != Share::Own {
+            return Err(Error::BadValue {
+                flag: "--pid",
+                value: "host or container:NAME".to_owned(),
+                expected: "private here: no cgroup is delegated to this user, and without one, or a PID namespace of its own, what the \
+                           container leaves running could not be ended with it"
+                    .to_owned(),
+            });
+        }
         // The command holds the root open, and is gone when the process has it.
         let mut created = {
             let mut command = contained(&spec, root)?;

@@ -1,9 +1,5 @@
 //! What can go wrong before a container runs: one clear line each, the right exit code, and nothing left.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-
 use crate::fake_host;
 use crate::support::{Rocker, Scene};
 
