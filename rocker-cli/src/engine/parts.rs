@@ -117,7 +117,10 @@ fn allows_all_devices(spec: &Spec) -> bool {
 fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
     let destination = mount.destination().clone();
     let kind = mount.typ().as_deref().unwrap_or("bind");
-    let mut result = if kind == "bind" {
+    let mut result = if let Some((pid, path)) = of_another(mount) {
+        // Another container's: only in its own mount namespace can it be copied.
+        rocker_fs::Mount::bind_in(Namespace::Mount.of(pid)?, path, destination)
+    } else if kind == "bind" {
         let path = mount.source().clone().unwrap_or_default();
         // Opened here, as a place only: what is mounted is what the path meant now.
         let source = disk::open_for(
@@ -158,6 +161,15 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
         }
     }
     Ok(result.attributes(attributes))
+}
+
+/// The process whose root directory the source of a bind mount lies in, and the path that it has there.
+fn of_another(mount: &Mount) -> Option<(u32, PathBuf)> {
+    let source = mount.source().as_ref()?;
+    let mut parts = source.strip_prefix("/proc").ok()?.components();
+    let pid = parts.next()?.as_os_str().to_str()?.parse().ok()?;
+    let root = parts.next()?.as_os_str() == "root";
+    root.then(|| (pid, Path::new("/").join(parts.as_path())))
 }
 
 /// `O_PATH`, which the standard library has no name for; the same on all architectures that rocker runs on.
