@@ -138,17 +138,17 @@ fn cve_2025_31133_and_2025_52565_masks_and_the_console_are_what_they_are_whoever
         }
         // What masks would be made of, and what the console would be, if the volume had a say.
         for (name, target) in [
-            ("null", "/proc/sys/kernel/core_pattern"),
-            ("console", "/proc/sys/kernel/core_pattern"),
+            ("null", "/proc/sys/kernel/domainname"),
+            ("console", "/proc/sys/kernel/domainname"),
             ("pts/ptmx", "/proc/sysrq-trigger"),
-            ("pts/0", "/proc/sys/kernel/core_pattern"),
+            ("pts/0", "/proc/sys/kernel/domainname"),
         ] {
             let place = shared.join("evil").join(name);
             let _ = fs::remove_file(&place);
             symlink(target, place).unwrap();
         }
         let racer = racer(&scene, &image, "dev evil");
-        let script = "stat -c %t:%T /proc/keys /proc/timer_list; cat /proc/keys /proc/timer_list | wc -c; for f in /proc/sys/kernel/core_pattern /proc/sys/kernel/panic /dev/console /dev/pts/0; do { echo x >$f; } 2>&1 | sed \"s/.*: //\" ; done; stat -c %t /proc/1/fd/0 2>/dev/null; true";
+        let script = "stat -c %t:%T /proc/keys /proc/timer_list; cat /proc/keys /proc/timer_list | wc -c; for f in /proc/sys/kernel/domainname /proc/sys/kernel/hostname /dev/console /dev/pts/0; do { echo x >$f; } 2>&1 | sed \"s/.*: //\" ; done; stat -c %t /proc/1/fd/0 2>/dev/null; true";
         let mut entered = 0;
         for volume in [
             "/run/shared/dev:/dev",

@@ -257,14 +257,18 @@ fn cve_2019_14271_programs_and_libraries_of_an_image_are_not_run_by_the_host_sid
                 "mkfifo fifo; exec 3<>fifo; {rocker} pull -q {image}; {rocker} run --rm -i --name web --init -e LD_PRELOAD=/lib/libnss_files.so.2 -u bob --group-add adm -w /new {image} cat <fifo &
                  until {rocker} exec web true 2>/dev/null; do :; done
                  {rocker} exec -u bob web true; {rocker} exec -t -u 0 web true; {rocker} inspect web >/dev/null; {rocker} ps -a >/dev/null
+                 {rocker} exec web sh -c 'ls /run/flag /tmp/flag 2>/dev/null; true'
                  {rocker} rm -f web; wait; {rocker} rmi {image}"
             )
         };
         let flags = "find /run /tmp /var/lib/rocker -xdev -name flag -newer /run/source/trojan.c";
-        scene.script(&work("rocker")).succeeded();
+        let done = scene.script(&work("rocker"));
+        done.succeeded();
+        assert!(!done.out.contains("/flag"), "{done:?}");
         assert_eq!(host.sh(flags), "");
         let alice = Alice::new(host, &scene);
-        alice.ok(&work("rocker"));
+        let out = alice.ok(&work("rocker"));
+        assert!(!out.contains("/flag"), "{out}");
         drop(alice);
         assert_eq!(host.sh(flags), "");
         // Which they would leave.
