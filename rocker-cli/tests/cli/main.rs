@@ -14,6 +14,7 @@ mod support;
 mod tmux;
 
 mod advice;
+mod attributes;
 mod crash;
 mod debian;
 mod detach;
