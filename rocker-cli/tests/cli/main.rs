@@ -18,6 +18,7 @@ mod support;
 mod tmux;
 
 mod advice;
+mod attributes;
 mod crash;
 mod cve;
 mod debian;

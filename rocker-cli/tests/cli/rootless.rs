@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use crate::debian;
 use crate::fake_host::{self, Host};
 use crate::support::{ALICES_HOME, Rocker, Scene};
 use crate::tmux::Tmux;
@@ -316,5 +317,348 @@ fn a_terminal_works_and_can_be_left() {
                 .success()
         });
         scene.assert_all_gone("terminals");
+    });
+}
+
+/// Connects the host with a machine elsewhere, which answers for names.
+fn internet(host: &Host) {
+    host.sh("for conf in /proc/sys/net/ipv6/conf/default/disable_ipv6; do [ ! -e $conf ] || echo 1 >$conf; done
+         ip netns add internet
+         ip link add up0 type veth peer name down0 netns internet
+         ip addr add 198.51.100.2/24 dev up0; ip link set up0 up
+         ip -n internet addr add 198.51.100.1/24 dev down0; ip -n internet link set down0 up
+         ip -n internet link set lo up; ip route add default via 198.51.100.1
+         echo nameserver 198.51.100.1 >/run/resolv.conf; mount --bind /run/resolv.conf /etc/resolv.conf");
+}
+
+/// A name server for which every name has one address.
+const NAME_SERVER: &str = "
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((\"198.51.100.1\", 53))
+while True:
+    asked, whom = server.recvfrom(512)
+    end = asked.index(0, 12) + 5
+    answer = bytes([192, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 203, 0, 113, 7])
+    server.sendto(asked[:2] + bytes([129, 128, 0, 1, 0, 1, 0, 0, 0, 0]) + asked[12:end] + answer, whom)
+";
+
+/// Runs a script on the machine elsewhere.
+fn elsewhere(script: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", "internet", "sh", "-c", script]);
+    command
+}
+
+#[test]
+fn a_published_port_is_reached_from_elsewhere_and_the_server_sees_the_client() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        internet(host);
+        let scene = Scene::of_alice(host);
+        // It hears first, because of pastas of spring 2023.
+        let server = "while :; do nc -l -p 80 -e sh -c \"read line; netstat -tn | grep :80\"; done & echo up; cat";
+        let mut web = scene.start(&format!(
+            "run -i --rm --name web -p 8080:80 $I sh -c '{server}'"
+        ));
+        assert_eq!(web.line(), "up");
+        let ask =
+            "until echo hello | busybox nc -w 5 198.51.100.2 8080 | grep 198.51.100.1; do :; done";
+        let heard = elsewhere(ask).output().unwrap();
+        let heard = String::from_utf8_lossy(&heard.stdout).into_owned();
+        assert!(heard.contains("198.51.100.1:"), "{heard}");
+        // A port that is taken is an error that says which.
+        let line = scene.fails(125, "run --rm -p 8080:80 $I true");
+        assert!(line.contains("8080"), "{line}");
+        let line = scene.fails(125, "run --rm -p 80:80 $I true");
+        assert!(line.contains("1024"), "{line}");
+        assert_eq!(web.end().code, 0);
+        assert_eq!(host.sh("ss -Hlnt 'sport = 8080'"), "");
+        scene.assert_all_gone("a published port");
+    });
+}
+
+#[test]
+fn a_container_reaches_the_outside_by_address_and_by_name() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        internet(host);
+        let scene = Scene::of_alice(host);
+        let mut dns = elsewhere(&format!("exec python3 -c '{NAME_SERVER}'"))
+            .spawn()
+            .unwrap();
+        let seen = scene.ok("run --rm $I sh -c 'until nslookup -type=a far.example >/tmp/a 2>&1; do :; done; cat /tmp/a'");
+        assert!(seen.contains("203.0.113.7"), "{seen}");
+        dns.kill().unwrap();
+        dns.wait().unwrap();
+        let mut server = elsewhere("exec busybox nc -l -p 80 -e echo far")
+            .spawn()
+            .unwrap();
+        let ask = "until nc 198.51.100.1 80 </dev/null 2>/dev/null; do :; done";
+        assert_eq!(scene.ok(&format!("run --rm $I sh -c '{ask}'")), "far\n");
+        server.wait().unwrap();
+        let out = scene.ok("run --rm --network none $I sh -c 'cd /sys/class/net; echo *; ping -c 1 -W 5 127.0.0.1 >/dev/null && echo self'");
+        assert_eq!(out, "lo\nself\n");
+        let links = "ip -o link | cut -d: -f2";
+        assert_eq!(
+            scene.ok(&format!("run --rm --network host $I sh -c '{links}'")),
+            host.sh(links)
+        );
+        scene.assert_all_gone("networks");
+    });
+}
+
+#[test]
+fn without_a_tunnel_or_its_program_there_is_a_warning_and_a_container_by_itself() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        let scene = Scene::of_alice(host);
+        host.sh("chmod 600 /dev/net/tun");
+        let done = scene.run("run --rm $I ls /sys/class/net");
+        assert_eq!((done.code, done.out.as_str()), (0, "lo\n"), "{done:?}");
+        assert!(done.err.contains("/dev/net/tun"), "{done:?}");
+        // Who asked for nothing else hears nothing.
+        assert_eq!(scene.run("run --rm --network none $I true").err, "");
+        for args in [
+            "run --rm -p 8080:80 $I true",
+            "run --rm --network pasta $I true",
+        ] {
+            let line = scene.fails(125, args);
+            assert!(line.contains("pasta") || line.contains("tun"), "{line}");
+        }
+        scene.assert_all_gone("runs without a tunnel");
+    });
+}
+
+#[test]
+fn a_limit_that_cannot_be_kept_is_an_error_that_names_it() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        let scene = Scene::of_alice(host);
+        for (flags, names) in [
+            ("--mem 64", "memory"),
+            ("--pids 20", "processes"),
+            ("--cpus 0.5", "CPUs"),
+            ("--mem 64 --pids 20", "memory, processes"),
+            ("--oom-score-adj=-999", "memory runs out"),
+            ("--ulimit nofile=99999999", "nofile"),
+        ] {
+            let line = scene.fails(125, &format!("run --rm {flags} $I true"));
+            assert!(line.contains(names), "{flags}: {line}");
+            scene.assert_all_gone(flags);
+        }
+        assert_eq!(scene.ok("run --rm --ulimit nofile=100 --oom-score-adj 500 $I sh -c 'ulimit -n; cat /proc/self/oom_score_adj'"), "100\n500\n");
+    });
+}
+
+#[test]
+fn with_one_group_no_other_one_is_added() {
+    fake_host::run(|host| {
+        grant_nothing(host);
+        let scene = Scene::of_alice(host);
+        let line = scene.fails(125, "run --rm --group-add 29 $I true");
+        assert!(
+            line.contains("--group-add") && line.contains("subordinate"),
+            "{line}"
+        );
+        scene.assert_all_gone("--group-add");
+    });
+}
+
+#[test]
+fn attributes_work_without_root_as_with_it() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        let scene = Scene::of_alice(host);
+        host.sh("mknod -m 666 /dev/net/sink c 1 3");
+        for flags in [
+            "--read-only --tmpfs /t:size=1m,exec --shm-size 1m",
+            "--init --hostname h --domainname d --group-add 77 -u 33:34",
+            "--sysctl net.ipv4.ip_forward=1 --sysctl kernel.msgmax=9000 --ulimit nofile=100",
+            "--device /dev/net/sink:/dev/mine --security-opt no-new-privileges",
+            "--pid host --ipc host --uts host --network host",
+            "--privileged",
+            "--cap-add ALL --security-opt seccomp=unconfined --security-opt systempaths=unconfined",
+            "--cap-drop ALL --network none",
+            "--userns keep-id --init --read-only",
+        ] {
+            let idle = scene.start_idle(&format!("--rm --name web {flags}"));
+            let compared = scene.run("inspect --actual web");
+            assert_eq!(compared.code, 0, "{flags}: {compared:?}");
+            assert_eq!(scene.ok("exec web echo here"), "here\n", "{flags}");
+            if flags.contains("/dev/mine") {
+                assert_eq!(
+                    scene.ok("exec web sh -c 'echo x >/dev/mine && cat /dev/mine'"),
+                    ""
+                );
+            }
+            assert_eq!(idle.end().code, 0, "{flags}");
+            scene.assert_all_gone(flags);
+        }
+    });
+}
+
+#[test]
+fn a_container_of_another_shell_shares_processes_and_is_killed_by_force() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        let scene = Scene::of_alice(host);
+        let web = scene.start_idle("--rm --name web");
+        let mut side = scene.start("run --rm --name side --pid container:web --ipc container:web $I sh -c 'echo up; exec sleep 1002'");
+        assert_eq!(side.line(), "up");
+        assert!(scene.ok("exec web ps -o args").contains("sleep 1002"));
+        // A user of the container that the caller has no power over on the host.
+        scene.ok("exec -d -u 33 web sleep 1003");
+        scene.ok("rm -f side");
+        assert_eq!(side.end().code, 137);
+        scene.ok("rm -f web");
+        assert_eq!(web.end().code, 137);
+        scene.assert_all_gone("rm -f");
+    });
+}
+
+/// Runs `rocker run --rm hello` as uid 1000 with nothing but these variables.
+fn bare(host: &Host, variables: &[(&str, &str)]) -> Done {
+    let rocker = Rocker::of_alice(host);
+    bare_again(&rocker, variables)
+}
+
+fn bare_again(rocker: &Rocker<'_>, variables: &[(&str, &str)]) -> Done {
+    let set: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    rocker.script(&format!(
+        "exec env -i PATH=$PATH {} rocker run --rm hello",
+        set.join(" ")
+    ))
+}
+
+#[test]
+fn without_home_and_session_directories_are_in_tmp_and_nobody_elses() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        // The test's own program is on the host's /tmp, perhaps: it runs already, and rocker is copied.
+        let done = bare(
+            host,
+            &[
+                ("XDG_RUNTIME_DIR", "/run/user/1000"),
+                ("HOME", "/run/alice"),
+            ],
+        );
+        assert_eq!(done.code, 0, "{done:?}");
+        let rocker = Rocker::of_alice(host);
+        host.sh("rm -r /run/user; mount -t tmpfs -o mode=1777 tmpfs /tmp");
+        let done = bare_again(&rocker, &[]);
+        assert_eq!(done.code, 0, "{done:?}");
+        let made = host.sh("stat -c '%n %u %a' /tmp/*");
+        assert_eq!(
+            made,
+            "/tmp/rocker-1000 1000 700\n/tmp/rocker-1000-data 1000 700\n"
+        );
+        for dir in ["/tmp/rocker-1000", "/tmp/rocker-1000-data"] {
+            for theirs in [
+                format!("mkdir -m 777 {dir}; chown 1001 {dir}"),
+                format!("mkdir -m 777 {dir}; chown 1000 {dir}"),
+                format!("mkdir -m 700 /tmp/other; chown 1000 /tmp/other; ln -s /tmp/other {dir}"),
+                format!("touch {dir}; chown 1000 {dir}"),
+            ] {
+                host.sh(&format!("rm -rf /tmp/*; {theirs}"));
+                let line = bare_again(&rocker, &[]).failed(125);
+                assert!(line.contains(dir), "{theirs}: {line}");
+            }
+        }
+        // A link of one's own leads where one wants.
+        host.sh("rm -rf /tmp/*; mkdir /run/disk; chown 1000 /run/disk; ln -s /run/disk /tmp/rocker-1000-data; chown -h 1000 /tmp/rocker-1000-data");
+        let done = bare_again(&rocker, &[]);
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(host.sh("ls /run/disk").contains("images"));
+    });
+}
+
+#[test]
+fn a_session_directory_that_is_not_the_users_own_is_refused() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        let rocker = Rocker::of_alice(host);
+        host.sh("mkdir -m 777 /run/theirs /run/theirs/rocker; mkdir /run/closed; ln -s /run/theirs /run/link");
+        for dir in [
+            "/run/theirs",
+            "/run/closed",
+            "/run/link",
+            "/run/nothing/at/all",
+        ] {
+            let done = bare_again(&rocker, &[("XDG_RUNTIME_DIR", dir), ("HOME", ALICES_HOME)]);
+            let line = done.failed(125);
+            assert!(line.contains(&format!("{dir}/rocker")), "{line}");
+        }
+        // One that is relative is none.
+        let done = bare_again(
+            &rocker,
+            &[("XDG_RUNTIME_DIR", "relative"), ("HOME", ALICES_HOME)],
+        );
+        assert_eq!(done.code, 0, "{done:?}");
+    });
+}
+
+#[test]
+fn where_nobody_may_make_user_namespaces_there_is_advice() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        let rocker = Rocker::of_alice(host);
+        // The bound is one of a user namespace, and holds for all beneath it.
+        let script = "exec unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_user_namespaces; exec setpriv --bounding-set -all unshare --user --map-user=1000 rocker run --rm hello'";
+        let done = rocker.script(script);
+        assert_ne!(done.code, 0, "{done:?}");
+        drop(done);
+    });
+}
+
+#[test]
+fn debian_takes_packages_and_users_as_far_as_there_are_ids() {
+    debian::make();
+    fake_host::run(|host| {
+        for granted in [true, false] {
+            match granted {
+                true => grant_ids(host),
+                false => grant_nothing(host),
+            }
+            let scene = Scene::of_alice_without_image(host);
+            let name = scene.push_layers(&[debian::tar()], "debian", r#"{"Cmd":["bash"]}"#);
+            scene.ok(&format!("pull -q {name}"));
+            let script = r##"exec 2>&1; set -e
+                touch /file; chown www-data:33 /file; stat -c "%U:%G" /file
+                useradd -m new; adduser --quiet --system --group other; id -u new; id -u other
+                mkdir -p /p/DEBIAN /p/usr/share/hi; cd /p
+                printf "Package: hi\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b>\nDescription: d\n" >DEBIAN/control
+                printf "#!/bin/sh\nset -e\nchown www-data /usr/share/hi\nadduser --quiet --system hi\n" >DEBIAN/postinst
+                chmod 755 DEBIAN/postinst; dpkg-deb -b /p /hi.deb >/dev/null; dpkg -i /hi.deb >/dev/null
+                dpkg --verify; stat -c %U /usr/share/hi
+                cp -a /file /copy; tar -cC / file | tar -xC /tmp; install -o www-data /file /third
+                apt-get $APT remove -y hi >/dev/null
+                su new -c "id -un" 2>/dev/null || echo nobody else"##;
+            let apt = if granted {
+                ""
+            } else {
+                "-o APT::Sandbox::User=root"
+            };
+            let file = host.dir("scripts").join("try.sh");
+            fs::write(&file, script).unwrap();
+            let seen = scene.ok(&format!(
+                "run --rm --network none -e APT='{apt}' -v {0}:/try.sh {name} bash /try.sh",
+                file.display()
+            ));
+            let owner = if granted { "www-data" } else { "root" };
+            let group = if granted { "www-data" } else { "root" };
+            let as_new = if granted { "new" } else { "nobody else" };
+            assert_eq!(
+                seen,
+                format!("{owner}:{group}\n1000\n100\n{owner}\n{as_new}\n")
+            );
+            scene.assert_all_gone("Debian");
+            host.sh(&format!(
+                "umount /dev/net /etc/passwd; rm -r {ALICES_HOME} /run/user"
+            ));
+        }
     });
 }

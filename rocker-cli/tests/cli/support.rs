@@ -41,10 +41,15 @@ impl<'a> Scene<'a> {
 
     /// The same machine as alice has it, who is an ordinary user.
     pub fn of_alice(host: &'a Host) -> Self {
-        let registry = Registry::start(host);
-        let scene = Self::with(host, registry, Rocker::of_alice(host));
+        let scene = Self::of_alice_without_image(host);
         scene.rocker.ok(&format!("pull -q {}", scene.image));
         scene
+    }
+
+    /// The same, with the image in the registry alone.
+    pub fn of_alice_without_image(host: &'a Host) -> Self {
+        let registry = Registry::start(host);
+        Self::with(host, registry, Rocker::of_alice(host))
     }
 
     fn with(host: &'a Host, registry: Registry, mut rocker: Rocker<'a>) -> Self {
