@@ -23,7 +23,7 @@ use crate::report::Report;
 use crate::step::Role;
 use crate::sys;
 use crate::trace::traced;
-use crate::{Child, Error, Namespace, Result, Terminal, trace};
+use crate::{Child, Error, Namespace, Process, Result, Terminal, trace};
 
 /// A process in its namespaces that waits for its parent.
 ///
@@ -139,6 +139,16 @@ impl Created {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.pid
+    }
+
+    /// The process by more than its id, which is final when it has [set itself up](Self::set_up).
+    ///
+    /// # Errors
+    /// [`Error::Call`] when no more files can be opened.
+    pub fn process(&self) -> Result<Process> {
+        let pidfd = self.pidfd.try_clone();
+        let pidfd = pidfd.map_err(|source| self.call_failed("fcntl(F_DUPFD_CLOEXEC)", source))?;
+        Ok(Process::new(self.pid, pidfd))
     }
 
     /// One of the process's namespaces, by file descriptor.

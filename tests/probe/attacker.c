@@ -22,12 +22,16 @@
 
 static char path[4096], target[4096];
 
-/* The target of the link /proc/PID/NAME; null if there is none for this process to see. */
+/* The target of the link /proc/PID/NAME, or "own" for the root directory that this process has itself; null if there is none for this
+ * process to see. */
 static const char *link_of(int pid, const char *name) {
     snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
     ssize_t length = readlink(path, target, sizeof target - 1);
     if (length < 0) return NULL;
     target[length] = 0;
+    struct stat theirs, own;
+    if (!stat(path, &theirs) && !stat("/", &own) && theirs.st_dev == own.st_dev && theirs.st_ino == own.st_ino)
+        return "own";
     return target;
 }
 

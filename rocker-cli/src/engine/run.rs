@@ -153,10 +153,10 @@ impl Engine {
             stop_signal: parts::stop_signal(&spec),
             signals,
         };
-        supervise(created, &care, |child| {
+        supervise(created, &care, |process| {
             container.record.state = State::Running {
-                pid: child.id(),
-                start_time: child.process().start_time().unwrap_or(0),
+                pid: process.id(),
+                start_time: process.start_time().unwrap_or(0),
                 started: container::now(),
             };
             container.save()

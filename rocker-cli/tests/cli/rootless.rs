@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::debian;
 use crate::fake_host::{self, Host};
-use crate::support::{ALICES_HOME, Rocker, Scene};
+use crate::support::{ALICES_HOME, Done, Rocker, Scene};
 use crate::tmux::Tmux;
 
 const LIMIT: Duration = Duration::from_secs(20);

@@ -121,11 +121,12 @@ fn cve_2022_2989_2022_2990_and_2023_25173_supplementary_groups_are_those_of_the_
         let idle = start_idle(&scene, "-u bob --group-add 7", &image);
         for (flags, exec) in [
             ("", "1002 7 10 50"),
-            ("-u bob", "1002 10 50"),
-            ("-u bob:staff", "50"),
-            ("-u 0", "0 10"),
-            ("-u 4242", "0"),
-            ("--privileged -u 5:6", "6"),
+            // Those that were added to the container's are added to everybody's in there.
+            ("-u bob", "1002 7 10 50"),
+            ("-u bob:staff", "50 7"),
+            ("-u 0", "0 7 10"),
+            ("-u 4242", "0 7"),
+            ("--privileged -u 5:6", "6 7"),
         ] {
             let done = scene.script(&format!("{rocker} exec {flags} web id -G"));
             assert_eq!(done.out.trim(), exec, "{flags}: {done:?}");
