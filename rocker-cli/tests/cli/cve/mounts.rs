@@ -160,7 +160,9 @@ fn cve_2025_31133_and_2025_52565_masks_and_the_console_are_what_they_are_whoever
                     let done = scene.run(&format!(
                         "run --rm --network none {terminal} -v {volume} $I sh -c '{script}'"
                     ));
-                    if done.code == 125 {
+                    // What a volume has for a ptmx is none: there is no terminal whose other end it could exchange.
+                    if !terminal.is_empty() || done.code == 125 {
+                        assert_eq!((done.code, done.out.as_str()), (125, ""), "{done:?}");
                         continue;
                     }
                     entered += 1;
