@@ -227,7 +227,7 @@ fn the_root_of_a_container_with_users_of_its_own_is_nobody_outside() {
             .trim()
             .parse()
             .unwrap();
-        assert!(owner >= 524_288 && owner % 65_536 == 0, "{owner}");
+        assert!(owner >= 524_288 && owner.is_multiple_of(65_536), "{owner}");
         let two = ["one", "two"].map(|name| {
             let idle = scene.start_idle(&format!("--rm --userns auto --name {name}"));
             (

@@ -24,8 +24,6 @@ fn cve_2026_41579_2026_47766_2019_16884_and_2023_28642_an_image_whose_system_dir
         let scene = Scene::new(host);
         fs::create_dir_all(host.dir("outside").join("pts")).unwrap();
         let before = all_in(&scene, "/run/outside");
-        let devices = || host.sh("find /dev -xdev -printf '%p %y %m %i %T@\\n' | sort");
-        let devices_before = devices();
         for (name, target) in [
             ("dev", "/run/outside"),
             ("dev", "../../../../run/outside"),
@@ -45,7 +43,6 @@ fn cve_2026_41579_2026_47766_2019_16884_and_2023_28642_an_image_whose_system_dir
             fs::remove_dir_all("/run/image-links").unwrap();
             assert_eq!(all_in(&scene, "/run/outside"), before, "{name} -> {target}");
         }
-        assert_eq!(devices(), devices_before);
         scene.assert_all_gone("links");
     });
 }
