@@ -211,3 +211,35 @@ fn cve_2024_9676_and_2026_47262_accounts_are_read_from_a_file_of_the_image_that_
         scene.assert_all_gone("accounts that are none");
     });
 }
+
+#[test]
+fn the_root_of_a_container_with_users_of_its_own_is_nobody_outside() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let volume = host.dir("volume");
+        fs::write(volume.join("secret"), "of root").unwrap();
+        host.sh("chmod 600 /run/volume/secret; chmod 777 /run/volume");
+        let out = scene.run(
+            "run --rm --userns auto -v /run/volume:/v $I sh -c 'id -u; cat /v/secret; chown 0 /v/secret; touch /v/made; stat -c %u /v/secret'",
+        );
+        assert_eq!(out.out, "0\n65534\n", "{out:?}");
+        let owner: u32 = host
+            .sh("stat -c %u /run/volume/made")
+            .trim()
+            .parse()
+            .unwrap();
+        assert!(owner >= 524_288 && owner.is_multiple_of(65_536), "{owner}");
+        let two = ["one", "two"].map(|name| {
+            let idle = scene.start_idle(&format!("--rm --userns auto --name {name}"));
+            (
+                scene.ok(&format!("exec {name} cat /proc/self/uid_map")),
+                idle,
+            )
+        });
+        assert_ne!(two[0].0, two[1].0);
+        for (_, idle) in two {
+            assert_eq!(idle.end().code, 0);
+        }
+        scene.assert_all_gone("users of their own");
+    });
+}

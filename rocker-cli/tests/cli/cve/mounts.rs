@@ -24,8 +24,6 @@ fn cve_2026_41579_2026_47766_2019_16884_and_2023_28642_an_image_whose_system_dir
         let scene = Scene::new(host);
         fs::create_dir_all(host.dir("outside").join("pts")).unwrap();
         let before = all_in(&scene, "/run/outside");
-        let devices = || host.sh("find /dev -xdev -printf '%p %y %m %i %T@\\n' | sort");
-        let devices_before = devices();
         for (name, target) in [
             ("dev", "/run/outside"),
             ("dev", "../../../../run/outside"),
@@ -45,7 +43,6 @@ fn cve_2026_41579_2026_47766_2019_16884_and_2023_28642_an_image_whose_system_dir
             fs::remove_dir_all("/run/image-links").unwrap();
             assert_eq!(all_in(&scene, "/run/outside"), before, "{name} -> {target}");
         }
-        assert_eq!(devices(), devices_before);
         scene.assert_all_gone("links");
     });
 }
@@ -160,7 +157,9 @@ fn cve_2025_31133_and_2025_52565_masks_and_the_console_are_what_they_are_whoever
                     let done = scene.run(&format!(
                         "run --rm --network none {terminal} -v {volume} $I sh -c '{script}'"
                     ));
-                    if done.code == 125 {
+                    // What a volume has for a ptmx is none: there is no terminal whose other end it could exchange.
+                    if !terminal.is_empty() || done.code == 125 {
+                        assert_eq!((done.code, done.out.as_str()), (125, ""), "{done:?}");
                         continue;
                     }
                     entered += 1;
