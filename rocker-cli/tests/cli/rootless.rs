@@ -344,6 +344,17 @@ while True:
     server.sendto(asked[:2] + bytes([129, 128, 0, 1, 0, 1, 0, 0, 0, 0]) + asked[12:end] + answer, whom)
 ";
 
+/// A server of one page.
+const WEB_SERVER: &str = "
+import socket
+server = socket.create_server((\"198.51.100.1\", 80))
+while True:
+    client, whom = server.accept()
+    client.recv(4096)
+    client.sendall(b\"HTTP/1.0 200 OK\\r\\n\\r\\nfar\\n\")
+    client.close()
+";
+
 /// Runs a script on the machine elsewhere.
 fn elsewhere(script: &str) -> Command {
     let mut command = Command::new("ip");
@@ -392,11 +403,12 @@ fn a_container_reaches_the_outside_by_address_and_by_name() {
         assert!(seen.contains("203.0.113.7"), "{seen}");
         dns.kill().unwrap();
         dns.wait().unwrap();
-        let mut server = elsewhere("exec busybox nc -l -p 80 -e echo far")
+        let mut server = elsewhere(&format!("exec python3 -c '{WEB_SERVER}'"))
             .spawn()
             .unwrap();
-        let ask = "until nc 198.51.100.1 80 </dev/null 2>/dev/null; do :; done";
+        let ask = "until wget -qO- -T 5 http://198.51.100.1/ 2>/dev/null; do :; done";
         assert_eq!(scene.ok(&format!("run --rm $I sh -c '{ask}'")), "far\n");
+        server.kill().unwrap();
         server.wait().unwrap();
         let out = scene.ok("run --rm --network none $I sh -c 'cd /sys/class/net; echo *; ping -c 1 -W 5 127.0.0.1 >/dev/null && echo self'");
         assert_eq!(out, "lo\nself\n");
@@ -477,7 +489,7 @@ fn attributes_work_without_root_as_with_it() {
             "--init --hostname h --domainname d --group-add 77 -u 33:34",
             "--sysctl net.ipv4.ip_forward=1 --sysctl kernel.msgmax=9000 --ulimit nofile=100",
             "--device /dev/net/sink:/dev/mine --security-opt no-new-privileges",
-            "--pid host --ipc host --uts host --network host",
+            "--ipc host --uts host --network host",
             "--privileged",
             "--cap-add ALL --security-opt seccomp=unconfined --security-opt systempaths=unconfined",
             "--cap-drop ALL --network none",
@@ -500,14 +512,16 @@ fn attributes_work_without_root_as_with_it() {
 }
 
 #[test]
-fn a_container_of_another_shell_shares_processes_and_is_killed_by_force() {
+fn a_container_of_another_shell_shares_memory_and_is_killed_by_force() {
     fake_host::run(|host| {
         grant_ids(host);
         let scene = Scene::of_alice(host);
         let web = scene.start_idle("--rm --name web");
-        let mut side = scene.start("run --rm --name side --pid container:web --ipc container:web $I sh -c 'echo up; exec sleep 1002'");
+        let mut side = scene.start("run --rm --name side --ipc container:web $I sh -c 'echo up; echo x >/dev/shm/x; exec sleep 1002'");
         assert_eq!(side.line(), "up");
-        assert!(scene.ok("exec web ps -o args").contains("sleep 1002"));
+        host.wait_until("it is written", LIMIT, || {
+            scene.run("exec web cat /dev/shm/x").out == "x\n"
+        });
         // A user of the container that the caller has no power over on the host.
         scene.ok("exec -d -u 33 web sleep 1003");
         scene.ok("rm -f side");
@@ -515,6 +529,21 @@ fn a_container_of_another_shell_shares_processes_and_is_killed_by_force() {
         scene.ok("rm -f web");
         assert_eq!(web.end().code, 137);
         scene.assert_all_gone("rm -f");
+    });
+}
+
+#[test]
+fn processes_are_not_shared_where_nobody_could_end_them() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        let scene = Scene::of_alice(host);
+        let is_v1 = fs::exists("/sys/fs/cgroup/memory").unwrap();
+        if !fake_host::require("cgroup1", is_v1) {
+            return;
+        }
+        let line = scene.fails(125, "run --rm --pid host $I true");
+        assert!(line.contains("no cgroup is delegated"), "{line}");
+        scene.assert_all_gone("processes of the host");
     });
 }
 
