@@ -1,9 +1,5 @@
 //! What can go wrong before a container runs: one clear line each, the right exit code, and nothing left.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-
 use crate::fake_host;
 use crate::support::{Rocker, Scene};
 
@@ -52,31 +48,22 @@ fn an_unreachable_registry_is_named_with_what_keeps_from_it() {
 }
 
 #[test]
-fn somebody_who_is_not_root_is_told_so() {
+fn an_ordinary_user_is_told_what_takes_root() {
     fake_host::run(|host| {
-        let scene = Scene::new(host);
-        let binary = host.dir("open").join("rocker");
-        fs::copy(env!("CARGO_BIN_EXE_rocker"), &binary).unwrap();
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-        for args in [
-            &["run", "--rm", "hello"][..],
-            &["ps"],
-            &["images"],
-            &["pull", "x"],
+        let rocker = Rocker::of_alice(host);
+        for (flags, says) in [
+            ("--network bridge", "pasta"),
+            ("--userns auto", "keep-id"),
+            ("--uidmap 0:100000:65536", "keep-id"),
+            ("--mem 64", "memory"),
+            ("-p 80:80", "1024"),
         ] {
-            let output = Command::new("setpriv")
-                .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
-                .arg(&binary)
-                .args(args)
-                .env_clear()
-                .output()
-                .expect("setpriv is installed");
-            assert_eq!(output.status.code(), Some(125), "{output:?}");
-            let text = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(text.lines().count(), 1, "{text}");
-            assert!(text.contains("root") && text.contains("sudo"), "{text}");
+            let line = rocker.fails(125, &format!("run --rm {flags} hello"));
+            assert!(line.contains(says), "{flags}: {line}");
+            rocker.assert_all_gone(flags);
         }
-        scene.assert_all_gone("an attempt without root");
+        // All else is done without it: see rootless.rs.
+        assert_eq!(rocker.ok("ps -aq"), "");
     });
 }
 
