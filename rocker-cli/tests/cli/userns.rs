@@ -55,7 +55,7 @@ fn root_inside_is_nobody_of_the_hosts_and_two_containers_have_nobody_in_common()
                 (map[1], map[1])
             );
             assert!(
-                (524_288..1_879_048_192).contains(&map[1]) && map[1] % 65_536 == 0,
+                (524_288..1_879_048_192).contains(&map[1]) && map[1].is_multiple_of(65_536),
                 "{uids}"
             );
             blocks.push(map[1]);
