@@ -13,7 +13,7 @@ use std::process;
 use std::sync::OnceLock;
 
 use divan::Bencher;
-use rocker_ns::{Command, Namespace, Stdio};
+use rocker_ns::{Capabilities, Command, Namespace, Seccomp, Stdio};
 use tempfile::TempDir;
 
 fn main() {
@@ -71,6 +71,32 @@ fn five_namespaces(bencher: Bencher<'_, '_>) {
 fn six_namespaces(bencher: Bencher<'_, '_>) {
     use Namespace::{Cgroup, Ipc, Mount, Net, Pid, Uts};
     run(bencher, &[Cgroup, Ipc, Mount, Net, Pid, Uts]);
+}
+
+/// The kernel's own account of a process that waits, held against what was asked for. Only that is measured.
+#[divan::bench(sample_count = 200, sample_size = 1)]
+fn attest(bencher: Bencher<'_, '_>) {
+    use Namespace::{Cgroup, Ipc, Mount, Net, Pid, Uts};
+    let mut command = command(&[Cgroup, Ipc, Mount, Net, Pid, Uts]);
+    command.capabilities(Capabilities::container_default());
+    let ready = || {
+        let mut created = command.create().expect("it is made; this needs root");
+        created.ready().expect("it is ready");
+        created
+    };
+    bencher
+        .with_inputs(ready)
+        .bench_local_values(|mut created| {
+            created.attest().expect("it is what was asked for");
+            created
+        });
+}
+
+/// The default profile of system calls as a program for the kernel.
+#[divan::bench]
+fn compile_seccomp() -> rocker_ns::SeccompFilter {
+    let profile = Seccomp::container_default(Capabilities::container_default());
+    profile.compile().expect("a program")
 }
 
 /// From a process with as much memory in use, in pages of 4 KiB: the child begins as a copy of its page tables.

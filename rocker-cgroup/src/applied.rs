@@ -52,6 +52,8 @@ pub struct Skipped {
 pub enum SkipReason {
     /// The host has no such controller.
     MissingController,
+    /// The host has it, and this user may not use it: [`Hierarchy::undelegated`](crate::Hierarchy::undelegated) says why.
+    NotDelegated,
     /// The controller has no such file, such as that for swap on a kernel without swap accounting.
     MissingFile,
 }
@@ -63,6 +65,11 @@ impl fmt::Display for Skipped {
             SkipReason::MissingController => write!(
                 f,
                 "{write}: this host has no {} controller",
+                write.controller
+            ),
+            SkipReason::NotDelegated => write!(
+                f,
+                "{write}: the {} controller is not delegated to this user",
                 write.controller
             ),
             SkipReason::MissingFile => {
@@ -91,6 +98,9 @@ impl Applied {
             }
             Err(Error::MissingController { .. }) if compat == Compat::BestEffort => {
                 SkipReason::MissingController
+            }
+            Err(Error::NotDelegated { .. }) if compat == Compat::BestEffort => {
+                SkipReason::NotDelegated
             }
             Err(Error::MissingFile { .. }) if compat == Compat::BestEffort => {
                 SkipReason::MissingFile

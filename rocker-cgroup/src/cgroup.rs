@@ -57,7 +57,7 @@ impl Cgroup {
     pub fn names(hierarchy: &Hierarchy, parent: &str) -> Result<Vec<String>> {
         let parent = Name::parent(parent)?.join("/");
         let mut names = Vec::new();
-        for tree in hierarchy.trees() {
+        for tree in hierarchy.usable() {
             let paths = directory::children(&tree.base.join(&parent))?;
             names.extend(
                 paths
@@ -154,8 +154,8 @@ impl Cgroup {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidLimit`] before anything is written. [`Error::MissingController`] and [`Error::MissingFile`] with
-    /// [`Compat::Require`]. [`Error::Limit`] when the kernel refuses a value, [`Error::NotInForce`] when it reads back
+    /// [`Error::InvalidLimit`] before anything is written. [`Error::MissingController`], [`Error::NotDelegated`] and
+    /// [`Error::MissingFile`] with [`Compat::Require`]. [`Error::Limit`] when the kernel refuses a value, [`Error::NotInForce`] when it reads back
     /// as another; what was written before stays.
     pub fn apply(&self, limits: &Limits, compat: Compat) -> Result<Applied> {
         limits.validate()?;
@@ -184,10 +184,7 @@ impl Cgroup {
     fn put(&self, write: &Write) -> Result<String> {
         let controller = write.controller;
         let Some(dir) = self.directory_of(controller) else {
-            return Err(Error::MissingController {
-                controller,
-                file: write.file,
-            });
+            return Err(self.hierarchy.unavailable(controller, write.file));
         };
         let path = dir.path.join(write.file);
         file::write(&path, &write.value, write.why).map_err(|source| {
@@ -257,10 +254,7 @@ impl Cgroup {
 
 /// The directories of `name` that exist.
 pub(crate) fn existing(hierarchy: &Hierarchy, name: &Name) -> Vec<Directory> {
-    let all = hierarchy
-        .trees()
-        .iter()
-        .map(|tree| Directory::new(tree, name));
+    let all = hierarchy.usable().map(|tree| Directory::new(tree, name));
     let why = "so that only trees that have this cgroup are looked at";
     all.filter(|dir| file::is_dir(&dir.path, why)).collect()
 }

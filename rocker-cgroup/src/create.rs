@@ -22,7 +22,7 @@ const ENABLED: [Controller; 5] = [
 ];
 
 /// The controllers whose trees a container must be in.
-const JOINED: [Controller; 8] = [
+pub(crate) const JOINED: [Controller; 8] = [
     Controller::Cpu,
     Controller::Cpuacct,
     Controller::Cpuset,
@@ -47,7 +47,8 @@ impl Cgroup {
     /// # Errors
     ///
     /// No cgroup is left behind after an error. [`Error::Exists`]: there is one of this name.
-    /// [`Error::InternalProcesses`]: v2, and processes live in a parent. [`Error::PermissionDenied`],
+    /// [`Error::InternalProcesses`]: v2, and processes live in a parent. [`Error::NotDelegated`]: this user may make no
+    /// cgroup here, or may not use the controller of a limit that is required. [`Error::PermissionDenied`],
     /// [`Error::ReadOnly`], [`Error::InvalidName`], [`Error::Create`], and those of [`Cgroup::apply`].
     pub fn create(
         hierarchy: &Hierarchy,
@@ -58,6 +59,15 @@ impl Cgroup {
     ) -> Result<(Cgroup, Applied)> {
         let name = Name::new(parent, name)?;
         limits.validate()?;
+        if compat == Compat::Require {
+            hierarchy.refuse(limits)?;
+        }
+        if !hierarchy.is_delegated() {
+            return Err(Error::NotDelegated {
+                what: "a cgroup",
+                reason: hierarchy.nothing_delegated(),
+            });
+        }
         let needed: Vec<Controller> = match compat {
             Compat::Require => limits
                 .render(hierarchy)
@@ -73,7 +83,7 @@ impl Cgroup {
             fd: None,
             guarded_by: Some(std::process::id()),
         };
-        for tree in hierarchy.trees() {
+        for tree in hierarchy.usable() {
             match make(tree, &name, &needed) {
                 Ok(directory) => cgroup.directories.push(directory),
                 // systemd's own tree, or the empty v2 of a hybrid host: it limits nothing.
@@ -96,6 +106,37 @@ impl Cgroup {
         cgroup.open_fd()?;
         let applied = cgroup.apply(limits, compat)?;
         Ok((cgroup, applied))
+    }
+
+    /// As [`Cgroup::create`], but where nothing is delegated to this user there is no cgroup, and no error unless a limit is
+    /// required: what has none runs as well in the cgroup of whoever starts it. It cannot be counted, frozen or
+    /// killed as one then. With [`Compat::BestEffort`] the limits are all [skipped](Applied::skipped).
+    ///
+    /// # Errors
+    ///
+    /// As [`Cgroup::create`].
+    pub fn create_if_delegated(
+        hierarchy: &Hierarchy,
+        parent: &str,
+        name: &str,
+        limits: &Limits,
+        compat: Compat,
+    ) -> Result<(Option<Cgroup>, Applied)> {
+        if hierarchy.is_delegated() {
+            let (cgroup, applied) = Cgroup::create(hierarchy, parent, name, limits, compat)?;
+            return Ok((Some(cgroup), applied));
+        }
+        Name::new(parent, name)?;
+        limits.validate()?;
+        if compat == Compat::Require {
+            hierarchy.refuse(limits)?;
+        }
+        let mut applied = Applied::default();
+        for write in limits.render(hierarchy) {
+            let refused = hierarchy.unavailable(write.controller, write.file);
+            applied.record(write, Err(refused), compat)?;
+        }
+        Ok((None, applied))
     }
 }
 
@@ -191,7 +232,7 @@ fn fill_cpuset(tree: &Tree, path: &Path) -> Result<()> {
 
 /// Enables the controllers of v2 for the children of `path`. A failure counts if the controller is `needed`.
 fn prepare(tree: &Tree, path: &Path, needed: &[Controller]) -> Result<()> {
-    let Kind::V2 { controllers } = &tree.kind else {
+    let Kind::V2 { controllers, .. } = &tree.kind else {
         return Ok(());
     };
     let why = "so that only controllers that are not enabled yet are enabled";

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::Controller;
+use crate::{Controller, Undelegated};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -47,6 +47,15 @@ pub enum Error {
         controller: Controller,
         /// The file that was to be written.
         file: &'static str,
+    },
+
+    /// The host has it, but it is not for this user: the controller of a limit, or with no limits a cgroup at all.
+    #[error("{what}: {reason}")]
+    NotDelegated {
+        /// The file of the limit, or "a cgroup".
+        what: &'static str,
+        /// Why not, with the remedy.
+        reason: Undelegated,
     },
 
     /// The controller is there, but this kernel or this cgroup has no such file.
@@ -121,6 +130,21 @@ pub enum Error {
         controller: Controller,
         /// The cgroup that has processes.
         path: PathBuf,
+    },
+
+    /// Others live in the cgroup below which containers are to have theirs, so that it can hand no controllers down.
+    #[error(
+        "make room in {}: other processes live there (PIDs {}; 0 is one that is not seen from here), and cgroup v2 hands \
+         controllers down only from a cgroup without any; start this in one of its own: systemd-run --user --scope -p \
+         Delegate=yes COMMAND",
+        path.display(),
+        list(pids)
+    )]
+    Occupied {
+        /// The cgroup.
+        path: PathBuf,
+        /// Who lives there.
+        pids: Vec<u32>,
     },
 
     /// There is a cgroup of this name already; [`Cgroup::remove_by_name`](crate::Cgroup::remove_by_name) removes what a
@@ -275,6 +299,12 @@ impl Error {
             Error::PermissionDenied { .. } | Error::ReadOnly { .. }
         )
     }
+}
+
+/// Numbers in a row.
+fn list(pids: &[u32]) -> String {
+    let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+    pids.join(", ")
 }
 
 /// What brings a missing file back, where that is known.

@@ -76,8 +76,8 @@ pub(crate) fn is_dir(path: &Path, why: &'static str) -> bool {
     matches!(status(path, why), Ok(Status { directory: true }))
 }
 
-/// Whether this user may make cgroups in the directory.
-pub(crate) fn may_write(path: &Path) -> bool {
+/// Whether this process may write to the file, or make cgroups in the directory, and why not.
+pub(crate) fn may_write(path: &Path) -> io::Result<()> {
     let why = "so that containers get the highest cgroup that this user may write to";
     let args = || format!("AT_FDCWD, {path:?}, W_OK, AT_EACCESS");
     traced("faccessat2", why, args, || {
@@ -88,7 +88,6 @@ pub(crate) fn may_write(path: &Path) -> bool {
             AtFlags::AT_EACCESS,
         )?)
     })
-    .is_ok()
 }
 
 struct Status {

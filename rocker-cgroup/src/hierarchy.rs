@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::tree::{Kind, Tree};
+use crate::delegation::Access;
+use crate::tree::Tree;
 use crate::view::{self, CgroupMountView};
 use crate::{Controller, Error, Result, file, mountinfo};
 
@@ -63,15 +64,9 @@ impl Hierarchy {
             )?,
         )?;
         for tree in &mut hierarchy.trees {
-            tree.choose_base(file::may_write);
-            if let Kind::V2 { controllers } = &mut tree.kind {
-                let path = tree.base.join("cgroup.controllers");
-                let text = file::read(&path, "so that it is known what can be limited on v2")?;
-                *controllers = text
-                    .split_whitespace()
-                    .filter_map(Controller::from_name)
-                    .collect();
-            }
+            let kind = tree.kind.clone();
+            tree.choose_base(|dir| Access::of(&kind, dir));
+            tree.read_controllers()?;
         }
         Ok(hierarchy)
     }
@@ -125,6 +120,9 @@ impl Hierarchy {
 
     /// What to mount below `/sys/fs/cgroup` in a container that has a cgroup namespace of its own, so that it sees its
     /// own limits: one mount for each tree of the host, read-only unless the container may make cgroups.
+    ///
+    /// In a user namespace, too: its root may mount every tree that the host has mounted, of v1 as of v2, if the cgroup namespace
+    /// belongs to it. A container without a cgroup of its own sees that of its maker, whose limits do hold for it.
     pub fn mounts_for_container(&self) -> Vec<CgroupMountView> {
         self.trees
             .iter()
@@ -134,6 +132,18 @@ impl Hierarchy {
 
     pub(crate) fn trees(&self) -> &[Tree] {
         &self.trees
+    }
+
+    pub(crate) fn trees_mut(&mut self) -> &mut [Tree] {
+        &mut self.trees
+    }
+
+    /// The trees in which this process can have cgroups. In one that is mounted read-only it could, if it were not: that is
+    /// an error when it tries.
+    pub(crate) fn usable(&self) -> impl Iterator<Item = &Tree> {
+        self.trees
+            .iter()
+            .filter(|tree| tree.access != Access::Denied)
     }
 
     /// The tree that has the controller; v1 comes first, as a controller that is mounted there is not in v2.

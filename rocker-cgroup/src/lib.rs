@@ -2,10 +2,12 @@
 
 mod applied;
 mod backoff;
+mod base;
 mod cgroup;
 mod controller;
 mod cpu_quota;
 mod create;
+mod delegation;
 mod directory;
 mod error;
 mod file;
@@ -32,6 +34,7 @@ pub use applied::{Applied, Compat, InForce, SkipReason, Skipped};
 pub use cgroup::Cgroup;
 pub use controller::Controller;
 pub use cpu_quota::CpuQuota;
+pub use delegation::Undelegated;
 pub use error::{Error, Result};
 pub use hierarchy::{Hierarchy, Version};
 pub use limits::{Limits, Max};

@@ -78,6 +78,7 @@ fn line(text: &str) -> Option<Line> {
     let kind = match fstype {
         "cgroup2" => Some(Kind::V2 {
             controllers: Vec::new(),
+            at_root: Vec::new(),
         }),
         "cgroup" => Some(Kind::V1 {
             controllers: options
@@ -186,7 +187,8 @@ mod tests {
         assert_eq!(
             found[1].kind,
             Kind::V2 {
-                controllers: vec![]
+                controllers: vec![],
+                at_root: vec![]
             }
         );
     }

@@ -39,10 +39,7 @@ impl Cgroup {
         let name = Name::new(parent, name)?;
         remove(&existing(hierarchy, &name), &name)?;
         // A crash may also have left a parent behind where the cgroup itself was never made.
-        hierarchy
-            .trees()
-            .iter()
-            .for_each(|tree| parents(tree, &name));
+        hierarchy.usable().for_each(|tree| parents(tree, &name));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::Controller;
+use crate::delegation::Access;
 use crate::mountinfo::{Membership, Mount};
 
 /// Which tree it is.
@@ -13,8 +14,13 @@ pub(crate) enum Kind {
         controllers: Vec<Controller>,
         name: Option<String>,
     },
-    /// The tree of cgroup v2 and the controllers that can be enabled in it.
-    V2 { controllers: Vec<Controller> },
+    /// The tree of cgroup v2.
+    V2 {
+        /// The controllers that can be enabled below the place where containers may live,
+        controllers: Vec<Controller>,
+        /// and those at the root of the mount.
+        at_root: Vec<Controller>,
+    },
 }
 
 impl Kind {
@@ -25,7 +31,7 @@ impl Kind {
     /// The controllers that limit something in this tree.
     pub(crate) fn controllers(&self) -> &[Controller] {
         match self {
-            Kind::V1 { controllers, .. } | Kind::V2 { controllers } => controllers,
+            Kind::V1 { controllers, .. } | Kind::V2 { controllers, .. } => controllers,
         }
     }
 
@@ -52,6 +58,8 @@ pub(crate) struct Tree {
     pub(crate) own: Option<PathBuf>,
     /// The directory below which containers may live.
     pub(crate) base: PathBuf,
+    /// What may be done there.
+    pub(crate) access: Access,
 }
 
 impl Tree {
@@ -69,6 +77,7 @@ impl Tree {
             base: mount.mount_point.clone(),
             mount_point: mount.mount_point,
             own,
+            access: Access::Granted,
         }
     }
 
@@ -105,17 +114,19 @@ impl Tree {
         self.own.as_ref().map_or(0, |own| 1 + below(own))
     }
 
-    /// Lets containers live in the highest cgroup, from the mount's root down to this process's own, that satisfies
-    /// `may_write`: the root for root, the delegated subtree for others. With none of them it stays the root, so that
+    /// Lets containers live in the highest cgroup, from the mount's root down to this process's own, to which `access` is
+    /// granted: the root for root, the delegated subtree for others. With none of them it stays the root, so that
     /// the error that follows speaks of it.
-    pub(crate) fn choose_base(&mut self, may_write: impl Fn(&Path) -> bool) {
+    pub(crate) fn choose_base(&mut self, access: impl Fn(&Path) -> Access) {
         let own = self.own.as_deref().unwrap_or(&self.mount_point);
         let above: Vec<&Path> = own
             .ancestors()
             .take_while(|dir| dir.starts_with(&self.mount_point))
             .collect();
-        if let Some(highest) = above.into_iter().rev().find(|dir| may_write(dir)) {
-            self.base = highest.to_owned();
+        let mut found = above.iter().rev().map(|dir| (dir, access(dir)));
+        match found.find(|(_, access)| *access == Access::Granted) {
+            Some((highest, _)) => self.base = highest.to_path_buf(),
+            None => self.access = access(own),
         }
     }
 }

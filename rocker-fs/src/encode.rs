@@ -5,9 +5,10 @@ pub(crate) fn mount_attr(set: u64, clear: u64, propagation: u64) -> [u8; 32] {
     words([set, clear, propagation, 0])
 }
 
-/// The same of a mount that gets the ID map of the user namespace `userns`, a descriptor.
+/// The same of a mount that gets the ID map of the user namespace `userns`, a descriptor. It is nobody's peer from then on: what comes
+/// to lie on it would otherwise lie on what it is a copy of, on the host.
 pub(crate) fn id_mapped(set: u64, userns: u64) -> [u8; 32] {
-    words([set, 0, 0, userns])
+    words([set, 0, libc::MS_PRIVATE, userns])
 }
 
 /// `struct open_how` of openat2(2).

@@ -127,6 +127,22 @@ pub(crate) fn copy(dir: &Path, userns: BorrowedFd<'_>, attributes: u64) -> Resul
         || sys::open_tree(None, &path, uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC),
     )
     .map_err(|source| unusable("open_tree", dir, source))?;
+    lay_over(copy.as_fd(), dir, userns, attributes, false)?;
+    Ok(copy)
+}
+
+/// Lays the map of `userns` over a mount that is attached to nothing, or over those beneath as well; it shows `path`.
+pub(crate) fn lay_over(
+    copy: BorrowedFd<'_>,
+    path: &Path,
+    userns: BorrowedFd<'_>,
+    attributes: u64,
+    recursive: bool,
+) -> Result<()> {
+    let (flags, names) = match recursive {
+        true => (uapi::AT_RECURSIVE, "AT_EMPTY_PATH|AT_RECURSIVE"),
+        false => (0, "AT_EMPTY_PATH"),
+    };
     traced(
         "mount_setattr",
         "so that files belong to the container's users here, and on the disk to whom they did before",
@@ -136,24 +152,23 @@ pub(crate) fn copy(dir: &Path, userns: BorrowedFd<'_>, attributes: u64) -> Resul
                 _ => "",
             };
             let (copy, userns) = (copy.as_raw_fd(), userns.as_raw_fd());
-            format!("{copy}, \"\", AT_EMPTY_PATH, {{attr_set={read_only}MOUNT_ATTR_IDMAP, userns_fd={userns}}}, 32")
+            format!("{copy}, \"\", {names}, {{attr_set={read_only}MOUNT_ATTR_IDMAP, propagation=MS_PRIVATE, userns_fd={userns}}}, 32")
         },
         || {
             let set = attributes | uapi::MOUNT_ATTR_IDMAP;
             let userns = u64::try_from(userns.as_raw_fd()).unwrap_or(u64::MAX);
-            sys::mount_setattr(copy.as_fd(), &encode::id_mapped(set, userns))
+            sys::mount_setattr(copy, flags, &encode::id_mapped(set, userns))
         },
     )
     .map_err(|source| match source.raw_os_error() {
-        Some(libc::EINVAL) => without_maps(dir, source),
+        Some(libc::EINVAL) => without_maps(copy, path, recursive, source),
         Some(libc::ENOSYS) => Error::Unsupported {
             what: "mount_setattr",
             needs: "Linux 5.12",
             source,
         },
-        _ => unusable("mount_setattr", dir, source),
-    })?;
-    Ok(copy)
+        _ => unusable("mount_setattr", path, source),
+    })
 }
 
 /// Lets this thread make files as the owner of `work`, with all its capabilities; its process is as it was.
@@ -206,16 +221,18 @@ pub(crate) fn can_be_stacked(release: &str) -> bool {
     version >= (Some(5), Some(19))
 }
 
-fn without_maps(dir: &Path, source: io::Error) -> Error {
+fn without_maps(mount: BorrowedFd<'_>, path: &Path, recursive: bool, source: io::Error) -> Error {
     let why = "so that the file system that shows no other owners can be named";
-    let kind = calls::statfs(dir, why).map(|found| found.filesystem_type());
+    let kind = calls::fstatfs(mount, why).map(|found| found.filesystem_type());
     let known = SINCE.iter().find(|(known, ..)| kind == Ok(*known));
-    let (filesystem, needs) = known
-        .map_or(("this one", "another file system"), |(_, name, since)| {
-            (*name, *since)
-        });
+    let (filesystem, needs) = match known {
+        // Of several the kernel does not say which it is.
+        _ if recursive => ("or over one mounted beneath", "another file system"),
+        Some((_, name, since)) => (*name, *since),
+        None => ("of another kind", "another file system"),
+    };
     Error::NoIdMap {
-        path: dir.into(),
+        path: path.into(),
         filesystem,
         needs,
         source,

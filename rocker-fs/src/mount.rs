@@ -98,6 +98,13 @@ pub enum BindSource {
     Path(PathBuf),
     /// An open file or directory.
     Fd(Arc<OwnedFd>),
+    /// A path of another mount namespace, such as what another container has in memory.
+    In {
+        /// The mount namespace, as `/proc/PID/ns/mnt` has it.
+        namespace: Arc<OwnedFd>,
+        /// The path, as whoever is in there sees it.
+        path: PathBuf,
+    },
 }
 
 /// What is mounted.
@@ -133,6 +140,8 @@ pub struct Mount {
     pub attributes: MountAttributes,
     /// How mounts beneath it spread. Default: not at all.
     pub propagation: Propagation,
+    /// The user namespace whose ID map a bind mount is seen through. Default: none.
+    pub id_map: Option<Arc<OwnedFd>>,
 }
 
 impl Mount {
@@ -144,6 +153,17 @@ impl Mount {
     /// A bind mount of an open file or directory, with what is mounted beneath.
     pub fn bind_fd(source: impl Into<Arc<OwnedFd>>, destination: impl Into<PathBuf>) -> Self {
         Self::bind_source(BindSource::Fd(source.into()), destination)
+    }
+
+    /// A bind mount of what is at `path` in another mount namespace, with what is mounted beneath. It takes CAP_SYS_ADMIN in the user
+    /// namespaces of both, and CAP_SYS_CHROOT.
+    pub fn bind_in(
+        namespace: impl Into<Arc<OwnedFd>>,
+        path: impl Into<PathBuf>,
+        destination: impl Into<PathBuf>,
+    ) -> Self {
+        let (namespace, path) = (namespace.into(), path.into());
+        Self::bind_source(BindSource::In { namespace, path }, destination)
     }
 
     fn bind_source(source: BindSource, destination: impl Into<PathBuf>) -> Self {
@@ -171,6 +191,7 @@ impl Mount {
             kind,
             attributes,
             propagation,
+            id_map: None,
         }
     }
 
@@ -183,6 +204,14 @@ impl Mount {
     /// Sets how mounts beneath it spread.
     pub fn propagation(mut self, propagation: Propagation) -> Self {
         self.propagation = propagation;
+        self
+    }
+
+    /// Lets the files of a bind mount belong to whom the map of this user namespace makes of their owners, as
+    /// [`Overlay::id_map`](crate::Overlay::id_map) does. No other mount has that.
+    #[doc(alias = "MOUNT_ATTR_IDMAP")]
+    pub fn id_map(mut self, userns: impl Into<Arc<OwnedFd>>) -> Self {
+        self.id_map = Some(userns.into());
         self
     }
 

@@ -1,5 +1,6 @@
 //! The steps that mount one thing, at a place that is opened beneath the root and made where it is missing.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -33,6 +34,9 @@ pub(crate) fn add_mount(plan: &mut Plan, root: &Arg, mount: &Mount) -> Result<Ar
         MountKind::Bind { source, recursive } => {
             let source = Source::open(source, *recursive)?;
             let place = add_mount_point(plan, root, &mount.destination, source.is_directory())?;
+            if let Some(userns) = &mount.id_map {
+                source.map_ids(userns.as_fd(), *recursive)?;
+            }
             let copy = source.copy(plan, *recursive)?;
             let why = format!("so that {shown} has its properties before anybody sees it");
             plan.set_attributes(

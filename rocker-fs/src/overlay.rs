@@ -362,6 +362,7 @@ fn clone_read_only(dir: &Path) -> Result<OverlayMount> {
         || {
             sys::mount_setattr(
                 mount.as_fd(),
+                0,
                 &encode::mount_attr(uapi::MOUNT_ATTR_RDONLY, 0, 0),
             )
         },

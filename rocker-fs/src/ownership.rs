@@ -1,9 +1,13 @@
 //! Who the files of a layer belong to.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 
+use nix::fcntl::OFlag;
 use nix::unistd::{getegid, geteuid};
 
+use crate::calls;
 use crate::error::{Error, Result};
 
 /// Who the files of a layer belong to.
@@ -46,13 +50,18 @@ pub(crate) struct Given {
 impl Owners {
     pub(crate) fn of_this_process(ownership: Ownership) -> Result<Self> {
         let read = |path: &str| {
-            let failed = |source| Error::Store {
-                operation: "read",
+            let failed = |operation, source| Error::Store {
+                operation,
                 path: path.into(),
                 source,
             };
-            let text = std::fs::read_to_string(path).map_err(failed)?;
-            Ids::parse(&text).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
+            let why = "so that it is known which owners there can be in this user namespace";
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            let file = calls::open(Path::new(path), flags, why)
+                .map_err(|errno| failed("open", errno.into()))?;
+            let text = io::read_to_string(File::from(file));
+            let text = text.map_err(|source| failed("read", source))?;
+            Ids::parse(&text).ok_or_else(|| failed("read", io::ErrorKind::InvalidData.into()))
         };
         Ok(match ownership {
             Ownership::Layer => Self::Layer,

@@ -146,7 +146,8 @@ impl Rootfs {
     /// them, and this description, when the child has executed them, or the overlay outlives the container.
     ///
     /// # Errors
-    /// [`Error::BindSource`] for a source that cannot be opened; [`Error::OtherDevice`] for a host's node of another
+    /// [`Error::BindSource`] for a source that cannot be opened; [`Error::NoIdMap`] for one that can have no ID map, and
+    /// [`Error::NotPermitted`] without the privilege to give it one; [`Error::OtherDevice`] for a host's node of another
     /// device; [`Error::SharedSysctl`]; [`Error::Destination`] for a path that cannot be meant; [`Error::Nul`].
     ///
     /// See [pivot_root(2)](https://man7.org/linux/man-pages/man2/pivot_root.2.html) and

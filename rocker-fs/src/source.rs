@@ -1,17 +1,20 @@
 //! Where a bind mount comes from, looked at in the parent.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{FileStat, SFlag};
 
 use crate::calls;
 use crate::error::{Error, Result};
+use crate::idmap;
 use crate::mount::BindSource;
 use crate::plan::{MUST, Plan, constant, shown, text};
+use crate::stack;
 use crate::step::Arg;
 use crate::sys::{self, uapi};
 use crate::trace::traced;
@@ -36,6 +39,9 @@ impl Source {
                 let opened = calls::open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, why);
                 (path, opened.map(Arc::new))
             }
+            BindSource::In { namespace, path } => {
+                return Self::open_in(namespace.as_fd(), path, recursive);
+            }
             BindSource::Fd(fd) => (
                 PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
                 Ok(Arc::clone(fd)),
@@ -46,29 +52,8 @@ impl Source {
             source,
         };
         let opened = opened.map_err(|errno| failed(errno.into()))?;
-        let why = "so that a directory is mounted on a directory, and a file on a file";
-        let status = calls::fstat(opened.as_fd(), why).map_err(|errno| failed(errno.into()))?;
-        let recurse = if recursive { uapi::AT_RECURSIVE } else { 0 };
-        let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | uapi::AT_EMPTY_PATH | recurse;
-        let copied = traced(
-            "open_tree",
-            "so that this very file or directory is mounted, whatever happens to its path",
-            || {
-                let recurse = if recursive { "|AT_RECURSIVE" } else { "" };
-                format!(
-                    "{}<{}>, \"\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH{recurse}",
-                    opened.as_raw_fd(),
-                    path.display()
-                )
-            },
-            || sys::open_tree(Some(opened.as_fd()), c"", flags),
-        );
-        let mount = match copied {
-            Ok(mount) => Some(mount),
-            // An ordinary user's child has the privilege only in its user namespace.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => None,
-            Err(error) => return Err(failed(error)),
-        };
+        let found = look_at(opened.as_fd(), &path, recursive);
+        let (status, mount) = found.map_err(failed)?;
         Ok(Self {
             path,
             status,
@@ -76,8 +61,47 @@ impl Source {
         })
     }
 
+    /// The same of a path in another mount namespace, which a thread enters for that: a mount can be copied where it is alone.
+    fn open_in(namespace: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<Self> {
+        let failed = |source: io::Error| Error::BindSource {
+            path: path.into(),
+            source,
+        };
+        let looked = stack::in_thread(|| {
+            let why = "so that this thread can go where the mount is, and nobody with it";
+            let leave = || Ok(unshare(CloneFlags::CLONE_FS)?);
+            traced("unshare", why, || "CLONE_FS".to_owned(), leave)?;
+            let why = "so that what others have mounted can be copied";
+            let args = || format!("{}, CLONE_NEWNS", namespace.as_raw_fd());
+            traced("setns", why, args, || {
+                Ok(setns(namespace, CloneFlags::CLONE_NEWNS)?)
+            })?;
+            let why = "so that what is to be mounted is held as it is now, read or not";
+            let opened = calls::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, why)?;
+            look_at(opened.as_fd(), path, recursive)
+        });
+        let (status, mount) = looked.and_then(|found| found).map_err(failed)?;
+        let copied = mount.ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EPERM)))?;
+        Ok(Self {
+            path: path.into(),
+            status,
+            mount: Some(copied),
+        })
+    }
+
     pub(crate) fn is_directory(&self) -> bool {
         SFlag::from_bits_truncate(self.status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+    }
+
+    /// Lays the map of a user namespace over the copy.
+    pub(crate) fn map_ids(&self, userns: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+        match &self.mount {
+            Some(copy) => idmap::lay_over(copy.as_fd(), &self.path, userns, 0, recursive),
+            None => Err(Error::NotPermitted {
+                operation: "open_tree",
+                source: io::Error::from_raw_os_error(libc::EPERM),
+            }),
+        }
     }
 
     /// The detached copy; where there is none, a step makes it.
@@ -86,6 +110,37 @@ impl Source {
             Some(copy) => Ok(Arg::Fd(Arc::new(copy))),
             None => add_bind_by_path(plan, &self.path, recursive),
         }
+    }
+}
+
+/// What is open, and a detached copy of its mount; none where this process may not make one.
+fn look_at(
+    opened: BorrowedFd<'_>,
+    path: &Path,
+    recursive: bool,
+) -> io::Result<(FileStat, Option<OwnedFd>)> {
+    let why = "so that a directory is mounted on a directory, and a file on a file";
+    let status = calls::fstat(opened, why)?;
+    let recurse = if recursive { uapi::AT_RECURSIVE } else { 0 };
+    let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | uapi::AT_EMPTY_PATH | recurse;
+    let copied = traced(
+        "open_tree",
+        "so that this very file or directory is mounted, whatever happens to its path",
+        || {
+            let recurse = if recursive { "|AT_RECURSIVE" } else { "" };
+            format!(
+                "{}<{}>, \"\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_EMPTY_PATH{recurse}",
+                opened.as_raw_fd(),
+                path.display()
+            )
+        },
+        || sys::open_tree(Some(opened), c"", flags),
+    );
+    match copied {
+        Ok(mount) => Ok((status, Some(mount))),
+        // An ordinary user's child has the privilege only in its user namespace.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok((status, None)),
+        Err(error) => Err(error),
     }
 }
 

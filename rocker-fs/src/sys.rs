@@ -106,14 +106,14 @@ pub(crate) fn open_tree(
 }
 
 /// mount_setattr(2) of the mount behind a descriptor, with an encoded `struct mount_attr`
-pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, attr: &[u8; 32]) -> io::Result<()> {
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, flags: u32, attr: &[u8; 32]) -> io::Result<()> {
     // SAFETY: the kernel reads exactly the given 32 bytes, which outlive the call; any bytes are a valid mount_attr.
     let done = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            uapi::AT_EMPTY_PATH,
+            uapi::AT_EMPTY_PATH | flags,
             attr.as_ptr(),
             attr.len(),
         )

@@ -7,7 +7,7 @@
 //!
 //! Left out: close(2), dup(2), getcwd(2), getdents64(2) and the fstat(2) that the C library makes before it, and the
 //! reads and writes of bulk data: what the reader of a layer reads, what is written to a layer's files, and what
-//! `read_beneath` reads. Calls of the stat(2) family and fchmodat(2) stand under their own names, though the C library
+//! `read_beneath` reads, and of the process's ID maps; geteuid(2), getegid(2) and uname(2). Calls of the stat(2) family and fchmodat(2) stand under their own names, though the C library
 //! may make them by way of newer calls or of /proc.
 
 use std::fs::File;

@@ -21,8 +21,16 @@ use support::standard;
 
 /// Does `work` while somebody exchanges two names in a directory without a pause.
 fn against_a_racer<T>(dir: &Path, one: &str, other: &str, work: impl FnOnce() -> T) -> T {
+    /// Ends the race also where the work panics.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
             let dir = fs::File::open(dir).unwrap();
@@ -30,9 +38,7 @@ fn against_a_racer<T>(dir: &Path, one: &str, other: &str, work: impl FnOnce() ->
                 nix::fcntl::renameat2(&dir, one, &dir, other, flags).unwrap();
             }
         });
-        let done = work();
-        stop.store(true, Ordering::Relaxed);
-        done
+        work()
     })
 }
 

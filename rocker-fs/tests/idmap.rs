@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rocker_fs::{Error, Overlay, Rootfs};
+use rocker_fs::{Error, Mount, Overlay, Rootfs};
 use support::Layer;
 use tar::EntryType;
 
@@ -65,6 +65,8 @@ fn two_layers(base: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_root_of_a_user_namespace_owns_the_files_and_on_the_disk_root_does() {
     fake_host::run(|host| {
+        // As systemd has it: what is mounted in one mount namespace is mounted in all.
+        host.sh("mount --make-rshared /");
         let userns = users::namespace(MAP);
         for (way, by) in WAYS {
             let base = dir(host, way);
@@ -254,5 +256,53 @@ fn a_mount_through_a_map_changes_nothing_about_the_process() {
         let overlay = Overlay::new(&layers).upper(base.join("c/upper"), base.join("c/work"));
         drop(overlay.id_map(users::namespace(MAP)).mount().unwrap());
         assert_eq!(state(), before);
+    });
+}
+
+#[test]
+fn a_volume_is_seen_through_a_map_with_what_is_mounted_beneath() {
+    fake_host::run(|host| {
+        let userns = users::namespace(MAP);
+        let base = dir(host, "base");
+        let layers = two_layers(&base);
+        let volume = base.join("volume");
+        fs::create_dir_all(volume.join("below")).unwrap();
+        fs::write(volume.join("file"), "").unwrap();
+        host.sh(&format!(
+            "mount --bind {0} {0}/below && touch {0}/below/beneath",
+            volume.display()
+        ));
+        fs::create_dir_all("/run/t").unwrap();
+        let overlay = Overlay::new(&layers).upper(base.join("c/upper"), base.join("c/work"));
+        let root = overlay.id_map(userns.try_clone().unwrap()).mount().unwrap();
+        let rootfs = Rootfs::new(root, "/run/t")
+            .mount(Mount::bind(&volume, "/mapped").id_map(userns.try_clone().unwrap()))
+            .mount(Mount::bind(&volume, "/as-it-is"));
+        let steps = rootfs.steps().unwrap();
+        let report = executor::in_child_of(Some(userns.as_fd()), &steps, || {
+            let owner = |path: &str| fs::metadata(path).unwrap().uid();
+            assert_eq!(
+                (owner("/mapped/file"), owner("/mapped/below/beneath")),
+                (0, 0)
+            );
+            assert_eq!(owner("/as-it-is/file"), 65534);
+            assert!(fs::write("/as-it-is/new", "").is_err());
+            fs::write("/mapped/new", "").unwrap();
+            String::new()
+        });
+        assert_eq!(report, "");
+        assert_eq!(fs::metadata(volume.join("new")).unwrap().uid(), 0);
+        host.sh(&format!(
+            "umount {}/below && mount -t proc proc {0}/below",
+            volume.display()
+        ));
+        let root = Overlay::new(&layers).mount().unwrap();
+        let rootfs = Rootfs::new(root, "/run/t");
+        let refused = rootfs
+            .mount(Mount::bind(&volume, "/mapped").id_map(userns))
+            .steps();
+        let refused = refused.unwrap_err();
+        assert!(matches!(&refused, Error::NoIdMap { .. }), "{refused}");
+        host.sh(&format!("umount {}/below", volume.display()));
     });
 }

@@ -14,10 +14,11 @@ mod users;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use rocker_fs::{
-    Access, Layers, Mount, Overlay, Rootfs, UnpackOptions, create_dir_beneath, open_beneath,
-    read_beneath,
+    Access, Device, Layers, Mount, Overlay, Rootfs, UnpackOptions, create_dir_beneath,
+    open_beneath, read_beneath,
 };
 use support::Layer;
 use tar::EntryType;
@@ -152,6 +153,11 @@ fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
     layers.unpack("0a", layer().as_slice(), &options).unwrap();
     layers.unpack("0a", layer().as_slice(), &options).unwrap();
     layers.unpack("0b", layer().as_slice(), &options).unwrap();
+    let options_of_user = UnpackOptions::user_namespace();
+    let layer_of_user = layer();
+    layers
+        .unpack("0d", layer_of_user.as_slice(), &options_of_user)
+        .unwrap();
     assert!(layers.contains("0a") && !layers.contains("0c"));
     layers
         .unpack("0c", &b"no archive"[..], &options)
@@ -182,7 +188,8 @@ fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
     Overlay::new([base.join("missing")]).mount().unwrap_err();
     let layers = [base.join("store/layers/0a"), base.join("a,b")];
     let mapped = Overlay::new(layers).upper(base.join("upper3"), base.join("work3"));
-    let mapped = mapped.id_map(userns);
+    let userns = Arc::new(userns);
+    let mapped = mapped.id_map(Arc::clone(&userns));
     drop(mapped.mount().unwrap());
     drop(mapped.by_mount().mount().unwrap());
 
@@ -194,7 +201,11 @@ fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
             .unwrap(),
         b"root"
     );
-    let rootfs =
-        Rootfs::new(root, base.join("merged")).mount(Mount::bind(base.join("upper"), "/upper"));
+    let rootfs = Rootfs::new(root, base.join("merged"))
+        .mount(Mount::bind(base.join("upper"), "/upper"))
+        .mount(Mount::bind(base.join("upper"), "/mapped").id_map(userns))
+        .mounts(Rootfs::standard_mounts())
+        .host_devices(true)
+        .device(Device::of_host("/dev/null", "/dev/null").unwrap());
     rootfs.steps().unwrap();
 }

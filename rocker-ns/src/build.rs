@@ -2,6 +2,7 @@
 
 mod attributes;
 mod credentials;
+mod directory;
 mod terminal;
 
 use std::ops::RangeInclusive;
@@ -101,7 +102,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
         attributes::become_root(&mut plan, command);
     }
     attributes::hide(&mut plan);
-    let fork = join(&mut plan, command)?;
+    let fork = join(&mut plan, command, streams)?;
     plan.push(
         Step::internal("setsid", vec![])
             .because("so that the program cannot reach the terminal of whoever started it"),
@@ -126,9 +127,11 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     } else {
         None
     };
-    standard_streams(&mut plan, command, streams);
+    if !command.is_beside() {
+        standard_streams(&mut plan, command, streams);
+    }
     signals(&mut plan, command);
-    let directory = directory(&mut plan, command)?;
+    let directory = directory::enter(&mut plan, command)?;
     // Ahead of a filter, which need not know close_range(2).
     close_files(&mut plan, streams, terminal);
     if !command.is_beside() {
@@ -254,7 +257,7 @@ fn wait(plan: &mut Plan, streams: &Streams, why: &'static str) {
 }
 
 /// Enters existing namespaces; returns the index of the fork that makes a process inside of a joined PID namespace.
-fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
+fn join(plan: &mut Plan, command: &Command, streams: &Streams) -> Result<Option<usize>> {
     for (namespace, fd) in &command.join {
         let (flag, name) = namespace.flag();
         plan.push(
@@ -283,6 +286,9 @@ fn join(plan: &mut Plan, command: &Command) -> Result<Option<usize>> {
         attributes::become_root(plan, command);
         // Ahead of a filter, which for a container denies it: keys are not the container's own.
         keyring(plan);
+        // Whoever may trace this process in there could reach the host by any directory that it has open.
+        standard_streams(plan, command, streams);
+        close_files(plan, streams, None);
         attributes::limit(plan, command);
         credentials::shed(plan, command)?;
     } else {
@@ -429,43 +435,6 @@ fn ignored_signals() -> Vec<(u64, String)> {
         .filter(|number| mask >> (number - 1) & 1 == 1)
         .map(|number| (number, name(number)))
         .collect()
-}
-
-/// Returns the steps that open the working directory, enter it, and look where it is.
-fn directory(plan: &mut Plan, command: &Command) -> Result<Option<RangeInclusive<usize>>> {
-    let Some(dir) = &command.current_dir else {
-        return Ok(None);
-    };
-    // struct open_how: flags, mode, resolve.
-    let flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
-    let bytes = [flags, 0, libc::RESOLVE_NO_MAGICLINKS]
-        .map(u64::to_ne_bytes)
-        .concat();
-    let how = Arg::Bytes {
-        bytes,
-        shown: "{flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS}".into(),
-    };
-    let path = Arg::Str(c_string(dir.as_os_str().as_encoded_bytes())?);
-    let opened = plan.push(
-        Step::internal("openat2", vec![Arg::Cwd, path, how, Arg::Int(24)]).because(
-            "so that the working directory is one of the container's own, not one behind a leaked file",
-        ),
-    );
-    plan.push(
-        Step::internal("fchdir", vec![Arg::Result(opened)])
-            .because("so that the program starts in its working directory"),
-    );
-    let buffer = Arg::Bytes {
-        bytes: vec![0; libc::PATH_MAX as usize],
-        shown: "…".into(),
-    };
-    let size = Arg::Int(libc::PATH_MAX.into());
-    let looked = plan.push(
-        Step::internal("getcwd", vec![buffer, size])
-            .role(Role::Inside)
-            .because("so that it is known to lie beneath the root, and not outside of it"),
-    );
-    Ok(Some(opened..=looked))
 }
 
 fn execute(plan: &mut Plan, command: &Command) -> Result<()> {

@@ -301,10 +301,10 @@ impl Command {
     /// [`Command::no_new_privileges`]. [`Seccomp::compile`](crate::Seccomp::compile) makes the filter.
     ///
     /// The process is under the filter a little before its program is, and an init ([`Command::init`]) stays so. What has to be allowed,
-    /// or the process does not get there: `capset`, `execve`, `prctl`, `read`, `setresuid` and `write`; with an init also `clone`, `kill`, `munmap`,
-    /// `rt_sigprocmask`, `rt_sigtimedwait`, `setsid` and `wait4`, and with a terminal `ioctl`. A process that
-    /// [enters](Command::enter) a container without `no_new_privileges` is under it from then on, and needs in addition
-    /// what opens its directory, its terminal and its streams.
+    /// or the process does not get there: `capset`, `execve`, `exit_group`, `prctl`, `read`, `setresuid` and `write`; with an init also
+    /// `clone`, `kill`, `munmap`, `rt_sigprocmask`, `rt_sigtimedwait`, `setsid` and `wait4`, and with a terminal `ioctl`. A process that
+    /// [enters](Command::enter) a container without `no_new_privileges` is under it from then on, and needs in addition all that follows in
+    /// its [plan](Command::plan): what opens its directory, its terminal and its streams, and makes it its user.
     pub fn seccomp(&mut self, filter: SeccompFilter) -> &mut Self {
         self.seccomp = Some(filter);
         self

@@ -17,12 +17,13 @@ use crate::build::{self, Line, Streams};
 use crate::clone::{self, Orders};
 use crate::command::Command;
 use crate::init::Init;
+use crate::outside;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::step::Role;
 use crate::sys;
 use crate::trace::traced;
-use crate::{Child, Error, IdMap, Namespace, Result, Terminal, trace};
+use crate::{Child, Error, Namespace, Process, Result, Terminal, trace};
 
 /// A process in its namespaces that waits for its parent.
 ///
@@ -129,7 +130,7 @@ impl Created {
             state: State::Blocked,
             maker: std::process::id(),
         };
-        created.write_id_maps(&command.uid_map, &command.gid_map)?;
+        outside::give(command, created.pid)?;
         Ok(created)
     }
 
@@ -138,6 +139,16 @@ impl Created {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.pid
+    }
+
+    /// The process by more than its id, which is final when it has [set itself up](Self::set_up).
+    ///
+    /// # Errors
+    /// [`Error::Call`] when no more files can be opened.
+    pub fn process(&self) -> Result<Process> {
+        let pidfd = self.pidfd.try_clone();
+        let pidfd = pidfd.map_err(|source| self.call_failed("fcntl(F_DUPFD_CLOEXEC)", source))?;
+        Ok(Process::new(self.pid, pidfd))
     }
 
     /// One of the process's namespaces, by file descriptor.
@@ -248,7 +259,8 @@ impl Created {
         let outcome = outcome.and_then(|()| Ok(attest::check(further(self.pid)?)?));
         outcome.map_err(|error| {
             // Of one that has ended meanwhile the kernel says other things, or nothing.
-            if self.state != State::Over && sys::has_ended(self.pidfd.as_fd(), PollTimeout::ZERO) {
+            let moment = PollTimeout::from(100_u8);
+            if self.state != State::Over && sys::has_ended(self.pidfd.as_fd(), moment) {
                 return self.why_not().into();
             }
             self.reap();
@@ -321,41 +333,6 @@ impl Created {
                 let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             }
         }
-    }
-
-    fn write_id_maps(&self, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
-        let write = |file: &str, text: &str| {
-            let path = format!("/proc/{}/{file}", self.pid);
-            traced(
-                "write",
-                "so that the ids of the user namespace mean something outside",
-                || format!("{path}, {text:?}"),
-                || fs::write(&path, text),
-            )
-            .map_err(|source| Error::Proc {
-                operation: "write",
-                path: path.clone(),
-                source,
-            })
-        };
-        let lines =
-            |maps: &[IdMap]| -> String { maps.iter().map(|map| format!("{map}\n")).collect() };
-        if !uids.is_empty() {
-            write("uid_map", &lines(uids))?;
-        }
-        if !gids.is_empty() {
-            // Without CAP_SETGID outside, setgroups(2) must be given up first, see user_namespaces(7).
-            match write("gid_map", &lines(gids)) {
-                Err(Error::Proc { source, .. })
-                    if source.kind() == io::ErrorKind::PermissionDenied =>
-                {
-                    write("setgroups", "deny")?;
-                    write("gid_map", &lines(gids))?;
-                }
-                other => other?,
-            }
-        }
-        Ok(())
     }
 
     /// Ends the process and says why it did not get to its program.

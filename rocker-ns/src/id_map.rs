@@ -1,6 +1,10 @@
 //! Which ids of a user namespace are which outside.
 
 use std::fmt;
+use std::{fs, io};
+
+use crate::trace::traced;
+use crate::{Error, Result};
 
 /// A run of ids in a user namespace and what they are outside, see
 /// [user_namespaces(7)](https://man7.org/linux/man-pages/man7/user_namespaces.7.html).
@@ -43,6 +47,39 @@ impl fmt::Display for IdMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.inside, self.outside, self.count)
     }
+}
+
+/// Writes the maps of the user namespace that process `pid` is new in.
+pub(crate) fn write(pid: u32, uids: &[IdMap], gids: &[IdMap]) -> Result<()> {
+    let write = |file: &str, text: &str| {
+        let path = format!("/proc/{}/{file}", pid);
+        traced(
+            "write",
+            "so that the ids of the user namespace mean something outside",
+            || format!("{path}, {text:?}"),
+            || fs::write(&path, text),
+        )
+        .map_err(|source| Error::Proc {
+            operation: "write",
+            path: path.clone(),
+            source,
+        })
+    };
+    let lines = |maps: &[IdMap]| -> String { maps.iter().map(|map| format!("{map}\n")).collect() };
+    if !uids.is_empty() {
+        write("uid_map", &lines(uids))?;
+    }
+    if !gids.is_empty() {
+        // Without CAP_SETGID outside, setgroups(2) must be given up first, see user_namespaces(7).
+        match write("gid_map", &lines(gids)) {
+            Err(Error::Proc { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                write("setgroups", "deny")?;
+                write("gid_map", &lines(gids))?;
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

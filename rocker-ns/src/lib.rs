@@ -20,6 +20,7 @@ mod id_map;
 mod init;
 mod lsm;
 mod namespace;
+mod outside;
 mod plan;
 mod process;
 mod pump;
@@ -58,7 +59,7 @@ pub use rootless::{
 pub use seccomp::{
     Seccomp, SeccompAction, SeccompArchitecture, SeccompArg, SeccompFilter, SeccompOp, SeccompRule,
 };
-pub use session::{Line, die_with, leave_session, stand_in};
+pub use session::{Line, die_with, leave_session, stand_in, stood_in_by};
 pub use stdio::Stdio;
 pub use step::{Arg, Step};
 pub use terminal::{RawMode, Terminal, WindowSize};

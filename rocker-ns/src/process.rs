@@ -30,7 +30,7 @@ impl Child {
         stderr: Option<OwnedFd>,
     ) -> Self {
         Self {
-            process: Process { pid, pidfd },
+            process: Process::new(pid, pidfd),
             stdin: stdin.map(Into::into),
             stdout: stdout.map(Into::into),
             stderr: stderr.map(Into::into),
@@ -114,6 +114,11 @@ pub struct Process {
 const OPEN: &str = "so that what is done to this process can hit no other one";
 
 impl Process {
+    /// The process that `pidfd` is of.
+    pub(crate) fn new(pid: u32, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd }
+    }
+
     /// The process `pid`, if it is still the one that [started](Process::start_time) at `start_time`.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub struct Line {
 }
 
 /// The worker's side: who stands in for it, and the line to it.
-static STAND_IN: OnceLock<OwnedFd> = OnceLock::new();
+static STAND_IN: OnceLock<(u32, OwnedFd)> = OnceLock::new();
 
 impl Line {
     /// Opens a line whose one end every program inherits that this process starts from here on.
@@ -138,7 +138,7 @@ pub fn leave_session() -> Result<()> {
     replaced.map_err(|errno| failed("dup2")(errno.into()))?;
     match STAND_IN.get() {
         // Who stood in may have ended just now, and hears nothing any more.
-        Some(line) => match write(line, b"L") {
+        Some((_, line)) => match write(line, b"L") {
             Ok(_) | Err(Errno::EPIPE) => Ok(()),
             Err(errno) => Err(failed("write")(errno.into())),
         },
@@ -174,6 +174,12 @@ pub fn die_with(token: &str) -> Result<bool> {
     if parent_id() != parent {
         return Err(Error::Gone);
     }
-    let _ = STAND_IN.set(line);
+    let _ = STAND_IN.set((parent, line));
     Ok(true)
+}
+
+/// The process that [stands in](stand_in) for this one, if one does, as [`die_with`] was told.
+#[must_use]
+pub fn stood_in_by() -> Option<u32> {
+    STAND_IN.get().map(|(process, _)| *process)
 }

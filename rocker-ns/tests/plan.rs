@@ -109,10 +109,7 @@ fn a_filter_is_loaded_while_it_may_be_and_no_sooner() {
     let own = || std::fs::File::open("/proc/self/status").unwrap();
     // Who enters a container has it no longer than until the container can see that.
     command.enter(own(), [Namespace::Mount]);
-    let expected = [
-        "keyctl KEYCTL_JOIN_SESSION_KEYRING",
-        "prctl PR_CAPBSET_DROP",
-    ];
+    let expected = ["close_range <parent + 1>", "prctl PR_CAPBSET_DROP"];
     assert_eq!(around(&command), expected);
     command.no_new_privileges(true);
     assert_eq!(

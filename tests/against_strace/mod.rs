@@ -207,8 +207,9 @@ fn seen(log: &str) -> Vec<String> {
     for line in log.lines() {
         let (pid, text) = line.split_once(' ').unwrap_or(("", line));
         let text = text.trim_start();
-        if let Some(half) = text.strip_suffix("<unfinished ...>") {
-            begun.insert(pid, half.trim_end().to_owned());
+        // Of the two blanks behind a comma one belongs to the call.
+        if let Some(half) = text.strip_suffix(" <unfinished ...>") {
+            begun.insert(pid, half.to_owned());
             continue;
         }
         let whole = match text.strip_prefix("<... ") {

@@ -130,11 +130,19 @@ fn containers_live_in_the_highest_cgroup_that_may_be_written() {
         "0::/user.slice/user@1000.service/app.slice\n",
     );
     let mut tree = parse(texts).trees()[0].clone();
-    tree.choose_base(|dir| dir.starts_with("/c/user.slice/user@1000.service"));
-    assert_eq!(tree.base, PathBuf::from("/c/user.slice/user@1000.service"));
-    let mut tree = parse(texts).trees()[0].clone();
-    tree.choose_base(|_| false);
-    assert_eq!(tree.base, PathBuf::from("/c"));
+    let delegated = "/c/user.slice/user@1000.service";
+    tree.choose_base(|dir| match dir.starts_with(delegated) {
+        true => Access::Granted,
+        false => Access::Denied,
+    });
+    assert_eq!(tree.base, PathBuf::from(delegated));
+    assert_eq!(tree.access, Access::Granted);
+    for access in [Access::Denied, Access::ReadOnly] {
+        let mut tree = parse(texts).trees()[0].clone();
+        tree.choose_base(|_| access);
+        assert_eq!(tree.base, PathBuf::from("/c"));
+        assert_eq!(tree.access, access);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::print;
+use crate::engine::become_root;
 use crate::engine::doctor::{Check, Health};
 use crate::engine::host::Host;
 use crate::page::{Ink, Page};
@@ -48,7 +49,9 @@ struct Line<'a> {
 impl Doctor {
     pub(crate) fn run(self) -> Result<u8> {
         crate::explain::install();
-        let checks = Engine::look(Roots::from_env()).examine(&Host::this());
+        // Without it there is less that can be tried.
+        let barred = become_root().err();
+        let checks = Engine::look(Roots::from_env()).examine(&Host::this(), barred.as_ref());
         print(&match self.format {
             Format::Text => text(&checks, Page::of(&stdout())),
             Format::Json => json(&checks),

@@ -56,7 +56,7 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
 }
 
 /// What keeps an ordinary user's container from having a network by pasta; none where nothing does.
-fn missing_for_pasta() -> Option<String> {
+pub(crate) fn missing_for_pasta() -> Option<String> {
     if Pasta::find().is_none() {
         return Some(rocker_net::Error::NoPasta { source: None }.to_string());
     }

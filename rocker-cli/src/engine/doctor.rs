@@ -94,13 +94,15 @@ impl Check {
 }
 
 impl Engine {
-    /// Looks at all that a run needs of this machine. What is made for that is gone when it returns.
-    pub(crate) fn examine(&self, host: &Host) -> Vec<Check> {
+    /// Looks at all that a run needs of this machine. What is made for that is gone when it returns. `barred` is what kept an ordinary
+    /// user from becoming root of a user namespace.
+    pub(crate) fn examine(&self, host: &Host, barred: Option<&Error>) -> Vec<Check> {
         if !host.has_proc() {
             return vec![machine::without_proc()];
         }
         let is_root = host.user().is_none_or(|user| user == 0);
         let mut checks = machine::checks(host);
+        checks.extend(barred.map(|error| Check::failed("root", host, error)));
         checks.extend(limits::checks(host));
         let storage = storage::checks(self, host, is_root);
         let has_overlay = storage

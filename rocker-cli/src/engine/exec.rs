@@ -95,6 +95,7 @@ impl Engine {
 
     /// The container's own process with another program, and what the caller changes about it.
     fn beside(&self, spec: &Spec, pid: u32, options: &ExecOptions) -> Result<rocker_ns::Command> {
+        let groups = parts::further_groups(spec);
         let mut spec = spec.clone();
         let process = spec.process_mut().as_mut().ok_or(Error::NoCommand)?;
         process.set_args(Some(options.command.clone()));
@@ -116,7 +117,7 @@ impl Engine {
             let options = &mut OpenOptions::new();
             let root = disk::open_for("ns", &path, options.read(true), "O_RDONLY|O_CLOEXEC", why)
                 .map_err(disk::failed("open", &path))?;
-            let user = user_of(root.as_fd(), wanted, &[])?;
+            let user = user_of(root.as_fd(), wanted, &groups)?;
             env.insert("HOME".to_owned(), user.home.to_string_lossy().into_owned());
             process.user_mut().set_uid(user.uid);
             process.user_mut().set_gid(user.gid);

@@ -113,6 +113,14 @@ impl Host {
         !fields.is_empty() && fields != ["0", "0", "4294967295"]
     }
 
+    /// How many users there are where this process is.
+    pub(crate) fn mapped_users(&self) -> u32 {
+        let map = self.read("self/uid_map").unwrap_or_default();
+        let runs = rocker_ns::IdMap::parse_all(&map);
+        runs.iter()
+            .fold(0, |sum, run| sum.saturating_add(run.count))
+    }
+
     /// The files that this process has open, and may have.
     pub(crate) fn open_files(&self) -> Option<Used> {
         let now = fs::read_dir(self.proc.join("self/fd")).map_or(0, Iterator::count);

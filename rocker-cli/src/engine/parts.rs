@@ -18,7 +18,7 @@ use rocker_fs::{
 use rocker_ns::{Capabilities, IdMap, Namespace, Rlimit, User, signal_number};
 
 use super::record::CONFIG;
-use super::spec::{DEVICE_SOURCE, INIT, STOP_SIGNAL};
+use super::spec::{DEVICE_SOURCE, GROUPS, INIT, STOP_SIGNAL};
 use super::{disk, seccomp};
 use crate::{Error, Result};
 
@@ -117,7 +117,10 @@ fn allows_all_devices(spec: &Spec) -> bool {
 fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
     let destination = mount.destination().clone();
     let kind = mount.typ().as_deref().unwrap_or("bind");
-    let mut result = if kind == "bind" {
+    let mut result = if let Some((pid, path)) = of_another(mount) {
+        // Another container's: only in its own mount namespace can it be copied.
+        rocker_fs::Mount::bind_in(Namespace::Mount.of(pid)?, path, destination)
+    } else if kind == "bind" {
         let path = mount.source().clone().unwrap_or_default();
         // Opened here, as a place only: what is mounted is what the path meant now.
         let source = disk::open_for(
@@ -158,6 +161,15 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
         }
     }
     Ok(result.attributes(attributes))
+}
+
+/// The process whose root directory the source of a bind mount lies in, and the path that it has there.
+fn of_another(mount: &Mount) -> Option<(u32, PathBuf)> {
+    let source = mount.source().as_ref()?;
+    let mut parts = source.strip_prefix("/proc").ok()?.components();
+    let pid = parts.next()?.as_os_str().to_str()?.parse().ok()?;
+    let root = parts.next()?.as_os_str() == "root";
+    root.then(|| (pid, Path::new("/").join(parts.as_path())))
 }
 
 /// `O_PATH`, which the standard library has no name for; the same on all architectures that rocker runs on.
@@ -219,6 +231,14 @@ pub(crate) fn stop_signal(spec: &Spec) -> Option<i32> {
     signal_number(spec.annotations().as_ref()?.get(STOP_SIGNAL)?)
 }
 
+/// The groups that are added to those of whichever user.
+pub(crate) fn further_groups(spec: &Spec) -> Vec<String> {
+    let annotations = spec.annotations().as_ref();
+    let groups = annotations.and_then(|all| all.get(GROUPS));
+    let groups = groups.map(|groups| groups.split(',').map(str::to_owned).collect());
+    groups.unwrap_or_default()
+}
+
 /// Whether an init is to run in front of the program.
 fn has_init(spec: &Spec) -> bool {
     let annotations = spec.annotations().as_ref();
@@ -259,6 +279,20 @@ pub(crate) fn limits(spec: &Spec) -> Result<Limits> {
     Ok(limits)
 }
 
+/// The capabilities that the container can ever have.
+pub(crate) fn capabilities(spec: &Spec) -> Result<Capabilities> {
+    let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
+    let bounding = process
+        .capabilities()
+        .as_ref()
+        .and_then(|sets| sets.bounding().as_ref());
+    let mut set = Capabilities::NONE;
+    for capability in bounding.into_iter().flatten() {
+        set = set.with(&capability.to_string())?;
+    }
+    Ok(set)
+}
+
 /// The program that `spec` describes, with its user and its capabilities.
 pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
     let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
@@ -282,16 +316,8 @@ pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
         groups: user.additional_gids().clone().unwrap_or_default(),
         home: PathBuf::from("/"),
     });
-    let bounding = process
-        .capabilities()
-        .as_ref()
-        .and_then(|sets| sets.bounding().as_ref());
-    let mut set = Capabilities::NONE;
-    for capability in bounding.into_iter().flatten() {
-        set = set.with(&capability.to_string())?;
-    }
     command
-        .capabilities(set)
+        .capabilities(capabilities(spec)?)
         .no_new_privileges(process.no_new_privileges().unwrap_or(false));
     for limit in process.rlimits().iter().flatten() {
         let name = limit.typ().to_string();

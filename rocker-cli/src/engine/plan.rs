@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{Mount, Spec};
-use rocker_fs::read_beneath;
+use rocker_fs::{Device, read_beneath};
 use rocker_image::{Image, Store};
-use rocker_ns::User;
+use rocker_ns::{Namespace, User};
 
 use super::run::{ACCOUNTS_LIMIT, command_of, wanted_user};
 use super::spec::{self, Facts};
@@ -41,7 +41,7 @@ impl Engine {
             user.add_group(wanted, &group)?;
         }
         let others = Others::find(self, options)?;
-        let users = self.users(options, "")?;
+        let users = self.users(options, None)?;
         let cgroups = self.hierarchy()?.mounts_for_container();
         let mut spec = spec::build(&Facts {
             id: ID,
@@ -52,7 +52,12 @@ impl Engine {
             files: Path::new(FILES),
             surroundings: &Surroundings::of(options, &others, users)?,
         })?;
-        let sources = binds(&mut spec);
+        let mut sources = binds(&mut spec);
+        if parts::own_namespaces(&spec).contains(&Namespace::User) {
+            // Device nodes are the host's own there, and come last.
+            sources.extend(Device::standard().into_iter().map(|device| device.path));
+            sources.extend(options.devices.iter().map(|device| device.source.clone()));
+        }
         let root = File::open(ANY_FILE).map_err(disk::failed("open", Path::new(ANY_FILE)))?;
         let number = root.as_raw_fd();
         let steps = parts::rootfs(&spec, root.into())?.steps()?;

@@ -4,7 +4,9 @@ use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitStatus;
 
 use rocker_cgroup::{Cgroup, Hierarchy};
-use rocker_ns::{Child, Command, Created, DetachKeys, Relay, Signals, Stdio, Terminal, WindowSize};
+use rocker_ns::{
+    Child, Command, Created, DetachKeys, Process, Relay, Signals, Stdio, Terminal, WindowSize,
+};
 
 use super::options::Io;
 use super::steps;
@@ -95,21 +97,21 @@ impl<'a> Leave<'a> {
     }
 }
 
-/// Starts the program, tells `started` of it, and passes signals and the terminal on until it ends.
+/// Tells `starting` of the process, starts the program, and passes signals and the terminal on until it ends. From its first word on
+/// the program is known to run.
 pub(crate) fn supervise(
     mut created: Created,
     care: &Care<'_>,
-    started: impl FnOnce(&Child) -> Result<()>,
+    starting: impl FnOnce(&Process) -> Result<()>,
 ) -> Result<ExitStatus> {
     let terminal = created.terminal()?;
     if let (Some(terminal), Some(size)) = (&terminal, WindowSize::of(stdin())) {
         terminal.resize(size)?;
     }
+    starting(&created.process()?)?;
     let mut child = created.start()?;
-    let ended = started(&child).and_then(|()| {
-        phase("running");
-        relay(&mut child, terminal.as_ref(), care)
-    });
+    phase("running");
+    let ended = relay(&mut child, terminal.as_ref(), care);
     if ended.is_err() {
         // Whatever went wrong here, the program does not go on without somebody to look after it.
         child.kill()?;

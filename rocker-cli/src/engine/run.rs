@@ -13,7 +13,7 @@ use rocker_ns::{ExitCode, Namespace, Signals, User};
 use super::attest::attest;
 use super::connection::network_of;
 use super::container::{self, Container};
-use super::options::{Network, RunOptions, Users};
+use super::options::{Network, RunOptions, Share, Users};
 use super::process::{Care, Leave, connect, create_in, or_its_own, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
@@ -25,6 +25,9 @@ use crate::{Error, Result};
 
 /// The most that is read of an image's `/etc/passwd` or `/etc/group`.
 pub(crate) const ACCOUNTS_LIMIT: u64 = 8 << 20;
+
+/// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
+const SUPERVISORS: &str = "rocker-supervisors";
 
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,12 +105,21 @@ impl Engine {
             Users::Auto => Some(self.making()?),
             _ => None,
         };
-        let maps = self.users(options, container.id())?;
+        let maps = self.users(options, Some(container.id()))?;
         let root = self.mount_root(container, image, maps.as_ref())?;
         let surroundings = Surroundings::of(options, &others, maps)?;
         let spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
         drop(making);
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
+        if cgroup.is_none() && options.pid != Share::Own {
+            return Err(Error::BadValue {
+                flag: "--pid",
+                value: "host or container:NAME".to_owned(),
+                expected: "private here: no cgroup is delegated to this user, and without one, or a PID namespace of its own, what the \
+                           container leaves running could not be ended with it"
+                    .to_owned(),
+            });
+        }
         // The command holds the root open, and is gone when the process has it.
         let mut created = {
             let mut command = contained(&spec, root)?;
@@ -141,10 +153,10 @@ impl Engine {
             stop_signal: parts::stop_signal(&spec),
             signals,
         };
-        supervise(created, &care, |child| {
+        supervise(created, &care, |process| {
             container.record.state = State::Running {
-                pid: child.id(),
-                start_time: child.process().start_time().unwrap_or(0),
+                pid: process.id(),
+                start_time: process.start_time().unwrap_or(0),
                 started: container::now(),
             };
             container.save()
@@ -241,20 +253,32 @@ fn make_cgroup(
     spec: &Spec,
 ) -> Result<Option<Cgroup>> {
     let limits = parts::limits(spec)?;
-    let made = Cgroup::create(
-        hierarchy,
-        CGROUP_PARENT,
-        container.id(),
-        &limits,
-        Compat::Require,
-    );
+    if rocker_ns::in_user_namespace()? && hierarchy.is_delegated() {
+        let own: Vec<u32> = rocker_ns::stood_in_by()
+            .into_iter()
+            .chain([std::process::id()])
+            .collect();
+        match hierarchy.make_way(SUPERVISORS, &own) {
+            // Somebody else lives there; without limits it is all the same where the container does.
+            Err(rocker_cgroup::Error::Occupied { .. }) if limits == Limits::default() => {
+                return Ok(None);
+            }
+            made => made?,
+        };
+    }
+    let (parent, name) = (CGROUP_PARENT, container.id());
+    let made = Cgroup::create_if_delegated(hierarchy, parent, name, &limits, Compat::Require);
     match made {
-        Ok((cgroup, _)) => Ok(Some(cgroup)),
-        Err(source) if rocker_ns::in_user_namespace()? => match limited(&limits) {
-            none if none.is_empty() => Ok(None),
-            limits => Err(Error::NoLimit { limits, source }),
+        Ok((cgroup, _)) => Ok(cgroup),
+        Err(source) => match limited(&limits) {
+            wanted if !wanted.is_empty() && rocker_ns::in_user_namespace()? => {
+                Err(Error::NoLimit {
+                    limits: wanted,
+                    source,
+                })
+            }
+            _ => Err(source.into()),
         },
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -33,6 +33,9 @@ pub(crate) const INIT: &str = "rocker.init";
 /// device in the container.
 pub(crate) const DEVICE_SOURCE: &str = "rocker.device:";
 
+/// The annotation with the groups that are added to those of whichever user, by name or number, with commas between them.
+pub(crate) const GROUPS: &str = "rocker.groups";
+
 /// What is known of a container before its specification can be written.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -70,7 +73,7 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
 }
 
 /// What the specification has no place for: what the image says for those who end the container, as the OCI image
-/// specification has it converted, whether there is an init, and where the host has its devices.
+/// specification has it converted, whether there is an init, further groups, and where the host has its devices.
 fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
     let signal = facts
         .image
@@ -90,7 +93,10 @@ fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
             let source = device.source.to_string_lossy().into_owned();
             (format!("{DEVICE_SOURCE}{at}"), source)
         });
-    signal.into_iter().chain(init).chain(devices).collect()
+    let groups = &facts.options.group_add;
+    let groups = (!groups.is_empty()).then(|| (GROUPS.to_owned(), groups.join(",")));
+    let said = signal.into_iter().chain(init).chain(groups);
+    said.chain(devices).collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::os::fd::OwnedFd;
 
+use oci_spec::runtime::Spec;
 use rocker_ns::{Command, IdMap, Namespace, Process};
 
 use super::Engine;
 use super::options::{Network, RunOptions, Share};
-use super::record::State;
+use super::parts;
+use super::record::{self, CONFIG, State};
 use crate::{Error, Result};
 
 /// What a container is put into, beside what it has of its own.
@@ -54,6 +56,9 @@ impl Others {
             Share::Container(name) => engine.process_of(name).map(Some),
             Share::Own | Share::Host => Ok(None),
         };
+        if let Share::Container(name) = &options.pid {
+            engine.refuse_tracer(name)?;
+        }
         Ok(Self {
             pid: find(&options.pid)?,
             ipc: find(&options.ipc)?,
@@ -157,6 +162,27 @@ impl Surroundings {
 }
 
 impl Engine {
+    /// Refuses to share the processes of a container that may trace others: it could take over the process that sets this container up, and
+    /// that still is the host's.
+    fn refuse_tracer(&self, name: &str) -> Result<()> {
+        let found = self.container(name)?;
+        let config = self.roots().containers().join(&found.id).join(CONFIG);
+        let spec: Option<Spec> = record::read(&config)?;
+        let may_trace = spec
+            .map(|spec| parts::capabilities(&spec))
+            .transpose()?
+            .is_none_or(|held| held.contains("SYS_PTRACE"));
+        match may_trace {
+            false => Ok(()),
+            true => Err(Error::BadValue {
+                flag: "--pid",
+                value: format!("container:{name}"),
+                expected: "a container without CAP_SYS_PTRACE: one with it could take over the process that sets this one up"
+                    .to_owned(),
+            }),
+        }
+    }
+
     /// The first process of a container that runs.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ use super::surroundings::Maps;
 use super::{Engine, parts};
 use crate::{Error, Result};
 
+/// What there is for an ordinary user, and why.
+const ORDINARY: &str = "host or keep-id for an ordinary user: other ids need layers that are seen through an id map, which the kernel makes for root alone";
+
 /// How many users a container has that has its own.
 const COUNT: u32 = 1 << 16;
 /// The blocks of so many ids that systemd's convention sets aside for containers: 524288 to 1879048191.
@@ -19,8 +22,8 @@ const BLOCKS: std::ops::Range<u32> = 8..0x7000;
 
 impl Engine {
     /// Who the users of a new container are; none where they are the same as outside. To be called while no other container is being
-    /// made, so that no two choose the same.
-    pub(crate) fn users(&self, options: &RunOptions<'_>, id: &str) -> Result<Option<Maps>> {
+    /// made, so that no two choose the same. Without an `id` it is of none that is to run.
+    pub(crate) fn users(&self, options: &RunOptions<'_>, id: Option<&str>) -> Result<Option<Maps>> {
         let rootless = rocker_ns::in_user_namespace()?;
         match &options.users {
             Users::Host => Ok(None),
@@ -29,11 +32,18 @@ impl Engine {
                 "keep-id",
                 "auto or host for root, who has nobody's id to keep",
             )),
-            _ if rootless => Err(refused(
-                "auto, nomap or a map",
-                "host or keep-id for an ordinary user: other ids need layers that are seen through an id map, which the kernel \
-                 makes for root alone",
-            )),
+            Users::Auto if rootless => Err(refused("auto", ORDINARY)),
+            Users::Maps { uids, gids } if rootless => {
+                let (flag, map) = match uids.first() {
+                    Some(map) => ("--uidmap", Some(map)),
+                    None => ("--gidmap", gids.first()),
+                };
+                Err(Error::BadValue {
+                    flag,
+                    value: map.map(shown).unwrap_or_default(),
+                    expected: format!("none, but --userns {ORDINARY}"),
+                })
+            }
             Users::Auto => Ok(Some(self.block_of_ids(id)?)),
             Users::Maps { uids, gids } => {
                 let other = |own: &[IdMap], other: &[IdMap]| match own.is_empty() {
@@ -52,15 +62,20 @@ impl Engine {
     }
 
     /// Ids that no other container has: where the container's own id points to, or behind.
-    fn block_of_ids(&self, id: &str) -> Result<Maps> {
+    fn block_of_ids(&self, id: Option<&str>) -> Result<Maps> {
         let mut taken = BTreeSet::new();
-        for other in ids(&self.roots().containers())? {
+        let others = match id {
+            Some(_) => ids(&self.roots().containers())?,
+            None => Vec::new(),
+        };
+        for other in others {
             let config = self.roots().containers().join(&other).join(CONFIG);
             let spec: Option<Spec> = record::read(&config).ok().flatten();
             let maps = spec.map(|spec| parts::id_maps(&spec)).into_iter().flatten();
             taken.extend(maps.flatten().map(|map| map.outside / COUNT));
         }
-        let number = u32::from_str_radix(id.get(..8).unwrap_or_default(), 16).unwrap_or(0);
+        let digits = id.and_then(|id| id.get(..8)).unwrap_or_default();
+        let number = u32::from_str_radix(digits, 16).unwrap_or(0);
         let span = BLOCKS.end - BLOCKS.start;
         let block = (0..span)
             .map(|step| BLOCKS.start + (number % span + step) % span)
@@ -125,7 +140,7 @@ fn keep(id: u32, count: u32) -> Vec<IdMap> {
 fn check(flag: &'static str, maps: &[IdMap]) -> Result<()> {
     let bad = |map: &IdMap, expected: &str| Error::BadValue {
         flag,
-        value: map.to_string().replace(' ', ":"),
+        value: shown(map),
         expected: expected.to_owned(),
     };
     if !maps.iter().any(|map| map.inside == 0) {
@@ -154,6 +169,11 @@ fn check(flag: &'static str, maps: &[IdMap]) -> Result<()> {
     Ok(())
 }
 
+/// A run of ids as the command line has it.
+fn shown(map: &IdMap) -> String {
+    map.to_string().replace(' ', ":")
+}
+
 fn refused(value: &str, expected: &str) -> Error {
     Error::BadValue {
         flag: "--userns",
@@ -166,19 +186,19 @@ fn refused(value: &str, expected: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn shown(maps: &[IdMap]) -> Vec<String> {
+    fn all(maps: &[IdMap]) -> Vec<String> {
         maps.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn the_callers_id_is_kept_and_all_others_have_one() {
         assert_eq!(
-            shown(&keep(1000, 65_537)),
+            all(&keep(1000, 65_537)),
             ["0 1 1000", "1000 0 1", "1001 1001 64536"]
         );
-        assert_eq!(shown(&keep(1000, 1)), ["1000 0 1"]);
-        assert_eq!(shown(&keep(0, 10)), ["0 0 1", "1 1 9"]);
-        assert_eq!(shown(&keep(100_000, 10)), ["0 1 9", "100000 0 1"]);
+        assert_eq!(all(&keep(1000, 1)), ["1000 0 1"]);
+        assert_eq!(all(&keep(0, 10)), ["0 0 1", "1 1 9"]);
+        assert_eq!(all(&keep(100_000, 10)), ["0 1 9", "100000 0 1"]);
     }
 
     #[test]

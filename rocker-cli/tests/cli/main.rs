@@ -10,12 +10,17 @@
 mod fake_host;
 #[path = "../../../tests/registry/mod.rs"]
 mod registry;
+#[path = "../../../tests/probe/static_c.rs"]
+mod static_c;
+
+mod alice;
 mod support;
 mod tmux;
 
 mod advice;
 mod attributes;
 mod crash;
+mod cve;
 mod debian;
 mod detach;
 mod doctor;
@@ -30,6 +35,7 @@ mod lifecycle;
 mod limits;
 mod network;
 mod plan;
+mod probe;
 mod refused_images;
 mod rootless;
 mod signals;

@@ -1,5 +1,7 @@
 //! `-it` in a real terminal, which is tmux's.
 
+use std::time::Duration;
+
 use crate::fake_host;
 use crate::registry::busybox_root;
 use crate::support::Scene;
@@ -78,6 +80,11 @@ fn bash_and_vi_find_the_terminal_that_they_expect() {
         tmux.types("bg; jobs");
         tmux.shows("[1]+  Running");
         tmux.types("fg");
+        // Only what is in the foreground gets the key.
+        host.wait_until("it is in the foreground", Duration::from_secs(20), || {
+            host.sh("ps -o stat= -p $(pgrep -xf 'sleep 1000')")
+                .contains('+')
+        });
         tmux.key("C-c");
         tmux.process("sleep 1000", false);
         tmux.types("vi /letter");

@@ -8,7 +8,9 @@ use crate::{Namespace, Result, lsm};
 
 /// What the process says of itself to the kernel by files of `/proc`: while that is still the host's.
 pub(super) fn declare(plan: &mut Plan, command: &Command) -> Result<()> {
-    if let Some(adjustment) = command.oom_score_adj {
+    // In a new user namespace this process has lost the privilege: its parent does it.
+    let adjustment = command.oom_score_adj;
+    if let Some(adjustment) = adjustment.filter(|_| !command.unshare.contains(&Namespace::User)) {
         let why = "so that the kernel knows how readily to kill the program when memory runs out";
         write(
             plan,

@@ -50,19 +50,21 @@ fn kernel(host: &Host) -> Check {
 fn user(host: &Host) -> Check {
     let name = "user";
     match host.user() {
-        Some(0) if host.is_in_user_namespace() => Check::note(
-            name,
-            "root of a user namespace: mounts and devices may be refused",
-        ),
+        Some(0) if host.is_in_user_namespace() => match host.mapped_users() {
+            1 => Check {
+                advice: Some(Advice::new(
+                    "no subordinate ids were granted to this user, or newuidmap and newgidmap are not installed",
+                    "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, and install uidmap",
+                )),
+                ..Check::note(
+                    name,
+                    "root of a user namespace with one user: every file is its own",
+                )
+            },
+            count => Check::ok(name, format!("root of a user namespace with {count} users")),
+        },
         Some(0) | None => Check::ok(name, "root"),
-        Some(user) => Check::problem(
-            name,
-            format!("user {user}"),
-            Some(Advice::new(
-                "mounts, networks and cgroups belong to root",
-                "sudo rocker doctor",
-            )),
-        ),
+        Some(user) => Check::note(name, format!("user {user}")),
     }
 }
 

@@ -8,6 +8,8 @@ use rocker_net::{
 
 use super::Check;
 use crate::Result;
+use crate::advice::Advice;
+use crate::engine::connection;
 use crate::engine::host::Host;
 
 pub(super) fn checks(host: &Host, is_root: bool) -> Vec<Check> {
@@ -16,6 +18,10 @@ pub(super) fn checks(host: &Host, is_root: bool) -> Vec<Check> {
         true => tried(host, NAMES),
         false => NAMES.map(Check::untried).into(),
     };
+    if is_root && host.is_in_user_namespace() {
+        checks.push(pasta());
+        return checks;
+    }
     checks.push(forwarding(host));
     checks.extend(bridge_filter(host));
     checks
@@ -46,6 +52,18 @@ fn tried(host: &Host, [netns, bridge, nat]: [&'static str; 3]) -> Vec<Check> {
             Check::of(nat, host, apart(&router, translate).map(|()| found))
         },
     ]
+}
+
+/// How an ordinary user's container is connected.
+fn pasta() -> Check {
+    let name = "pasta";
+    match connection::missing_for_pasta() {
+        None => Check::ok(name, "connects containers"),
+        Some(missing) => Check {
+            advice: Some(Advice::new(missing, "or --network host, or none")),
+            ..Check::note(name, "containers reach only themselves")
+        },
+    }
 }
 
 /// Does something as if `router` were the host.

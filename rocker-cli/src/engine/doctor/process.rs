@@ -11,7 +11,7 @@ use crate::Result;
 use crate::engine::host::Host;
 use crate::engine::run::contained;
 use crate::engine::spec::{self, Facts};
-use crate::engine::surroundings::Surroundings;
+use crate::engine::surroundings::{Others, Surroundings};
 use crate::engine::{Engine, Network, RunOptions, files, hello};
 
 /// The kinds that a container has of its own.
@@ -98,7 +98,7 @@ fn set_up(data: &Path) -> Result<String> {
         user: &User::resolve("", &[], &[])?,
         cgroups: &Hierarchy::detect()?.mounts_for_container(),
         files: &own,
-        surroundings: &Surroundings::default(),
+        surroundings: &Surroundings::of(&options, &Others::default(), None)?,
     })?;
     let mut command = contained(&spec, root.into())?;
     command.die_with_parent(true);

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rocker_fs::{FileSystem, Overlay};
+use rocker_fs::{FileSystem, Overlay, XattrNamespace};
 
 use super::Check;
 use crate::Result;
@@ -45,8 +45,11 @@ impl Scratch {
 
     /// An overlay as a container has it, of an empty layer.
     pub(super) fn overlay(&self) -> Result<rocker_fs::OverlayMount> {
-        let overlay =
+        let mut overlay =
             Overlay::new([self.path("lower")]).upper(self.path("upper"), self.path("work"));
+        if rocker_ns::in_user_namespace()? {
+            overlay = overlay.xattr_namespace(XattrNamespace::User);
+        }
         Ok(overlay.mount()?)
     }
 }

@@ -5,6 +5,7 @@ mod against_docker;
 use std::path::Path;
 
 use oci_spec::runtime::{Arch, LinuxSeccompAction};
+use proptest::prelude::*;
 use rocker_ns::{SeccompAction, SeccompArchitecture, SeccompArg, SeccompOp, SeccompRule};
 
 use super::*;
@@ -225,6 +226,28 @@ fn what_makes_no_sense_is_told_with_its_place() {
     ] {
         let error = rule(text);
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_file_holds_it_is_a_profile_or_an_error_that_names_the_file(
+        place in any::<prop::sample::Index>(),
+        written in "[\\PC]{0,4}|null|-1|4294967296|\\[\\]|\\{\\}",
+    ) {
+        let whole = r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
+            "syscalls": [{"names": ["clone", "read"], "action": "SCMP_ACT_TRACE", "errnoRet": 7, "args":
+                [{"index": 0, "value": 2114060288, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],
+                "includes": {"caps": ["CAP_BPF"], "minKernel": "4.8"}, "excludes": {"arches": ["s390"]}}]}"#;
+        // One word of it is another one.
+        let words: Vec<&str> = whole.split_inclusive(['"', ',', ':']).collect();
+        let place = place.index(words.len());
+        let text = words[..place].concat() + &written + &words[place + 1..].concat();
+        match read_profile(Path::new("/p.json"), &text, Capabilities::NONE, (6, 1)) {
+            Ok(read) => drop(profile_of(Path::new("/p.json"), &read).unwrap().compile().unwrap()),
+            Err(error) => prop_assert!(error.chain().contains("/p.json"), "{}", error.chain()),
+        }
     }
 }
 

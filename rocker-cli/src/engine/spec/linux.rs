@@ -24,11 +24,7 @@ use crate::engine::{CGROUP_PARENT, disk, seccomp};
 
 pub(super) fn linux(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Linux> {
     let options = facts.options;
-    let devices = options
-        .devices
-        .iter()
-        .map(device)
-        .collect::<Result<Vec<_>>>()?;
+    let devices: Vec<_> = options.devices.iter().map(device).collect::<Result<_>>()?;
     let open = options.privileged || options.open_system_paths;
     let paths = |paths: &[&str]| match open {
         true => Vec::new(),

@@ -111,9 +111,16 @@ fn shared_memory(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     if !facts.surroundings.foreign.ipc {
         mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &QUIET)?);
     }
-    mounts.push(match options.ipc {
-        Share::Host => mount("/dev/shm", "bind", "/dev/shm", &BIND)?,
-        _ => {
+    mounts.push(match (&options.ipc, facts.surroundings.ipc) {
+        (Share::Host, _) => mount("/dev/shm", "bind", "/dev/shm", &BIND)?,
+        // Memory that is shared by name is a mount of that container's.
+        (_, Some(pid)) => mount(
+            "/dev/shm",
+            "bind",
+            format!("/proc/{pid}/root/dev/shm"),
+            &BIND,
+        )?,
+        (_, None) => {
             let size = format!("size={}", options.shm_size.unwrap_or(SHM_SIZE));
             let list = [&QUIET[..], &["mode=1777", &size]].concat();
             mount("/dev/shm", "tmpfs", "shm", &list)?
