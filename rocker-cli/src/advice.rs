@@ -123,6 +123,11 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
             "a symbolic link of the image lies in the way of a mount",
             "mount at the place that the link points to",
         ),
+        ("clone3" | "clone" | "unshare", ENOSPC | EUSERS)
+            if args.contains("CLONE_NEWUSER") && host.user_namespaces_barred_by().is_some() =>
+        {
+            return Some(no_user_namespace(host));
+        }
         ("clone3" | "clone" | "unshare", ENOSPC | EUSERS) => return Some(no_namespaces(host)),
         ("setresuid" | "setresgid" | "setgroups", EINVAL) => (
             "the user namespace has no user or group of that number",

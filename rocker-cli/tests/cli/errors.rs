@@ -48,6 +48,26 @@ fn an_unreachable_registry_is_named_with_what_keeps_from_it() {
 }
 
 #[test]
+fn an_ordinary_user_is_told_what_takes_root() {
+    fake_host::run(|host| {
+        let rocker = Rocker::of_alice(host);
+        for (flags, says) in [
+            ("--network bridge", "pasta"),
+            ("--userns auto", "keep-id"),
+            ("--uidmap 0:100000:65536", "keep-id"),
+            ("--mem 64", "memory"),
+            ("-p 80:80", "1024"),
+        ] {
+            let line = rocker.fails(125, &format!("run --rm {flags} hello"));
+            assert!(line.contains(says), "{flags}: {line}");
+            rocker.assert_all_gone(flags);
+        }
+        // All else is done without it: see rootless.rs.
+        assert_eq!(rocker.ok("ps -aq"), "");
+    });
+}
+
+#[test]
 fn an_image_for_another_architecture_is_refused_before_it_is_downloaded() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
