@@ -192,6 +192,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error for a value that a flag does not take.
+    pub(crate) fn bad_value(
+        flag: &'static str,
+        value: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        let (value, expected) = (value.into(), expected.into());
+        Self::BadValue {
+            flag,
+            value,
+            expected,
+        }
+    }
+
     /// The exit status for this error, as Docker has it: 127 where the command was not found, 126 where it cannot be
     /// executed, 125 for everything else.
     #[must_use]

@@ -30,14 +30,14 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
             }
         },
         Network::Bridge if !privileged => {
-            return Err(refused(
+            return Err(Error::bad_value(
                 "--network",
                 "bridge",
                 "pasta, none or host for an ordinary user",
             ));
         }
         Network::Pasta if privileged => {
-            return Err(refused(
+            return Err(Error::bad_value(
                 "--network",
                 "pasta",
                 "bridge, none or host for root",
@@ -47,7 +47,7 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
     };
     match (network, options.ports.first()) {
         (Network::Pasta, _) | (_, None) => Ok(network),
-        (_, Some(port)) => Err(refused(
+        (_, Some(port)) => Err(Error::bad_value(
             "--publish",
             &port.to_string(),
             "a container of an ordinary user, on its default network: rocker does not publish ports of root's containers yet",
@@ -69,14 +69,6 @@ pub(crate) fn missing_for_pasta() -> Option<String> {
 
 /// By which a program is the other end of a network card.
 const TUN: &str = "/dev/net/tun";
-
-fn refused(flag: &'static str, value: &str, expected: &str) -> Error {
-    Error::BadValue {
-        flag,
-        value: value.to_owned(),
-        expected: expected.to_owned(),
-    }
-}
 
 impl Engine {
     /// Connects the network namespace of a process that sets itself up meanwhile. What is returned has to live as long as the

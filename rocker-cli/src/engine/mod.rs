@@ -14,6 +14,7 @@ mod image;
 mod lock;
 mod name;
 mod options;
+mod others;
 mod parts;
 mod plan;
 mod process;
@@ -88,7 +89,7 @@ impl Engine {
 
     /// Whether this process may run containers.
     pub(crate) fn check_root() -> Result<()> {
-        match rootless::own_user() {
+        match roots::own_user() {
             0 => Ok(()),
             _ => Err(Error::NotRoot),
         }

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Ns`] where the machine lets nobody make user namespaces.
 pub(crate) fn become_root() -> Result<()> {
-    let user = own_user();
+    let user = roots::own_user();
     if user == 0 {
         return Ok(());
     }
@@ -33,11 +33,6 @@ pub(crate) fn become_root() -> Result<()> {
         (roots::RUN, roots.run().as_os_str()),
     ];
     Err(rocker_ns::start_over(directories).into())
-}
-
-/// The user that this process is, as it is known where it is.
-pub(crate) fn own_user() -> u32 {
-    fs::metadata("/proc/self").map_or(0, |own| own.uid())
 }
 
 /// Becomes root in the one user namespace of all processes that are at work on these containers: from another one they could not

@@ -1,9 +1,9 @@
 //! Where things are on disk.
 
 use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use super::rootless::own_user;
 
 /// The variable that says where data are.
 pub(crate) const DATA: &str = "ROCKER_ROOT";
@@ -70,6 +70,11 @@ impl Roots {
     pub(crate) fn running(&self) -> PathBuf {
         self.run.join("containers")
     }
+}
+
+/// The user that this process is, as it is known where it is.
+pub(crate) fn own_user() -> u32 {
+    fs::metadata("/proc/self").map_or(0, |own| own.uid())
 }
 
 /// The directories of an ordinary user, by what the environment says.

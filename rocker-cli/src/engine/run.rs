@@ -14,10 +14,11 @@ use super::attest::attest;
 use super::connection::network_of;
 use super::container::{self, Container};
 use super::options::{Network, RunOptions, Share, Users};
+use super::others::Others;
 use super::process::{Care, Leave, connect, create_in, or_its_own, supervise};
 use super::record::{self, Record, State};
 use super::spec::{self, Facts};
-use super::surroundings::{Maps, Others, Surroundings};
+use super::surroundings::{Maps, Surroundings};
 use super::teardown::oom_killed;
 use super::{CGROUP_PARENT, Engine, name, parts, steps, users};
 use crate::trace::phase;
@@ -112,13 +113,12 @@ impl Engine {
         drop(making);
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
         if cgroup.is_none() && options.pid != Share::Own {
-            return Err(Error::BadValue {
-                flag: "--pid",
-                value: "host or container:NAME".to_owned(),
-                expected: "private here: no cgroup is delegated to this user, and without one, or a PID namespace of its own, what the \
-                           container leaves running could not be ended with it"
-                    .to_owned(),
-            });
+            return Err(Error::bad_value(
+                "--pid",
+                "host or container:NAME".to_owned(),
+                "private here: no cgroup is delegated to this user, and without one, or a PID namespace of its own, what the \
+                           container leaves running could not be ended with it",
+            ));
         }
         // The command holds the root open, and is gone when the process has it.
         let mut created = {

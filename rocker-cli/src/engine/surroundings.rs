@@ -1,14 +1,9 @@
 //! What a container finds around it: what is not its own, and who its users are.
 
-use std::os::fd::OwnedFd;
+use rocker_ns::{IdMap, Namespace, Process};
 
-use oci_spec::runtime::Spec;
-use rocker_ns::{Command, IdMap, Namespace, Process};
-
-use super::Engine;
 use super::options::{Network, RunOptions, Share};
-use super::parts;
-use super::record::{self, CONFIG, State};
+use super::others::Others;
 use crate::{Error, Result};
 
 /// What a container is put into, beside what it has of its own.
@@ -42,58 +37,6 @@ pub(crate) struct Maps {
     pub(crate) gids: Vec<IdMap>,
 }
 
-/// The processes of other containers whose namespaces are shared, by descriptor: what they are numbered cannot change meanwhile.
-#[derive(Debug, Default)]
-pub(crate) struct Others {
-    pub(crate) pid: Option<Process>,
-    pub(crate) ipc: Option<Process>,
-}
-
-impl Others {
-    /// Finds those that the options name.
-    pub(crate) fn find(engine: &Engine, options: &RunOptions<'_>) -> Result<Self> {
-        let find = |share: &Share| match share {
-            Share::Container(name) => engine.process_of(name).map(Some),
-            Share::Own | Share::Host => Ok(None),
-        };
-        if let Share::Container(name) = &options.pid {
-            engine.refuse_tracer(name)?;
-        }
-        Ok(Self {
-            pid: find(&options.pid)?,
-            ipc: find(&options.ipc)?,
-        })
-    }
-
-    /// Puts a process into what it shares.
-    pub(crate) fn share_with(&self, command: &mut Command) -> Result<()> {
-        if let Some(process) = &self.ipc {
-            command.join(Namespace::Ipc, of(process, Namespace::Ipc)?);
-        }
-        if let Some(process) = &self.pid {
-            command.enter(process.to_fd()?, [Namespace::Pid]);
-        }
-        Ok(())
-    }
-}
-
-/// A namespace of a process that has not ended, and so is the one that its number says.
-fn of(process: &Process, kind: Namespace) -> Result<OwnedFd> {
-    let found = kind.of(process.id())?;
-    match process.is_alive() {
-        true => Ok(found),
-        false => Err(rocker_ns::Error::Gone.into()),
-    }
-}
-
-fn refused(flag: &'static str, value: String, expected: &str) -> Error {
-    Error::BadValue {
-        flag,
-        value,
-        expected: expected.to_owned(),
-    }
-}
-
 impl Surroundings {
     /// What a container with these options finds.
     pub(crate) fn of(
@@ -114,7 +57,7 @@ impl Surroundings {
             if let (Share::Container(name), true) = (share, users.is_some()) {
                 let value = format!("container:{name}");
                 let expected = "host or private for a container with users of its own";
-                return Err(refused(flag, value, expected));
+                return Err(Error::bad_value(flag, value, expected));
             }
         }
         let surroundings = Self {
@@ -132,7 +75,7 @@ impl Surroundings {
             Some(group) if surroundings.has_one_user() => {
                 let expected =
                     "a user with subordinate ids, see subgid(5): there are no other groups";
-                Err(refused("--group-add", group.clone(), expected))
+                Err(Error::bad_value("--group-add", group.clone(), expected))
             }
             _ => Ok(surroundings),
         }
@@ -158,46 +101,5 @@ impl Surroundings {
             (None, Some(groups)) => has(groups),
             (None, None) => true,
         }
-    }
-}
-
-impl Engine {
-    /// Refuses to share the processes of a container that may trace others: it could take over the process that sets this container up, and
-    /// that still is the host's.
-    fn refuse_tracer(&self, name: &str) -> Result<()> {
-        let found = self.container(name)?;
-        let config = self.roots().containers().join(&found.id).join(CONFIG);
-        let spec: Option<Spec> = record::read(&config)?;
-        let may_trace = spec
-            .map(|spec| parts::capabilities(&spec))
-            .transpose()?
-            .is_none_or(|held| held.contains("SYS_PTRACE"));
-        match may_trace {
-            false => Ok(()),
-            true => Err(Error::BadValue {
-                flag: "--pid",
-                value: format!("container:{name}"),
-                expected: "a container without CAP_SYS_PTRACE: one with it could take over the process that sets this one up"
-                    .to_owned(),
-            }),
-        }
-    }
-
-    /// The first process of a container that runs.
-    ///
-    /// # Errors
-    /// [`Error::NoContainer`], [`Error::NotRunning`].
-    pub(crate) fn process_of(&self, name: &str) -> Result<Process> {
-        let found = self.container(name)?;
-        let not_running = || Error::NotRunning {
-            name: found.name.clone(),
-        };
-        let Some(State::Running {
-            pid, start_time, ..
-        }) = self.record(&found.id)?.map(|record| record.state)
-        else {
-            return Err(not_running());
-        };
-        Process::open(pid, start_time)?.ok_or_else(not_running)
     }
 }

@@ -28,21 +28,22 @@ impl Engine {
         match &options.users {
             Users::Host => Ok(None),
             Users::KeepId if rootless => keep_id().map(Some),
-            Users::KeepId => Err(refused(
+            Users::KeepId => Err(Error::bad_value(
+                "--userns",
                 "keep-id",
                 "auto or host for root, who has nobody's id to keep",
             )),
-            Users::Auto if rootless => Err(refused("auto", ORDINARY)),
+            Users::Auto if rootless => Err(Error::bad_value("--userns", "auto", ORDINARY)),
             Users::Maps { uids, gids } if rootless => {
                 let (flag, map) = match uids.first() {
                     Some(map) => ("--uidmap", Some(map)),
                     None => ("--gidmap", gids.first()),
                 };
-                Err(Error::BadValue {
+                Err(Error::bad_value(
                     flag,
-                    value: map.map(shown).unwrap_or_default(),
-                    expected: format!("none, but --userns {ORDINARY}"),
-                })
+                    map.map(shown).unwrap_or_default(),
+                    format!("none, but --userns {ORDINARY}"),
+                ))
             }
             Users::Auto => Ok(Some(self.block_of_ids(id)?)),
             Users::Maps { uids, gids } => {
@@ -80,8 +81,13 @@ impl Engine {
         let block = (0..span)
             .map(|step| BLOCKS.start + (number % span + step) % span)
             .find(|block| !taken.contains(block));
-        let block =
-            block.ok_or_else(|| refused("auto", "fewer containers with users of their own"))?;
+        let block = block.ok_or_else(|| {
+            Error::bad_value(
+                "--userns",
+                "auto",
+                "fewer containers with users of their own",
+            )
+        })?;
         let map = vec![IdMap {
             inside: 0,
             outside: block * COUNT,
@@ -138,17 +144,13 @@ fn keep(id: u32, count: u32) -> Vec<IdMap> {
 
 /// Whether a map is one that the kernel takes, see user_namespaces(7).
 fn check(flag: &'static str, maps: &[IdMap]) -> Result<()> {
-    let bad = |map: &IdMap, expected: &str| Error::BadValue {
-        flag,
-        value: shown(map),
-        expected: expected.to_owned(),
-    };
+    let bad = |map: &IdMap, expected: &str| Error::bad_value(flag, shown(map), expected);
     if !maps.iter().any(|map| map.inside == 0) {
-        return Err(Error::BadValue {
+        return Err(Error::bad_value(
             flag,
-            value: String::new(),
-            expected: "a map that has the container's root, such as 0:100000:65536".to_owned(),
-        });
+            String::new(),
+            "a map that has the container's root, such as 0:100000:65536",
+        ));
     }
     let overlap = |one: u32, ones: u32, other: u32, others: u32| {
         u64::from(one) < u64::from(other) + u64::from(others)
@@ -172,14 +174,6 @@ fn check(flag: &'static str, maps: &[IdMap]) -> Result<()> {
 /// A run of ids as the command line has it.
 fn shown(map: &IdMap) -> String {
     map.to_string().replace(' ', ":")
-}
-
-fn refused(value: &str, expected: &str) -> Error {
-    Error::BadValue {
-        flag: "--userns",
-        value: value.to_owned(),
-        expected: expected.to_owned(),
-    }
 }
 
 #[cfg(test)]

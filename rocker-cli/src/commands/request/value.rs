@@ -9,11 +9,7 @@ use crate::{DeviceNode, Error, Result, Tmpfs, Volume};
 
 /// The error for a value that a flag does not take.
 pub(crate) fn bad(flag: &'static str, value: &str, expected: impl Into<String>) -> Error {
-    Error::BadValue {
-        flag,
-        value: value.to_owned(),
-        expected: expected.into(),
-    }
+    Error::bad_value(flag, value.to_owned(), expected.into())
 }
 
 /// The keys that leave a command; none for an empty text.

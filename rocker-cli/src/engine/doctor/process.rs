@@ -9,9 +9,10 @@ use super::Check;
 use super::storage::Scratch;
 use crate::Result;
 use crate::engine::host::Host;
+use crate::engine::others::Others;
 use crate::engine::run::contained;
 use crate::engine::spec::{self, Facts};
-use crate::engine::surroundings::{Others, Surroundings};
+use crate::engine::surroundings::Surroundings;
 use crate::engine::{Engine, Network, RunOptions, files, hello};
 
 /// The kinds that a container has of its own.

@@ -136,11 +136,11 @@ fn device(node: &DeviceNode) -> Result<LinuxDevice> {
     } else if kind.is_block_device() {
         LinuxDeviceType::B
     } else {
-        return Err(crate::Error::BadValue {
-            flag: "--device",
-            value: node.source.display().to_string(),
-            expected: "a device: a character or block special file".to_owned(),
-        });
+        return Err(crate::Error::bad_value(
+            "--device",
+            node.source.display().to_string(),
+            "a device: a character or block special file",
+        ));
     };
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Ok(LinuxDeviceBuilder::default()

@@ -9,23 +9,22 @@ pub(super) fn hostname(facts: &Facts<'_>) -> Result<String> {
     match (&facts.options.hostname, &facts.options.uts) {
         (Some(name), Share::Own) => checked("--hostname", name),
         (None, _) => Ok(facts.id[..12].to_owned()),
-        (Some(name), _) => Err(Error::BadValue {
-            flag: "--hostname",
-            value: name.clone(),
-            expected: "no name of its own for a container that has the host's (--uts host)"
-                .to_owned(),
-        }),
+        (Some(name), _) => Err(Error::bad_value(
+            "--hostname",
+            name.clone(),
+            "no name of its own for a container that has the host's (--uts host)",
+        )),
     }
 }
 
 fn checked(flag: &'static str, name: &str) -> Result<String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if name.is_empty() || name.len() > 64 || !name.bytes().all(good) {
-        return Err(Error::BadValue {
+        return Err(Error::bad_value(
             flag,
-            value: name.to_owned(),
-            expected: "1 to 64 letters, digits, `-`, `.` and `_`".to_owned(),
-        });
+            name.to_owned(),
+            "1 to 64 letters, digits, `-`, `.` and `_`",
+        ));
     }
     Ok(name.to_owned())
 }
@@ -43,11 +42,10 @@ pub(super) fn domainname(facts: &Facts<'_>) -> Result<Option<String>> {
     match (&facts.options.domainname, &facts.options.uts) {
         (Some(name), Share::Own) => checked("--domainname", name).map(Some),
         (None, _) => Ok(None),
-        (Some(name), _) => Err(Error::BadValue {
-            flag: "--domainname",
-            value: name.clone(),
-            expected: "no name of its own for a container that has the host's (--uts host)"
-                .to_owned(),
-        }),
+        (Some(name), _) => Err(Error::bad_value(
+            "--domainname",
+            name.clone(),
+            "no name of its own for a container that has the host's (--uts host)",
+        )),
     }
 }
