@@ -133,6 +133,10 @@ pub(crate) fn likely(call: &str, args: &str, errno: i32, host: &Host) -> Option<
             "the user namespace has no user or group of that number",
             "a map that has it; for an ordinary user subordinate ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER",
         ),
+        ("write", ENOENT) if args.contains("\"exec ") => (
+            "no AppArmor profile of this name is loaded",
+            "aa-status lists those that are; as root: apparmor_parser --replace FILE",
+        ),
         ("setgroups", EPERM) => (
             "in a user namespace of one group nobody has other groups",
             "subordinate ids: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER",
@@ -300,6 +304,7 @@ mod tests {
             ),
             ("openat", "", ENAMETOOLONG, vec![encrypted], "143 bytes"),
             ("openat", "", ENAMETOOLONG, vec![nfs], "255 bytes"),
+            ("write", "8, \"exec x\", 6", ENOENT, vec![], "aa-status"),
             (
                 "openat",
                 "\"/proc/self/x\"",

@@ -59,8 +59,8 @@ pub struct Expected {
     namespaces: Vec<(Namespace, Which)>,
     uid_map: Vec<IdMap>,
     gid_map: Vec<IdMap>,
-    /// The profile or label that the next program is to have, and the file that tells.
-    label: Option<(&'static str, String)>,
+    /// The profile or label of the program, which an init in front of it does not have.
+    label: Option<String>,
 }
 
 /// Which namespace a process is in: it is known by device and inode.
@@ -98,11 +98,10 @@ impl Command {
             };
             namespaces.push((kind, which));
         }
-        let label = match (&self.apparmor_profile, &self.selinux_label) {
-            (Some(profile), _) => Some((crate::lsm::apparmor_file()?, profile.clone())),
-            (None, Some(label)) => Some((crate::lsm::selinux_file()?, label.clone())),
-            (None, None) => None,
-        };
+        let label = self
+            .apparmor_profile
+            .as_ref()
+            .or(self.selinux_label.as_ref());
         Ok(Expected {
             user: self.user.clone(),
             keeps_groups: self.keeps_groups(),
@@ -115,17 +114,36 @@ impl Command {
             namespaces,
             uid_map: self.uid_map.clone(),
             gid_map: self.gid_map.clone(),
-            label,
+            label: label.filter(|_| !self.init).cloned(),
         })
     }
 }
 
 impl Expected {
-    /// Asks the kernel about the process `pid`, which runs or is about to run its program.
+    /// Asks the kernel about the process `pid`, which runs its program.
     ///
     /// # Errors
     /// [`Error::Proc`] when the process is gone, or the caller may not look at it (ptrace access is needed).
     pub fn compare(&self, pid: u32) -> Result<Vec<Fact>> {
+        let mut facts = self.compare_set_up(pid)?;
+        facts.extend(self.compare_label(pid)?);
+        Ok(facts)
+    }
+
+    /// The label that the program has; the kernel tells nobody else which one the next program is to have.
+    pub(crate) fn compare_label(&self, pid: u32) -> Result<Option<Fact>> {
+        let Some(asked) = &self.label else {
+            return Ok(None);
+        };
+        let actual = read(pid, crate::lsm::label_file())?;
+        let actual = actual.trim_end_matches(['\0', '\n']);
+        // AppArmor adds the mode, in brackets.
+        let name = actual.split_once(" (").map_or(actual, |(name, _)| name);
+        Ok(Some(Fact::new("label of the program", asked, name)))
+    }
+
+    /// The same of a process that has set itself up, whether or not its program runs.
+    fn compare_set_up(&self, pid: u32) -> Result<Vec<Fact>> {
         let status = read(pid, "status")?;
         let own = read(std::process::id(), "status")?;
         let mut facts = Vec::new();
@@ -179,13 +197,13 @@ impl Expected {
         Ok(facts)
     }
 
-    /// The same for a process that has set itself up and waits, whose files and labels are its parent's to know.
+    /// The same for a process that waits, whose files are its parent's to know.
     pub(crate) fn compare_before_start(
         &self,
         pid: u32,
         files: &BTreeSet<i32>,
     ) -> Result<Vec<Fact>> {
-        let mut facts = self.compare(pid)?;
+        let mut facts = self.compare_set_up(pid)?;
         let open = fs::read_dir(format!("/proc/{pid}/fd")).map_err(failed(pid, "fd"))?;
         let open: BTreeSet<i32> = open
             .flatten()
@@ -194,14 +212,6 @@ impl Expected {
         // A standard stream that the caller does not have itself cannot be handed on.
         let extra: Vec<_> = open.difference(files).map(ToString::to_string).collect();
         facts.push(Fact::new("further open files", "", extra.join(" ")));
-        if let Some((file, asked)) = &self.label {
-            let file = file.trim_start_matches("/proc/thread-self/");
-            let actual = read(pid, file)?;
-            let actual = actual.trim_end_matches(['\0', '\n']);
-            // AppArmor adds the mode, in brackets.
-            let name = actual.split_once(" (").map_or(actual, |(name, _)| name);
-            facts.push(Fact::new("label of the program", asked, name));
-        }
         Ok(facts)
     }
 

@@ -236,7 +236,7 @@ impl Created {
     }
 
     /// Holds what the kernel says of the process against what was asked for, after it has set itself up and before its
-    /// program runs: its ids, capabilities, namespaces, id maps, limits, labels, open files, whether it has a seccomp filter and no_new_privs.
+    /// program runs: its ids, capabilities, namespaces, id maps, limits, open files, whether it has a seccomp filter and no_new_privs.
     ///
     /// # Errors
     /// [`Error::NotAsAsked`] for the first difference; the process is gone then. As [`ready`](Self::ready), and
@@ -268,10 +268,10 @@ impl Created {
         })
     }
 
-    /// Runs the program.
+    /// Runs the program. One that then has another AppArmor profile or SELinux label than was asked for is killed.
     ///
     /// # Errors
-    /// As [`ready`](Self::ready), and [`Error::NotFound`] or [`Error::NotExecutable`] for the program itself. The process
+    /// As [`ready`](Self::ready), [`Error::NotAsAsked`] for the label, and [`Error::NotFound`] or [`Error::NotExecutable`] for the program itself. The process
     /// is gone then.
     pub fn start(mut self) -> Result<Child> {
         self.set_up()?;
@@ -289,6 +289,10 @@ impl Created {
             return Err(self.why_not());
         }
         self.trace(sys::monotonic());
+        // Only now has it a label. Of a program that has ended already there is none to be told.
+        if let Ok(label) = self.expected.compare_label(self.pid) {
+            attest::check(label.into_iter().collect()).inspect_err(|_| self.reap())?;
+        }
         self.state = State::Over;
         let pidfd = self
             .pidfd

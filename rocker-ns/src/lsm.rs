@@ -26,6 +26,17 @@ pub(crate) fn apparmor_file() -> Result<&'static str> {
     })
 }
 
+/// Where the kernel tells the profile or label of a process, in `/proc/PID`.
+pub(crate) fn label_file() -> &'static str {
+    let own = "attr/apparmor/current";
+    let is_there = fs::exists(format!("/proc/self/{own}")).unwrap_or(false);
+    if is_there && apparmor_file().is_ok() {
+        own
+    } else {
+        "attr/current"
+    }
+}
+
 /// Where SELinux lets a process name the label of the program that it executes next.
 ///
 /// # Errors
