@@ -53,8 +53,8 @@ pub use process::{Child, ExitCode, Process};
 pub use relay::{Relay, Signals, signal_number};
 pub use rlimit::Rlimit;
 pub use rootless::{
-    SubordinateIds, become_root, become_root_beside, id_map_namespace, in_user_namespace,
-    own_gid_map, own_uid_map, owns,
+    SubordinateIds, become_root, become_root_beside, granted_ids, id_map_namespace,
+    in_user_namespace, own_gid_map, own_uid_map, owns,
 };
 pub use seccomp::{
     Seccomp, SeccompAction, SeccompArchitecture, SeccompArg, SeccompFilter, SeccompOp, SeccompRule,

@@ -98,30 +98,36 @@ pub fn become_root(ids: &SubordinateIds) -> Result<()> {
             map(helper, placeholder.id(), maps)?;
         }
     }
-    let user = placeholder.namespace(Namespace::User)?;
-    enter(user.as_raw_fd(), || setns(&user, CloneFlags::CLONE_NEWUSER))
+    enter(&placeholder.namespace(Namespace::User)?)
 }
 
 /// Makes the calling process root of the user namespace that `process` is in, and that the caller has made earlier, with a mount namespace
 /// of its own. To be called while it has one thread.
 ///
 /// # Errors
-/// [`Error::Call`] when the user namespace is not the caller's, or the process has several threads.
+/// [`Error::Gone`] when the process has ended, [`Error::Call`] when the user namespace is not the caller's, or the process has several threads.
 #[doc(alias = "setns")]
 pub fn become_root_beside(process: &Process) -> Result<()> {
     let user = Namespace::User.of(process.id())?;
-    enter(user.as_raw_fd(), || setns(&user, CloneFlags::CLONE_NEWUSER))
+    // Asked behind the opening, so that the number was still its own.
+    match process.is_alive() {
+        true => enter(&user),
+        false => Err(Error::Gone),
+    }
 }
 
-fn enter(number: i32, join: impl FnOnce() -> nix::Result<()>) -> Result<()> {
+fn enter(user: &OwnedFd) -> Result<()> {
     let failed = |call: &str, why| {
         let call = call.to_owned();
         move |source| Error::Call { call, why, source }
     };
     let why =
         "so that this process is root of a user namespace, where it may mount and make namespaces";
-    let args = || format!("{number}, CLONE_NEWUSER");
-    traced("setns", why, args, || Ok(join()?)).map_err(failed("setns(CLONE_NEWUSER)", why))?;
+    let args = || format!("{}, CLONE_NEWUSER", user.as_raw_fd());
+    traced("setns", why, args, || {
+        Ok(setns(user, CloneFlags::CLONE_NEWUSER)?)
+    })
+    .map_err(failed("setns(CLONE_NEWUSER)", why))?;
     let why = "so that what is mounted is mounted for this process alone";
     let args = || "CLONE_NEWNS".to_owned();
     traced("unshare", why, args, || {
@@ -202,14 +208,32 @@ fn user_name(passwd: &str, uid: u32) -> Option<String> {
 
 /// The runs of ids that subuid(5) or subgid(5) grants a user, by name or number: the first id, and how many.
 fn grants(text: &str, name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
-    let line = |line: &str| {
-        let mut fields = line.trim().split(':');
-        let who = fields.next()?;
-        let is_caller = Some(who) == name || who.parse() == Ok(uid);
-        let run = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        is_caller.then_some(run)
+    let is_caller = |who: &str| Some(who) == name || who.parse() == Ok(uid);
+    let lines = text.lines().filter_map(grant);
+    lines
+        .filter(|(who, _)| is_caller(who))
+        .map(|(_, run)| run)
+        .collect()
+}
+
+/// A line of subuid(5): who, and which ids.
+fn grant(line: &str) -> Option<(&str, (u32, u32))> {
+    let mut fields = line.trim().split(':');
+    let who = fields.next()?;
+    let run = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((who, run))
+}
+
+/// The runs of ids that subuid(5) and subgid(5) grant to anybody: the first id, and how many.
+#[must_use]
+pub fn granted_ids() -> Vec<(u32, u32)> {
+    let runs = |path| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| Some(grant(line)?.1))
+            .collect::<Vec<_>>()
     };
-    text.lines().filter_map(line).collect()
+    [runs("/etc/subuid"), runs("/etc/subgid")].concat()
 }
 
 /// A user namespace with these ids that no process is in: for what sees files through an id map, see

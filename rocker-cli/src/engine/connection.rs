@@ -49,7 +49,7 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
         (Network::Pasta, _) | (_, None) => Ok(network),
         (_, Some(port)) => Err(Error::bad_value(
             "--publish",
-            &port.to_string(),
+            port.to_string(),
             "a container of an ordinary user, on its default network: rocker does not publish ports of root's containers yet",
         )),
     }

@@ -1,16 +1,20 @@
 //! Other containers that one shares namespaces with.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use oci_spec::runtime::Spec;
 use rocker_ns::{Command, Namespace, Process};
 
 use super::options::{RunOptions, Share};
 use super::record::{self, CONFIG, State};
-use super::{Engine, parts};
+use super::{Engine, disk, parts};
 use crate::{Error, Result};
 
-/// The processes of other containers whose namespaces are shared, by descriptor: what they are numbered cannot change meanwhile.
+/// The processes of other containers whose namespaces are shared. They are asked whether they are alive when all that goes by their
+/// numbers is open: then the numbers were theirs.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     pub(crate) pid: Option<Process>,
@@ -18,14 +22,14 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// Finds those that the options name.
+    /// Finds those that the options name. To be called while no other container is being made, as for one that would come to trace.
     pub(crate) fn find(engine: &Engine, options: &RunOptions<'_>) -> Result<Self> {
         let find = |share: &Share| match share {
             Share::Container(name) => engine.process_of(name).map(Some),
             Share::Own | Share::Host => Ok(None),
         };
         if let Share::Container(name) = &options.pid {
-            engine.refuse_tracer(name)?;
+            engine.refuse_tracers(name)?;
         }
         Ok(Self {
             pid: find(&options.pid)?,
@@ -55,24 +59,42 @@ fn of(process: &Process, kind: Namespace) -> Result<OwnedFd> {
 }
 
 impl Engine {
-    /// Refuses to share the processes of a container that may trace others: it could take over the process that sets this container up, and
-    /// that still is the host's.
-    fn refuse_tracer(&self, name: &str) -> Result<()> {
-        let found = self.container(name)?;
-        let config = self.roots().containers().join(&found.id).join(CONFIG);
-        let spec: Option<Spec> = record::read(&config)?;
-        let may_trace = spec
-            .map(|spec| parts::capabilities(&spec))
-            .transpose()?
-            .is_none_or(|held| held.contains("SYS_PTRACE"));
-        match may_trace {
-            false => Ok(()),
-            true => Err(Error::bad_value(
-                "--pid",
-                format!("container:{name}"),
-                "a container without CAP_SYS_PTRACE: one with it could take over the process that sets this one up",
-            )),
+    /// Refuses to share processes among which there is a container that may trace others: it could take over the process that sets this
+    /// container up, and that still is the host's.
+    fn refuse_tracers(&self, name: &str) -> Result<()> {
+        let identity = |process: &Process| -> Result<(u64, u64)> {
+            let namespace = File::from(of(process, Namespace::Pid)?);
+            let found = namespace.metadata();
+            let found = found.map_err(disk::failed("look at", Path::new("/proc/PID/ns/pid")))?;
+            Ok((found.dev(), found.ino()))
+        };
+        let shared = identity(&self.process_of(name)?)?;
+        for other in self.containers()? {
+            // One that has ended traces nobody.
+            let Ok(process) = self.process_of(&other.id) else {
+                continue;
+            };
+            let is_there = identity(&process).is_ok_and(|found| found == shared);
+            if is_there && self.may_trace(&other.id)? {
+                return Err(Error::bad_value(
+                    "--pid",
+                    format!("container:{name}"),
+                    format!(
+                        "a container among whose processes nobody has CAP_SYS_PTRACE, as {} has: it could take over the process that \
+                         sets this one up",
+                        other.name
+                    ),
+                ));
+            }
         }
+        Ok(())
+    }
+
+    fn may_trace(&self, id: &str) -> Result<bool> {
+        let config = self.roots().containers().join(id).join(CONFIG);
+        let spec: Option<Spec> = record::read(&config)?;
+        let held = spec.map(|spec| parts::capabilities(&spec)).transpose()?;
+        Ok(held.is_none_or(|held| held.contains("SYS_PTRACE")))
     }
 
     /// The first process of a container that runs.

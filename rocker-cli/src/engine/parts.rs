@@ -38,13 +38,13 @@ pub(crate) fn rootfs(spec: &Spec, root: OwnedFd) -> Result<Rootfs> {
     }
     let mut rootfs = Rootfs::new(root, TARGET)
         .all_devices(allows_all_devices(spec))
-        .host_devices(namespaces.contains(&Namespace::User) || rocker_ns::in_user_namespace()?)
+        .host_devices(has_devices_of_host(spec)?)
         .own_namespaces(own);
     if let Some(process) = spec.process() {
         rootfs = rootfs.directory(process.cwd());
     }
     for mount in spec.mounts().iter().flatten() {
-        rootfs = rootfs.mount(fs_mount(mount)?);
+        rootfs = rootfs.mount(fs_mount(spec, mount)?);
     }
     for device in Device::standard() {
         rootfs = rootfs.device(device);
@@ -113,11 +113,16 @@ fn allows_all_devices(spec: &Spec) -> bool {
     })
 }
 
+/// Whether device nodes are the host's own, since in a user namespace none can be made.
+pub(crate) fn has_devices_of_host(spec: &Spec) -> Result<bool> {
+    Ok(own_namespaces(spec).contains(&Namespace::User) || rocker_ns::in_user_namespace()?)
+}
+
 /// One of the specification's mounts in the words of rocker-fs.
-fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
+fn fs_mount(spec: &Spec, mount: &Mount) -> Result<rocker_fs::Mount> {
     let destination = mount.destination().clone();
     let kind = mount.typ().as_deref().unwrap_or("bind");
-    let mut result = if let Some((pid, path)) = of_another(mount) {
+    let mut result = if let Some((pid, path)) = of_another(spec, mount) {
         // Another container's: only in its own mount namespace can it be copied.
         rocker_fs::Mount::bind_in(Namespace::Mount.of(pid)?, path, destination)
     } else if kind == "bind" {
@@ -163,13 +168,16 @@ fn fs_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
     Ok(result.attributes(attributes))
 }
 
-/// The process whose root directory the source of a bind mount lies in, and the path that it has there.
-fn of_another(mount: &Mount) -> Option<(u32, PathBuf)> {
-    let source = mount.source().as_ref()?;
-    let mut parts = source.strip_prefix("/proc").ok()?.components();
-    let pid = parts.next()?.as_os_str().to_str()?.parse().ok()?;
-    let root = parts.next()?.as_os_str() == "root";
-    root.then(|| (pid, Path::new("/").join(parts.as_path())))
+/// The container whose memory is shared, and where it has that: in rocker's own words, see `spec/mounts.rs`. Any other source in
+/// /proc is a path like all others.
+fn of_another(spec: &Spec, mount: &Mount) -> Option<(u32, PathBuf)> {
+    let ipc = namespaces(spec).find(|one| one.typ() == LinuxNamespaceType::Ipc)?;
+    let path = ipc.path().as_ref()?.strip_prefix("/proc").ok()?;
+    let pid = path.iter().next()?.to_str()?;
+    let memory = Path::new("/dev/shm");
+    let theirs = Path::new("/proc").join(pid).join("root/dev/shm");
+    let is_shared = mount.destination() == memory && mount.source().as_ref() == Some(&theirs);
+    is_shared.then_some((pid.parse().ok()?, memory.into()))
 }
 
 /// `O_PATH`, which the standard library has no name for; the same on all architectures that rocker runs on.

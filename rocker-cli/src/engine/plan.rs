@@ -9,8 +9,9 @@ use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{Mount, Spec};
 use rocker_fs::{Device, read_beneath};
 use rocker_image::{Image, Store};
-use rocker_ns::{Namespace, User};
+use rocker_ns::User;
 
+use super::connection::network_of;
 use super::others::Others;
 use super::run::{ACCOUNTS_LIMIT, command_of, wanted_user};
 use super::spec::{self, Facts};
@@ -33,6 +34,10 @@ impl Engine {
     /// # Errors
     /// [`Error::NotPulled`], [`Error::ClosedStore`], and what keeps a run from beginning, such as [`Error::NoSource`].
     pub fn plan(&self, options: &RunOptions<'_>) -> Result<rocker_ns::Plan> {
+        let options = &RunOptions {
+            network: network_of(options)?,
+            ..options.clone()
+        };
         let (config, layers) = self.known_image(options)?;
         let wanted = wanted_user(options, &config);
         let file = |name| topmost(&layers, name);
@@ -54,8 +59,8 @@ impl Engine {
             surroundings: &Surroundings::of(options, &others, users)?,
         })?;
         let mut sources = binds(&mut spec);
-        if parts::own_namespaces(&spec).contains(&Namespace::User) {
-            // Device nodes are the host's own there, and come last.
+        if parts::has_devices_of_host(&spec)? {
+            // They come last.
             sources.extend(Device::standard().into_iter().map(|device| device.path));
             sources.extend(options.devices.iter().map(|device| device.source.clone()));
         }

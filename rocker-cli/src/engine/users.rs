@@ -1,6 +1,7 @@
 //! Who the users of a container are outside.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use oci_spec::runtime::Spec;
 use rocker_ns::IdMap;
@@ -18,7 +19,7 @@ const ORDINARY: &str = "host or keep-id for an ordinary user: other ids need lay
 /// How many users a container has that has its own.
 const COUNT: u32 = 1 << 16;
 /// The blocks of so many ids that systemd's convention sets aside for containers: 524288 to 1879048191.
-const BLOCKS: std::ops::Range<u32> = 8..0x7000;
+const BLOCKS: Range<u32> = 8..0x7000;
 
 impl Engine {
     /// Who the users of a new container are; none where they are the same as outside. To be called while no other container is being
@@ -73,7 +74,14 @@ impl Engine {
             let config = self.roots().containers().join(&other).join(CONFIG);
             let spec: Option<Spec> = record::read(&config).ok().flatten();
             let maps = spec.map(|spec| parts::id_maps(&spec)).into_iter().flatten();
-            taken.extend(maps.flatten().map(|map| map.outside / COUNT));
+            taken.extend(
+                maps.flatten()
+                    .flat_map(|map| blocks(map.outside, map.count)),
+            );
+        }
+        // Nor those that were granted to somebody.
+        for (first, count) in rocker_ns::granted_ids() {
+            taken.extend(blocks(first, count));
         }
         let digits = id.and_then(|id| id.get(..8)).unwrap_or_default();
         let number = u32::from_str_radix(digits, 16).unwrap_or(0);
@@ -98,6 +106,13 @@ impl Engine {
             gids: map,
         })
     }
+}
+
+/// The blocks in which a run of ids lies, of those that are for containers.
+fn blocks(first: u32, count: u32) -> Range<u32> {
+    let last = first.saturating_add(count.saturating_sub(1));
+    let clip = |block: u32| block.clamp(BLOCKS.start, BLOCKS.end);
+    clip(first / COUNT)..clip(last / COUNT + 1)
 }
 
 /// The caller's own ids, which are 0 in the user namespace that rocker is in, under the numbers that they have outside of it.
@@ -193,6 +208,15 @@ mod tests {
         assert_eq!(all(&keep(1000, 1)), ["1000 0 1"]);
         assert_eq!(all(&keep(0, 10)), ["0 0 1", "1 1 9"]);
         assert_eq!(all(&keep(100_000, 10)), ["0 1 9", "100000 0 1"]);
+    }
+
+    #[test]
+    fn a_run_of_ids_takes_every_block_that_it_touches() {
+        assert_eq!(blocks(600_000, 65_536), 9..11);
+        assert_eq!(blocks(524_288, 65_536), 8..9);
+        assert_eq!(blocks(493_216, 65_536), 8..9);
+        assert_eq!(blocks(100_000, 65_536), 8..8);
+        assert_eq!(blocks(0, u32::MAX), BLOCKS);
     }
 
     #[test]

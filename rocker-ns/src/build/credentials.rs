@@ -93,9 +93,15 @@ fn filter(plan: &mut Plan, command: &Command) {
     );
 }
 
-/// What the last steps of a process need that enters a container: to change its user, groups and capabilities, and to
-/// give its streams to its user.
-const LAST_STEPS: [&str; 4] = ["CHOWN", "SETGID", "SETPCAP", "SETUID"];
+/// What the last steps of a process need that enters a container: to change its groups, and where it becomes another user than root, that
+/// user, and to give that user its streams.
+fn for_last_steps(command: &Command) -> Vec<&'static str> {
+    match &command.user {
+        None => Vec::new(),
+        Some(user) if user.uid == 0 => vec!["SETGID"],
+        Some(_) => vec!["SETGID", "SETUID", "CHOWN"],
+    }
+}
 
 /// Gives up, before a process shows itself in a container that it enters, what the program is not to have: from then on
 /// it can be traced by whoever has CAP_SYS_PTRACE in there.
@@ -108,11 +114,12 @@ pub(super) fn shed(plan: &mut Plan, command: &Command) -> Result<()> {
         return Ok(());
     };
     bound(plan, capabilities);
-    let held = LAST_STEPS
+    let held = for_last_steps(command)
         .into_iter()
         .try_fold(capabilities, Capabilities::with)?;
     plan.push(capset(held).because(
-        "so that nobody in the container, who might trace this process, gets more from it than the program will have",
+        "so that nobody in the container, who might trace this process, gets more from it than the program will have, and what makes it \
+         its user",
     ));
     Ok(())
 }

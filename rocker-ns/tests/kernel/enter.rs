@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rocker_ns::{Capabilities, Child, Command, Error, Namespace, Signals, Stdio};
+use rocker_ns::{Capabilities, Child, Command, Error, Namespace, Signals, Stdio, User};
 
 use crate::fake_host;
 use crate::{OWN, chain, output, shell, zombies};
@@ -51,27 +51,37 @@ fn a_program_whose_process_1_cannot_be_traced_is_entered_all_the_same() {
 
 #[test]
 fn whoever_traces_what_enters_a_container_gets_no_more_than_the_container_has() {
-    let mut command = shell("true");
-    let own = std::fs::File::open("/proc/self/status").unwrap();
-    command
-        .enter(own, OWN)
-        .capabilities(Capabilities::container_default());
-    let plan = command.plan().unwrap();
-    let calls: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
-    let place = |call: &str| calls.iter().position(|one| one.starts_with(call)).unwrap();
-    // It is to be seen in there from clone(2) on. Until then a directory of the host's that it has open would be a way out.
-    assert!(place("setns") < place("close_range") && place("close_range") < place("clone"));
-    assert!(place("setns") < place("prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN"));
-    let drop = calls
-        .iter()
-        .rposition(|one| one.contains("PR_CAPBSET_DROP"))
-        .unwrap();
-    assert!(drop < place("capset") && place("capset") < place("clone"));
-    let held = &calls[place("capset")];
-    let default = Capabilities::container_default();
-    let all = ["CHOWN", "SETGID", "SETPCAP", "SETUID"];
-    assert!(all.iter().all(|one| default.contains(one)));
-    assert!(held.contains("effective=0xa80425fb"), "{held}");
+    let own = Capabilities::NONE.with("DAC_OVERRIDE").unwrap();
+    let set = |user: Option<(u32, u32)>| {
+        let mut command = shell("true");
+        let status = std::fs::File::open("/proc/self/status").unwrap();
+        command.enter(status, OWN).capabilities(own);
+        if let Some((uid, gid)) = user {
+            command.user(User::resolve(&format!("{uid}:{gid}"), b"", b"").unwrap());
+        }
+        let plan = command.plan().unwrap();
+        let calls: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
+        let place = |call: &str| calls.iter().position(|one| one.starts_with(call)).unwrap();
+        // It is to be seen in there from clone(2) on. Until then a directory of the host's that it has open would be a way out.
+        assert!(place("setns") < place("close_range") && place("close_range") < place("clone"));
+        assert!(place("setns") < place("prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN"));
+        let drop = calls
+            .iter()
+            .rposition(|one| one.contains("PR_CAPBSET_DROP"))
+            .unwrap();
+        assert!(drop < place("capset") && place("capset") < place("clone"));
+        calls[place("capset")].clone()
+    };
+    // CAP_DAC_OVERRIDE is 1 << 1, CAP_CHOWN 1 << 0, CAP_SETGID 1 << 6, CAP_SETUID 1 << 7: see linux/capability.h.
+    let cases = [
+        (None, "effective=0x2"),
+        (Some((0, 0)), "effective=0x42"),
+        (Some((1000, 1000)), "effective=0xc3"),
+    ];
+    for (user, held) in cases {
+        let call = set(user);
+        assert!(call.contains(held), "{user:?}: {call}");
+    }
 }
 
 #[test]
