@@ -375,6 +375,28 @@ fn two_containers_share_processes_and_each_ends_as_it_should() {
 }
 
 #[test]
+fn nobody_comes_among_the_processes_of_one_who_may_trace() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let web = scene.start_idle("--rm --name web");
+        // The one that may trace need not be the one that is named.
+        let mut tracer = scene.start(
+            "run --rm --name tracer --pid container:web --cap-add SYS_PTRACE $I sh -c 'echo up; exec sleep 1004'",
+        );
+        assert_eq!(tracer.line(), "up");
+        for name in ["web", "tracer"] {
+            let line = scene.fails(125, &format!("run --pid container:{name} $I true"));
+            assert!(line.contains("as tracer has"), "{line}");
+        }
+        scene.ok("rm -f tracer");
+        assert_eq!(tracer.end().code, 137);
+        scene.ok("run --rm --pid container:web $I true");
+        assert_eq!(web.end().code, 0);
+        scene.assert_all_gone("a tracer among shared processes");
+    });
+}
+
+#[test]
 fn memory_and_queues_are_shared_with_the_host_or_another() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
