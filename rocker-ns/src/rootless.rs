@@ -267,13 +267,25 @@ pub fn own_gid_map() -> Result<Vec<IdMap>> {
     read_map("/proc/self/gid_map").map(|text| IdMap::parse_all(&text))
 }
 
-/// Whether the calling process is in a user namespace that is not the machine's first: its root is somebody else outside.
+/// What the first user namespace is called since Linux 3.8, `PROC_USER_INIT_INO`. Its map tells nothing: another one may have the same.
+const FIRST: &str = "user:[4026531837]";
+
+/// Whether the calling process is in a user namespace that is not the machine's first: its root has less privilege than the machine's,
+/// even where it is the same user.
 ///
 /// # Errors
 /// [`Error::Proc`] when the kernel does not tell.
 pub fn in_user_namespace() -> Result<bool> {
-    let map = read_map("/proc/self/uid_map")?;
-    Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
+    let path = "/proc/self/ns/user";
+    match fs::read_link(path) {
+        Ok(link) => Ok(link != Path::new(FIRST)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::Proc {
+            operation: "read",
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 /// The text of a map; that of all ids where the kernel has no user namespaces.

@@ -106,11 +106,10 @@ impl Host {
         self.status("Seccomp").is_some_and(|mode| mode == "2")
     }
 
-    /// Whether the user ids that this process sees are not those of the machine.
+    /// Whether the root that this process sees is not that of the machine: the first user namespace has a name of its own.
     pub(crate) fn is_in_user_namespace(&self) -> bool {
-        let map = self.read("self/uid_map").unwrap_or_default();
-        let fields: Vec<_> = map.split_whitespace().collect();
-        !fields.is_empty() && fields != ["0", "0", "4294967295"]
+        let namespace = fs::read_link(self.proc.join("self/ns/user"));
+        namespace.is_ok_and(|name| name != Path::new("user:[4026531837]"))
     }
 
     /// How many users there are where this process is.
@@ -207,7 +206,7 @@ pub(crate) mod tests {
 
     #[test]
     fn each_fact_is_read_from_its_file() {
-        let (_dir, host) = with(&[
+        let (dir, host) = with(&[
             ("sys/kernel/osrelease", "6.8.0-31-generic\n"),
             (
                 "self/status",
@@ -228,7 +227,14 @@ pub(crate) mod tests {
         assert_eq!(host.user(), Some(0));
         assert_eq!(host.is_capable(CAP_SYS_ADMIN), Some(true));
         assert_eq!(host.is_capable(CAP_NET_ADMIN), Some(false));
-        assert!(host.is_filtered() && host.has_seccomp() && host.is_in_user_namespace());
+        assert!(host.is_filtered() && host.has_seccomp());
+        for (namespace, other) in [("user:[4026531837]", false), ("user:[4026532201]", true)] {
+            let link = dir.path().join("proc/self/ns/user");
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(namespace, &link).unwrap();
+            assert_eq!(host.is_in_user_namespace(), other);
+        }
         assert_eq!(
             host.open_files(),
             Some(Used {

@@ -301,3 +301,22 @@ fn debian_and_an_image_of_many_layers_have_their_owners_and_privileged_programs(
         scene.assert_all_gone("runs of Debian");
     });
 }
+
+#[test]
+fn root_of_a_user_namespace_whose_ids_are_the_machines_own_is_known_not_to_be_its_root() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        // As systemd makes one for a service with PrivateUsers=identity.
+        let inside = "until grep -q 4294967295 /proc/self/gid_map; do sleep 0.01; done
+            exec setpriv --reuid 0 --regid 0 --clear-groups unshare --mount --pid --net --fork --mount-proc \
+                rocker run --rm --network none $I cat /proc/self/uid_map /dev/null";
+        let done = scene.script(&format!(
+            "export I; unshare --user sh -c '{inside}' & map='0 0 4294967295'
+            until echo $map >/proc/$!/uid_map && grep -q 4294967295 /proc/$!/uid_map; do sleep 0.01; done
+            echo $map >/proc/$!/gid_map; wait $!"
+        ));
+        done.succeeded();
+        assert!(done.out.contains("4294967295"), "{done:?}");
+        scene.assert_all_gone("an identity map");
+    });
+}
