@@ -275,6 +275,12 @@ impl Engine {
         lock::wait(&self.roots().containers().join(".lock"))
     }
 
+    /// Waits until nobody makes a container that shares another one's processes, and keeps others from it for as long as the file is
+    /// open. It is a lock of its own, since those processes may keep such a container from ever being ready.
+    pub(crate) fn sharing(&self) -> Result<File> {
+        lock::wait(&self.roots().containers().join(".sharing"))
+    }
+
     pub(crate) fn record(&self, id: &str) -> Result<Option<Record>> {
         let path = self.roots().containers().join(id).join(STATE);
         let record: Option<Record> = record::read(&path)?;

@@ -22,7 +22,7 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// Finds those that the options name. To be called while no other container is being made, as for one that would come to trace.
+    /// Finds those that the options name. To be called while no other one comes to share processes, see [`Engine::sharing`].
     pub(crate) fn find(engine: &Engine, options: &RunOptions<'_>) -> Result<Self> {
         let find = |share: &Share| match share {
             Share::Container(name) => engine.process_of(name).map(Some),

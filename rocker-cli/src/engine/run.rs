@@ -100,16 +100,22 @@ impl Engine {
                 name: options.image.clone(),
             });
         }
-        // Held until the container is what it is to be: no other one chooses the same users meanwhile, or comes to trace what sets it up.
-        let making = match (&options.users, &options.pid) {
-            (Users::Auto, _) | (_, Share::Container(_)) => Some(self.making()?),
-            _ => None,
+        // Held until it is known to run, so that of two that come to share processes the second one sees whether the first may trace it.
+        let sharing = match options.pid {
+            Share::Container(_) => Some(self.sharing()?),
+            Share::Own | Share::Host => None,
         };
         let others = Others::find(self, options)?;
+        // Held until it is written down which users the container has, so that no other one chooses the same.
+        let making = match options.users {
+            Users::Auto => Some(self.making()?),
+            _ => None,
+        };
         let maps = self.users(options, Some(container.id()))?;
         let root = self.mount_root(container, image, maps.as_ref())?;
         let surroundings = Surroundings::of(options, &others, maps)?;
         let spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
+        drop(making);
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
         if cgroup.is_none() && options.pid != Share::Own {
             return Err(Error::bad_value(
@@ -146,7 +152,6 @@ impl Engine {
             None => None,
         };
         attest(&mut created, &spec, cgroup.as_ref())?;
-        drop(making);
         let care = Care {
             io: options.io,
             leave: Leave::at(options.detach_keys.as_ref()),
@@ -159,7 +164,9 @@ impl Engine {
                 start_time: process.start_time().unwrap_or(0),
                 started: container::now(),
             };
-            container.save()
+            container.save()?;
+            drop(sharing);
+            Ok(())
         })
     }
 

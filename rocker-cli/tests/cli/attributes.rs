@@ -397,6 +397,29 @@ fn nobody_comes_among_the_processes_of_one_who_may_trace() {
 }
 
 #[test]
+fn who_stops_those_that_come_among_his_processes_holds_up_nobody_else() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let mut web = scene.start(
+            "run --rm --name web $I sh -c 'echo up; while :; do kill -STOP -1 2>/dev/null; done'",
+        );
+        assert_eq!(web.line(), "up");
+        let side = scene.start("run --rm --pid container:web $I true");
+        host.wait_until("it is held up", LIMIT, || {
+            host.sh("cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') T ' || true")
+                .trim()
+                != "0"
+        });
+        scene.ok("run --rm $I true");
+        side.signal("TERM");
+        assert_ne!(side.end().code, 0);
+        scene.ok("rm -f web");
+        assert_eq!(web.end().code, 137);
+        scene.assert_all_gone("processes that stop others");
+    });
+}
+
+#[test]
 fn memory_and_queues_are_shared_with_the_host_or_another() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
