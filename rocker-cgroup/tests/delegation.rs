@@ -76,6 +76,19 @@ fn clean_up(host: &Host) {
     });
 }
 
+/// Runs the test `test` again as uid 1000 at each of these places, with these controllers delegated, where this machine has cgroup v2 alone.
+#[track_caller]
+fn in_delegated(host: &Host, controllers: &str, places: &[&str], test: &str) {
+    if !has_v2() {
+        return;
+    }
+    delegate(host, controllers);
+    for place in places {
+        as_user(host, test, place);
+    }
+    clean_up(host);
+}
+
 /// A shell script in the cgroup.
 fn sh_in(cgroup: &Cgroup, script: &str) -> Child {
     let mut child = Command::new("sh")
@@ -139,13 +152,12 @@ fn limits_of_memory_and_tasks_hold_in_a_cgroup_that_an_ordinary_user_has_made() 
         return user();
     }
     fake_host::run(|host| {
-        if !has_v2() {
-            return;
-        }
-        delegate(host, "+memory +pids");
-        let test = "limits_of_memory_and_tasks_hold_in_a_cgroup_that_an_ordinary_user_has_made";
-        as_user(host, test, DELEGATED);
-        clean_up(host);
+        in_delegated(
+            host,
+            "+memory +pids",
+            &[DELEGATED],
+            "limits_of_memory_and_tasks_hold_in_a_cgroup_that_an_ordinary_user_has_made",
+        );
     });
 }
 
@@ -236,13 +248,12 @@ fn a_controller_that_was_not_handed_down_is_named_with_the_place_where_it_ends()
         return user();
     }
     fake_host::run(|host| {
-        if !has_v2() {
-            return;
-        }
-        delegate(host, "+pids -memory");
-        let test = "a_controller_that_was_not_handed_down_is_named_with_the_place_where_it_ends";
-        as_user(host, test, DELEGATED);
-        clean_up(host);
+        in_delegated(
+            host,
+            "+pids -memory",
+            &[DELEGATED],
+            "a_controller_that_was_not_handed_down_is_named_with_the_place_where_it_ends",
+        );
     });
 }
 
@@ -277,13 +288,12 @@ fn others_who_live_in_the_delegated_cgroup_are_named_and_nobody_moves() {
         return user();
     }
     fake_host::run(|host| {
-        if !has_v2() {
-            return;
-        }
-        delegate(host, "+pids");
-        let test = "others_who_live_in_the_delegated_cgroup_are_named_and_nobody_moves";
-        as_user(host, test, DELEGATED);
-        clean_up(host);
+        in_delegated(
+            host,
+            "+pids",
+            &[DELEGATED],
+            "others_who_live_in_the_delegated_cgroup_are_named_and_nobody_moves",
+        );
     });
 }
 
@@ -318,15 +328,12 @@ fn what_a_process_made_in_a_delegated_cgroup_one_elsewhere_finds_by_its_base_and
         return user();
     }
     fake_host::run(|host| {
-        if !has_v2() {
-            return;
-        }
-        delegate(host, "+pids");
-        let test =
-            "what_a_process_made_in_a_delegated_cgroup_one_elsewhere_finds_by_its_base_and_removes";
-        as_user(host, test, DELEGATED);
-        as_user(host, test, ROOTS);
-        clean_up(host);
+        in_delegated(
+            host,
+            "+pids",
+            &[DELEGATED, ROOTS],
+            "what_a_process_made_in_a_delegated_cgroup_one_elsewhere_finds_by_its_base_and_removes",
+        );
     });
 }
 

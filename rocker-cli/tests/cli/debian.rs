@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Where it is; the same as in `images.rs`, so that one of them makes it.
+/// Where it is.
 const TAR: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/debian-minbase.tar");
 
 /// The tar file.

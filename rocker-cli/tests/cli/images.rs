@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 
+use crate::debian;
 use crate::fake_host;
 use crate::support::Scene;
 
@@ -134,41 +134,12 @@ fn a_zstd_image_has_the_files_of_the_gzip_one() {
     });
 }
 
-/// A root file system made by Debian's own tools, once for all test runs.
-const DEBIAN: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/debian-minbase.tar");
-
-/// Makes the tar file, outside of the fake host, where the archive of Debian's packages can be reached.
-fn make_debian() {
-    let (tar, lock) = (std::path::Path::new(DEBIAN), format!("{DEBIAN}.lock"));
-    let lock = fs::File::create(lock).unwrap();
-    lock.lock().unwrap();
-    if tar.exists() {
-        return;
-    }
-    let new = format!("{DEBIAN}.new.tar");
-    let script = r#". /etc/os-release
-        unshare --mount mmdebstrap --quiet --variant=minbase "$VERSION_CODENAME" "$0" $(ls /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)"#;
-    let made = Command::new("sh")
-        .args(["-euc", script, &new])
-        .output()
-        .unwrap();
-    assert!(
-        made.status.success(),
-        "mmdebstrap, which needs a Debian machine and its package archive: {}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    fs::rename(new, tar).unwrap();
-}
-
 #[test]
 fn debian_runs_with_every_file_as_its_packages_have_it() {
-    if std::env::var_os("ROCKER_FAKE_HOST").is_none() {
-        make_debian();
-    }
+    debian::make();
     fake_host::run(|host| {
         let scene = Scene::without_image(host);
-        let tar = std::path::Path::new(DEBIAN);
-        let name = scene.push_layers(&[tar], "debian", r#"{"Cmd":["bash"]}"#);
+        let name = scene.push_layers(&[debian::tar()], "debian", r#"{"Cmd":["bash"]}"#);
         scene.ok(&format!("pull -q {name}"));
         assert_eq!(scene.ok(&format!("run --rm {name} dpkg --verify")), "");
         let script =
