@@ -9,7 +9,6 @@ use rocker_cgroup::{Cgroup, Hierarchy};
 use rocker_ns::{Created, Fact};
 
 use super::host::HostMount;
-use super::record::{self, CONFIG};
 use super::{CGROUP_PARENT, Engine, disk, parts};
 use crate::{Error, Result};
 
@@ -29,8 +28,8 @@ impl Engine {
     pub fn actual(&self, name: &str) -> Result<Vec<Fact>> {
         let found = self.container(name)?;
         let process = self.process_of(&found.id)?;
-        let config = self.roots().containers().join(&found.id).join(CONFIG);
-        let spec: Spec = record::read(&config)?.ok_or(Error::NotRunning { name: found.name })?;
+        let spec = self.spec_of(&found.id)?;
+        let spec = spec.ok_or(Error::NotRunning { name: found.name })?;
         let [uids, gids] = parts::id_maps(&spec);
         let mut command = parts::process(&spec)?;
         command

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use oci_spec::runtime::Spec;
+
 use super::record::{self, CONFIG, Record, STATE, State};
 use super::{Engine, disk, lock, name};
 use crate::{Error, Result};
@@ -279,6 +281,11 @@ impl Engine {
     /// open. It is a lock of its own, since those processes may keep such a container from ever being ready.
     pub(crate) fn sharing(&self) -> Result<File> {
         lock::wait(&self.roots().containers().join(".sharing"))
+    }
+
+    /// The specification that a container was made by; none where it has not come so far.
+    pub(crate) fn spec_of(&self, id: &str) -> Result<Option<Spec>> {
+        record::read(&self.roots().containers().join(id).join(CONFIG))
     }
 
     pub(crate) fn record(&self, id: &str) -> Result<Option<Record>> {

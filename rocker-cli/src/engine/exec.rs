@@ -11,7 +11,6 @@ use rocker_ns::{Capabilities, DetachKeys, ExitCode, Signals, Stdio};
 
 use super::options::Io;
 use super::process::{Care, Leave, connect, create_in, supervise};
-use super::record::{self, CONFIG};
 use super::run::user_of;
 use super::{CGROUP_PARENT, Engine, disk, parts, spec};
 use crate::{Error, Result};
@@ -55,8 +54,7 @@ impl Engine {
             name: found.name.clone(),
         };
         let process = self.process_of(&found.id)?;
-        let config = self.roots().containers().join(&found.id).join(CONFIG);
-        let spec: Spec = record::read(&config)?.ok_or_else(not_running)?;
+        let spec = self.spec_of(&found.id)?.ok_or_else(not_running)?;
         let signals = Signals::hold()?;
         let mut command = self.beside(&spec, process.id(), options)?;
         command.enter(process.to_fd()?, parts::all_namespaces(&spec));

@@ -5,11 +5,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use oci_spec::runtime::Spec;
 use rocker_ns::{Command, Namespace, Process};
 
 use super::options::{RunOptions, Share};
-use super::record::{self, CONFIG, State};
+use super::record::State;
 use super::{Engine, disk, parts};
 use crate::{Error, Result};
 
@@ -91,9 +90,10 @@ impl Engine {
     }
 
     fn may_trace(&self, id: &str) -> Result<bool> {
-        let config = self.roots().containers().join(id).join(CONFIG);
-        let spec: Option<Spec> = record::read(&config)?;
-        let held = spec.map(|spec| parts::capabilities(&spec)).transpose()?;
+        let held = self
+            .spec_of(id)?
+            .map(|spec| parts::capabilities(&spec))
+            .transpose()?;
         Ok(held.is_none_or(|held| held.contains("SYS_PTRACE")))
     }
 

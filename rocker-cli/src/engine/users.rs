@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use oci_spec::runtime::Spec;
 use rocker_ns::IdMap;
 
 use super::container::ids;
 use super::options::{RunOptions, Users};
-use super::record::{self, CONFIG};
 use super::surroundings::Maps;
 use super::{Engine, parts};
 use crate::{Error, Result};
@@ -71,8 +69,7 @@ impl Engine {
             None => Vec::new(),
         };
         for other in others {
-            let config = self.roots().containers().join(&other).join(CONFIG);
-            let spec: Option<Spec> = record::read(&config).ok().flatten();
+            let spec = self.spec_of(&other).ok().flatten();
             let maps = spec.map(|spec| parts::id_maps(&spec)).into_iter().flatten();
             taken.extend(
                 maps.flatten()
