@@ -17,6 +17,7 @@ const MOST_CPUS: f64 = 65_536.0;
 ///
 /// v2 writes it to `cpu.max`, v1 to `cpu.cfs_quota_us` and `cpu.cfs_period_us`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[doc(alias = "cpu.max")]
 #[doc(alias = "cfs_quota_us")]
 pub struct CpuQuota {

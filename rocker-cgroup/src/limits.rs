@@ -6,6 +6,7 @@ use crate::{CpuQuota, Error, Result, list_format};
 ///
 /// `None` in [`Limits`] leaves a bound as it is; [`Max::Unlimited`] takes it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Max {
     /// No bound: `max` on v2, -1 on v1.
     Unlimited,
@@ -32,6 +33,8 @@ impl From<u64> for Max {
 /// # Ok::<(), rocker_cgroup::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
 #[non_exhaustive]
 pub struct Limits {
     /// CPU bandwidth.

@@ -76,6 +76,34 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The container runs already.
+    #[error("container {name} is running already")]
+    AlreadyRunning {
+        /// Its name.
+        name: String,
+    },
+    /// A container that could not be started, which has said why.
+    #[error("container {name} could not be started")]
+    NotStarted {
+        /// Its name.
+        name: String,
+    },
+    /// The end of a container that nobody saw.
+    #[error(
+        "the one who looked after container {name} is gone, and with it how the container ended"
+    )]
+    Lost {
+        /// Its name.
+        name: String,
+    },
+    /// There is no log.
+    #[error(
+        "no log is kept of container {name}: it was run in the foreground with --rm, or with --log-driver none"
+    )]
+    NoLog {
+        /// Its name.
+        name: String,
+    },
     /// The container runs.
     #[error("container {name} is running; wait for its end, or use `rocker rm -f`")]
     StillRunning {

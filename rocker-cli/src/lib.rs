@@ -8,11 +8,14 @@ mod explain;
 mod manual;
 mod page;
 mod table;
+mod template;
 mod trace;
 
 pub use commands::main;
 pub use engine::{
-    ContainerSummary, DeviceNode, Engine, ExecOptions, Exit, Io, Network, PullPolicy, Roots,
-    RunOptions, SeccompProfile, Share, Status, Tmpfs, Users, Volume,
+    Actor, ContainerSummary, DeviceNode, Engine, Event, Events, ExecOptions, Exit, HealthCheck,
+    HealthOptions, HealthStatus, Io, LogDriver, LogLine, LogOptions, LogQuery, Logs, Network,
+    PullPolicy, Restart, Roots, RunOptions, SeccompProfile, Share, StartOptions, Status, Tmpfs,
+    Usage, Users, Volume,
 };
 pub use error::{Error, Result, SeccompFault};

@@ -106,6 +106,24 @@ impl Store {
             .map(|image| Some(image.with_references(names(&index, &entry.digest))))
     }
 
+    /// The image with this manifest, whether it has a name or not; none if the store has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`image`](Self::image).
+    pub fn by_manifest(&self, manifest: &Digest) -> Result<Option<Image>> {
+        let index = Index::read(&self.index_path())?;
+        let entry = index
+            .manifests
+            .iter()
+            .find(|entry| entry.digest == *manifest);
+        let Some(entry) = entry else {
+            return Ok(None);
+        };
+        self.load(&entry.descriptor())
+            .map(|image| Some(image.with_references(names(&index, manifest))))
+    }
+
     /// All images, in the order in which they were named; each once, with all its names.
     ///
     /// An image that is damaged or that another tool put there in a form that is not an image for one platform is left

@@ -215,6 +215,26 @@ impl Network {
         Error::gather("detach", owner, errors)
     }
 
+    /// How `owner` is attached; none if it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the state directory cannot be read.
+    pub fn attachment(&self, owner: &str) -> Result<Option<Attachment>> {
+        let leases = self.ipam.leases()?;
+        let found = leases.into_iter().find(|(other, _)| other == owner);
+        let (Some((_, address)), Some(subnet)) = (found, read_subnet(&self.dir)?) else {
+            return Ok(None);
+        };
+        Ok(Some(Attachment {
+            address,
+            prefix_len: subnet.prefix_len(),
+            gateway: subnet.gateway(),
+            mac: Some(mac(address)),
+            host_interface: self.host_interface(owner),
+        }))
+    }
+
     /// Everyone who has an address, in the order of the addresses.
     ///
     /// # Errors

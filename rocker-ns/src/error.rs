@@ -194,6 +194,22 @@ pub enum Error {
         /// What was given.
         keys: String,
     },
+    /// Not a run of ids.
+    #[error(
+        "{text:?} is not a run of ids: three numbers, the first inside, the first outside, and how many"
+    )]
+    BadIdMap {
+        /// What was given.
+        text: String,
+    },
+    /// The supervisor of a program takes no client now, or none that speaks this version.
+    #[error(
+        "{}: the program's supervisor has turned this client away: it has too many, or is of another version of rocker", .socket.display()
+    )]
+    TurnedAway {
+        /// Where it listens.
+        socket: PathBuf,
+    },
     /// Standard input is not a terminal.
     #[error("the input device is not a terminal")]
     NotATerminal,

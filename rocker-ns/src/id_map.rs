@@ -1,6 +1,7 @@
 //! Which ids of a user namespace are which outside.
 
 use std::fmt;
+use std::str::FromStr;
 use std::{fs, io};
 
 use crate::trace::traced;
@@ -46,6 +47,30 @@ impl IdMap {
 impl fmt::Display for IdMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.inside, self.outside, self.count)
+    }
+}
+
+/// Three numbers with white space between them, as it is shown.
+impl FromStr for IdMap {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |word: &str| {
+            // Not "+1", which the kernel would not take.
+            let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+            word.parse().ok().filter(|_| is_number)
+        };
+        let numbers: Option<Vec<u32>> = text.split_whitespace().map(number).collect();
+        match numbers.as_deref() {
+            Some(&[inside, outside, count]) => Ok(Self {
+                inside,
+                outside,
+                count,
+            }),
+            _ => Err(Error::BadIdMap {
+                text: text.to_owned(),
+            }),
+        }
     }
 }
 
@@ -95,5 +120,28 @@ mod tests {
         assert_eq!(outside(65536), Some(1000));
         assert_eq!(outside(65537), None);
         assert_eq!(map[1].to_string(), "65536 1000 1");
+    }
+
+    #[test]
+    fn a_run_is_read_as_it_is_shown_and_nothing_else_is() {
+        let run = IdMap {
+            inside: 0,
+            outside: u32::MAX,
+            count: 65536,
+        };
+        assert_eq!(run.to_string().parse::<IdMap>().unwrap(), run);
+        assert_eq!("  0 4294967295\t65536\n".parse::<IdMap>().unwrap(), run);
+        for wrong in [
+            "",
+            "0 1",
+            "0 1 2 3",
+            "0 1 x",
+            "0 -1 1",
+            "0 +1 1",
+            "0 4294967296 1",
+        ] {
+            let error = wrong.parse::<IdMap>().unwrap_err();
+            assert!(matches!(error, Error::BadIdMap { .. }), "{wrong:?}");
+        }
     }
 }

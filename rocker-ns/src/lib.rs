@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod attach;
+mod attached;
+mod attendant;
 mod attest;
 mod build;
 mod call;
@@ -9,6 +12,7 @@ mod capability;
     reason = "between clone3 and execve there are only raw system calls"
 )]
 mod child;
+mod client;
 #[expect(unsafe_code, reason = "the one place that makes processes")]
 mod clone;
 mod command;
@@ -21,6 +25,7 @@ mod init;
 mod lsm;
 mod namespace;
 mod outside;
+mod packet;
 mod plan;
 mod process;
 mod pump;
@@ -30,6 +35,8 @@ mod rlimit;
 mod rootless;
 mod seccomp;
 mod session;
+mod signals;
+mod socket;
 mod stdio;
 mod step;
 mod steps;
@@ -39,6 +46,9 @@ mod terminal;
 mod trace;
 mod user;
 
+pub use attach::Attach;
+pub use attached::{AttachEnd, AttachOptions, Attached};
+pub use attendant::{Attendant, Output};
 pub use attest::{Expected, Fact};
 pub use capability::Capabilities;
 pub use command::Command;
@@ -50,7 +60,7 @@ pub use id_map::IdMap;
 pub use namespace::Namespace;
 pub use plan::Plan;
 pub use process::{Child, ExitCode, Process};
-pub use relay::{Relay, Signals, signal_number};
+pub use relay::Relay;
 pub use rlimit::Rlimit;
 pub use rootless::{
     SubordinateIds, become_root, become_root_beside, granted_ids, id_map_namespace,
@@ -60,6 +70,7 @@ pub use seccomp::{
     Seccomp, SeccompAction, SeccompArchitecture, SeccompArg, SeccompFilter, SeccompOp, SeccompRule,
 };
 pub use session::{Line, die_with, leave_session, stand_in, stood_in_by};
+pub use signals::{Signals, signal_number};
 pub use stdio::Stdio;
 pub use step::{Arg, Step};
 pub use terminal::{RawMode, Terminal, WindowSize};

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
 
@@ -12,13 +14,15 @@ use crate::DetachKeys;
 /// The most that is on its way: what a pipe that polls as writable takes without waiting (`PIPE_BUF`).
 const CHUNK: usize = 4096;
 
+/// What a terminal, which does not say it, may hold of a program's output at the most.
+const TERMINAL_ROOM: usize = 128 << 10;
+
 /// Moves bytes without ever waiting for one side while the other has something to say: it is asked what it waits for, and
 /// takes its turn when that has happened.
 #[derive(Debug)]
 pub(crate) struct Pump {
     from: OwnedFd,
-    /// None when there is nothing more to be written, so that the reader learns of the end.
-    to: Option<OwnedFd>,
+    to: To,
     pending: Vec<u8>,
     /// Whether there is nothing more to be read.
     ended: bool,
@@ -29,12 +33,33 @@ pub(crate) struct Pump {
     unheard: bool,
 }
 
+/// Where a pump's bytes go.
+#[derive(Debug)]
+enum To {
+    /// To a file.
+    File(OwnedFd),
+    /// Nowhere: who hears them is all that there is.
+    Nowhere,
+    /// There is nothing more to be written, and the file is closed, so that the reader learns of the end.
+    Closed,
+}
+
 impl Pump {
     /// A pump over descriptors of its own.
     pub(crate) fn new(from: impl AsFd, to: impl AsFd) -> io::Result<Self> {
+        let to = To::File(to.as_fd().try_clone_to_owned()?);
+        Self::over(from, to)
+    }
+
+    /// A pump that reads whatever there is, for those who hear it.
+    pub(crate) fn to_nowhere(from: impl AsFd) -> io::Result<Self> {
+        Self::over(from, To::Nowhere)
+    }
+
+    fn over(from: impl AsFd, to: To) -> io::Result<Self> {
         Ok(Self {
             from: from.as_fd().try_clone_to_owned()?,
-            to: Some(to.as_fd().try_clone_to_owned()?),
+            to,
             pending: Vec::new(),
             ended: false,
             keys: None,
@@ -54,13 +79,20 @@ impl Pump {
         self.left
     }
 
+    /// Whether there is nothing more to be moved.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.to, To::Closed)
+    }
+
     /// What the pump waits for; none when it is done.
     pub(crate) fn wanted(&self) -> Option<PollFd<'_>> {
-        let to = self.to.as_ref()?;
-        Some(match self.pending.is_empty() {
-            true => PollFd::new(self.from.as_fd(), PollFlags::POLLIN),
-            false => PollFd::new(to.as_fd(), PollFlags::POLLOUT),
-        })
+        match &self.to {
+            To::File(to) if !self.pending.is_empty() => {
+                Some(PollFd::new(to.as_fd(), PollFlags::POLLOUT))
+            }
+            To::File(_) | To::Nowhere => Some(PollFd::new(self.from.as_fd(), PollFlags::POLLIN)),
+            To::Closed => None,
+        }
     }
 
     /// Whether nobody listens any more to what there may still be to read.
@@ -68,24 +100,11 @@ impl Pump {
         self.unheard
     }
 
-    /// Takes its turn: reads or writes once.
-    pub(crate) fn turn(&mut self) {
-        let Some(to) = &self.to else { return };
-        if self.pending.is_empty() {
-            let mut buffer = [0; CHUNK];
-            match read(&self.from, &mut buffer) {
-                Ok(count @ 1..) => {
-                    self.pending.extend_from_slice(&buffer[..count]);
-                    if let Some(keys) = &mut self.keys {
-                        self.left = keys.filter(&mut self.pending);
-                    }
-                }
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
-                // The end; for a terminal an error says that no process has it open any more.
-                Ok(_) | Err(_) => self.ended = true,
-            }
-        } else {
-            match write(to, &self.pending) {
+    /// Takes its turn: reads or writes once. What it has read is told to `hear`.
+    pub(crate) fn turn(&mut self, hear: &mut dyn FnMut(&[u8])) {
+        match &self.to {
+            To::Closed => return,
+            To::File(to) if !self.pending.is_empty() => match write(to, &self.pending) {
                 Ok(count) => drop(self.pending.drain(..count)),
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 // Nobody listens any more.
@@ -94,34 +113,82 @@ impl Pump {
                     self.ended = true;
                     self.unheard = true;
                 }
-            }
+            },
+            To::File(_) | To::Nowhere => self.read(hear),
         }
         if self.ended && self.pending.is_empty() {
-            self.to = None;
+            self.to = To::Closed;
+        }
+    }
+
+    fn read(&mut self, hear: &mut dyn FnMut(&[u8])) {
+        let mut buffer = [0; CHUNK];
+        match read(&self.from, &mut buffer) {
+            Ok(count @ 1..) => {
+                hear(&buffer[..count]);
+                if matches!(self.to, To::Nowhere) {
+                    return;
+                }
+                self.pending.extend_from_slice(&buffer[..count]);
+                if let Some(keys) = &mut self.keys {
+                    self.left = keys.filter(&mut self.pending);
+                }
+            }
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // The end; for a terminal an error says that no process has it open any more.
+            Ok(_) | Err(_) => self.ended = true,
         }
     }
 
     /// Moves what has been written so far, until a descriptor that can be read, such as that of a signal, says that it is
-    /// enough.
-    pub(crate) fn finish(&mut self, enough: &impl AsFd) {
-        loop {
+    /// enough. What is then still there is told to `hear` alone.
+    pub(crate) fn finish(&mut self, enough: &impl AsFd, hear: &mut dyn FnMut(&[u8])) {
+        let mut heard = 0;
+        let room = self.room();
+        // Somebody else may have the other end, and never cease to write: what is read is no more than was there.
+        while heard < room || !self.pending.is_empty() {
             let timeout = if self.pending.is_empty() {
                 PollTimeout::ZERO
             } else {
                 PollTimeout::NONE
             };
+            let is_heard_only = matches!(self.to, To::Nowhere);
             let Some(wanted) = self.wanted() else { return };
             let mut fds = [wanted, PollFd::new(enough.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
+            let watched = if is_heard_only { 1 } else { 2 };
+            match poll(&mut fds[..watched], timeout) {
                 Ok(0) => return,
                 Err(Errno::EINTR) => continue,
                 Err(_) => return,
-                Ok(_) if fds[1].any() == Some(true) => return,
-                Ok(_) => {}
+                Ok(_) if fds[1..watched].iter().any(|fd| fd.any() == Some(true)) => {
+                    self.pending.clear();
+                    self.to = To::Nowhere;
+                }
+                Ok(_) => self.turn(&mut |bytes| {
+                    heard += bytes.len();
+                    hear(bytes);
+                }),
             }
-            self.turn();
         }
     }
+
+    /// How much can have been written that was not read.
+    fn room(&self) -> usize {
+        let room = fcntl(&self.from, FcntlArg::F_GETPIPE_SZ).ok();
+        room.and_then(|room| usize::try_from(room).ok())
+            .unwrap_or(TERMINAL_ROOM)
+    }
+}
+
+/// How long poll(2) is to wait until `deadline`, for ever if there is none. Rounded up, or it would return too early, and again.
+pub(crate) fn timeout(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else {
+        return PollTimeout::NONE;
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let milliseconds = left.as_nanos().div_ceil(1_000_000);
+    let milliseconds = i32::try_from(milliseconds).unwrap_or(i32::MAX);
+    PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
 }
 
 #[cfg(test)]
@@ -146,7 +213,7 @@ mod tests {
             if poll(&mut fds, PollTimeout::from(200_u8)).unwrap() == 0 {
                 break;
             }
-            pump.turn();
+            pump.turn(&mut |_| {});
             assert!(pump.pending.len() <= CHUNK);
         }
         assert!(!pump.pending.is_empty(), "it waits to write");
@@ -156,7 +223,7 @@ mod tests {
         });
         while let Some(wanted) = pump.wanted() {
             poll(&mut [wanted], PollTimeout::NONE).unwrap();
-            pump.turn();
+            pump.turn(&mut |_| {});
         }
         thread.join().unwrap().unwrap();
         drop(pump);
@@ -170,7 +237,7 @@ mod tests {
         let (enough, _open) = io::pipe().unwrap();
         let mut pump = Pump::new(from, to).unwrap();
         writer.write_all(&[7; 3 * CHUNK]).unwrap();
-        pump.finish(&enough);
+        pump.finish(&enough, &mut |_| {});
         drop(pump);
         let mut received = Vec::new();
         reader.read_to_end(&mut received).unwrap();
@@ -183,7 +250,7 @@ mod tests {
         let (mut reader, to) = io::pipe().unwrap();
         let mut pump = Pump::new(from, &to).unwrap();
         drop((writer, to));
-        pump.turn();
+        pump.turn(&mut |_| {});
         assert!(pump.wanted().is_none());
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     }

@@ -1,151 +1,22 @@
 //! Standing between a person and a program: signals, the terminal, and the exit status.
 
+use std::fmt;
 use std::io::{self, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitStatus;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 
-use crate::pump::Pump;
-use crate::trace::traced;
-use crate::{Child, DetachKeys, Error, RawMode, Result, Terminal, WindowSize, sys};
-
-/// The signals that concern the program rather than the one who relays.
-const FORWARDED: [Signal; 9] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-    Signal::SIGTERM,
-    Signal::SIGCONT,
-    Signal::SIGWINCH,
-];
-
-/// Signals to this process, held back until they can be passed on to a program.
-///
-/// They are blocked in the calling thread for as long as this lives. In a program with several threads the others must
-/// block them too, or they are delivered there.
-#[derive(Debug)]
-#[must_use = "dropping it lets signals through again"]
-pub struct Signals {
-    incoming: SignalFd,
-    before: SigSet,
-}
-
-impl Signals {
-    /// Holds back the signals that a container's program is to get: hangup, interrupt, quit, terminate, continue, user
-    /// signals, alarm, and changes of the window size.
-    ///
-    /// # Errors
-    /// [`Error::Call`] when no more files can be opened.
-    pub fn hold() -> Result<Self> {
-        let failed = |call: &'static str| {
-            move |source| Error::Call {
-                call: call.to_owned(),
-                why: "so that signals can be passed on to the program",
-                source,
-            }
-        };
-        // With SIGCHLD ignored, as some parents leave it, nobody would learn how the program ended.
-        sys::default_disposition(libc::SIGCHLD);
-        let set: SigSet = FORWARDED.into_iter().collect();
-        let why = "so that signals which are meant for the program do not end this process";
-        let args = || "SIG_BLOCK, [HUP INT QUIT USR1 USR2 ALRM TERM CONT WINCH]".to_owned();
-        let before = traced("rt_sigprocmask", why, args, || {
-            Ok(set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?)
-        });
-        let before = before.map_err(failed("rt_sigprocmask"))?;
-        let why = "so that they can be waited for, and passed on to the program";
-        let args = || {
-            "-1, [HUP INT QUIT USR1 USR2 ALRM TERM CONT WINCH], SFD_CLOEXEC|SFD_NONBLOCK".to_owned()
-        };
-        let incoming = traced("signalfd4", why, args, || {
-            Ok(SignalFd::with_flags(
-                &set,
-                SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-            )?)
-        });
-        let incoming = incoming.inspect_err(|_| {
-            let _ = before.thread_set_mask();
-        });
-        Ok(Self {
-            incoming: incoming.map_err(failed("signalfd4"))?,
-            before,
-        })
-    }
-
-    /// The next signal that came in.
-    pub(crate) fn next(&self) -> Option<Incoming> {
-        let info = self.incoming.read_signal().ok().flatten()?;
-        Some(Incoming {
-            number: i32::try_from(info.ssi_signo).ok()?,
-            sender: info.ssi_pid,
-            is_from_a_process: info.ssi_code <= 0,
-            is_passed_on: info.ssi_code == libc::SI_QUEUE,
-        })
-    }
-}
-
-/// A signal that was held back.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Incoming {
-    pub(crate) number: i32,
-    /// The process that sent it.
-    pub(crate) sender: u32,
-    /// Whether one did, and not the kernel, as for a key on the terminal; see `si_code` in sigaction(2).
-    pub(crate) is_from_a_process: bool,
-    /// Whether it comes by way of a process that [stands in](crate::stand_in) for this one.
-    is_passed_on: bool,
-}
-
-impl AsFd for Signals {
-    /// It can be read when a signal is held back.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.incoming.as_fd()
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // What came in too late was meant for the program, and is not to end this process in its place.
-        while self.next().is_some() {}
-        if let Err(error) = self.before.thread_set_mask() {
-            tracing::warn!(%error, "the signal mask could not be restored");
-        }
-    }
-}
-
-/// The number of a signal by its name or number, as images give it: `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; see
-/// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html). None where there is no such signal.
-#[must_use]
-pub fn signal_number(name: &str) -> Option<i32> {
-    let known = |number: &i32| (1..=libc::SIGRTMAX()).contains(number);
-    if let Ok(number) = name.parse() {
-        return Some(number).filter(known);
-    }
-    let name = name.to_ascii_uppercase();
-    let short = name.trim_start_matches("SIG");
-    if let Some(rest) = short.strip_prefix("RTMIN") {
-        let offset = if rest.is_empty() {
-            Some(0)
-        } else {
-            rest.strip_prefix('+')?.parse::<i32>().ok()
-        };
-        return offset
-            .and_then(|offset| libc::SIGRTMIN().checked_add(offset))
-            .filter(known);
-    }
-    Signal::from_str(&format!("SIG{short}"))
-        .ok()
-        .map(|signal| signal as i32)
-}
+use crate::attach::ready;
+use crate::pump::{Pump, timeout};
+use crate::signals::Echo;
+use crate::{
+    Attach, Attendant, Child, DetachKeys, Error, Output, RawMode, Result, Signals, Terminal,
+    WindowSize,
+};
 
 /// Passes signals, piped streams and the terminal between this process and a program, until the program ends.
 ///
@@ -161,7 +32,9 @@ pub fn signal_number(name: &str) -> Option<i32> {
 /// let status = Relay::new(&mut child, &signals).run()?;
 /// # Ok::<(), rocker_ns::Error>(())
 /// ```
-#[derive(Debug)]
+///
+/// Others may take part: an [`Attendant`] hears what the program writes, and clients [attach](Attach). Together with them a
+/// program can be relayed [in the background](Self::in_background), first or after the person in front of it has left.
 pub struct Relay<'a> {
     child: &'a mut Child,
     signals: &'a Signals,
@@ -172,16 +45,31 @@ pub struct Relay<'a> {
     requests: u32,
     /// Since when nobody looks at its terminal.
     hung_up: Option<Instant>,
-    /// The last signal that was passed on, and when.
-    last: Option<(Incoming, Instant)>,
+    echo: Echo,
+    attendant: Option<&'a mut dyn Attendant>,
+    attach: Option<&'a mut Attach>,
+    in_background: bool,
+}
+
+/// What comes from the program.
+struct Outlet {
+    pump: Pump,
+    /// Which of its streams that is; none for the terminal, of which it cannot be closed.
+    pipe: Option<Output>,
+}
+
+/// What has happened to each of the descriptors that are waited for.
+struct Woken {
+    /// The pumps that do not wait any more, in order; not those that are done.
+    pumps: Vec<bool>,
+    attach: Vec<PollFlags>,
 }
 
 /// How long a program without a terminal may take to end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// In which time a signal that a process has sent, and that is passed on from it, is one and the same: it was sent to a group
-/// of processes, of which one [stands in](crate::stand_in) for another.
-const ECHO: Duration = Duration::from_millis(500);
+/// After which time a program whose terminal nobody looks at is looked after again.
+const HUNG_UP_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many requests to end a program may overhear.
 const PATIENCE: u32 = 3;
@@ -197,7 +85,10 @@ impl<'a> Relay<'a> {
             stop_signal: libc::SIGTERM,
             requests: 0,
             hung_up: None,
-            last: None,
+            echo: Echo::default(),
+            attendant: None,
+            attach: None,
+            in_background: false,
         }
     }
 
@@ -217,10 +108,33 @@ impl<'a> Relay<'a> {
         self
     }
 
+    /// Tells `attendant` what the program writes, and lets it do what it has to do meanwhile.
+    #[must_use]
+    pub fn attendant(mut self, attendant: &'a mut dyn Attendant) -> Self {
+        self.attendant = Some(attendant);
+        self
+    }
+
+    /// Lets others attach to the program. The end of the program is told to them by [`Attach::farewell`].
+    #[must_use]
+    pub fn attach(mut self, attach: &'a mut Attach) -> Self {
+        self.attach = Some(attach);
+        self
+    }
+
+    /// Leaves this process's own standard streams alone: the program is heard by the [attendant](Self::attendant) and by
+    /// [clients](Self::attach) only, and never waits for anybody. So it is for a program that is relayed for the second time, after
+    /// [`run_until_detached`](Self::run_until_detached): its streams are still those of the [`Child`].
+    #[must_use]
+    pub fn in_background(mut self, yes: bool) -> Self {
+        self.in_background = yes;
+        self
+    }
+
     /// Relays until the program ends, and returns how.
     ///
     /// # Errors
-    /// [`Error::Call`] when waiting fails.
+    /// [`Error::Call`] when waiting fails; what the attendant returns.
     pub fn run(mut self) -> Result<ExitStatus> {
         loop {
             // Without keys there is no other way out.
@@ -245,60 +159,147 @@ impl<'a> Relay<'a> {
         self.pass_size();
         let raw = self
             .terminal
-            .filter(|_| self.interactive)
+            .filter(|_| self.interactive && !self.in_background)
             .and_then(|_| RawMode::enter(stdin()).ok());
+        if let Some(attach) = &mut self.attach {
+            attach.begin(self.terminal.is_some());
+        }
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break Some(status);
             }
-            let pumps = || inputs.iter().chain(&outputs);
-            let ready = self.wait(pumps().filter_map(Pump::wanted))?;
-            let pumps = inputs.iter_mut().chain(&mut outputs);
-            let waiting = pumps.filter(|pump| pump.wanted().is_some());
-            for (pump, ready) in waiting.zip(ready) {
-                if ready {
-                    pump.turn();
+            let woken = self.wait(&inputs, &outputs)?;
+            // The clients first, so that who has just come hears what comes now.
+            if self.serve(&woken.attach)? && self.terminal.is_none() {
+                self.child.stdin = None;
+                inputs.clear();
+            }
+            let mut ready = woken.pumps.into_iter();
+            for pump in &mut inputs {
+                if pump.wanted().is_some() && ready.next() == Some(true) {
+                    pump.turn(&mut |_| {});
+                }
+            }
+            for outlet in &mut outputs {
+                if outlet.pump.wanted().is_some() && ready.next() == Some(true) {
+                    let output = outlet.pipe.unwrap_or(Output::Stdout);
+                    outlet.pump.turn(&mut |bytes| self.heard(output, bytes));
                 }
             }
             if inputs.iter().any(Pump::is_left) {
                 break None;
             }
-            // Closed, so that the program learns that nobody reads what it writes.
-            outputs.retain(|pump| !pump.is_unheard() || self.terminal.is_some());
-            if self.terminal.is_some() && outputs.iter().any(Pump::is_unheard) {
+            self.close(&inputs, &mut outputs);
+            if self.terminal.is_some() && outputs.iter().any(|outlet| outlet.pump.is_unheard()) {
                 self.hang_up()?;
             }
             self.pass_signals()?;
+            if let Some(attendant) = &mut self.attendant {
+                attendant.attend(self.child.process())?;
+            }
         };
         if status.is_some() {
-            let enough = self.signals;
-            outputs.iter_mut().for_each(|pump| pump.finish(enough));
+            // Who waits to be let in hears the last words, too.
+            self.serve(&[PollFlags::POLLIN])?;
+            for outlet in &mut outputs {
+                let output = outlet.pipe.unwrap_or(Output::Stdout);
+                let signals = self.signals;
+                outlet
+                    .pump
+                    .finish(signals, &mut |bytes| self.heard(output, bytes));
+            }
+            (self.child.stdin, self.child.stdout, self.child.stderr) = (None, None, None);
         }
         drop(raw);
         Ok(status)
     }
 
-    /// Waits until the program has ended, a signal has come, or one of the pumps has got what it waits for. Says which of
-    /// them have.
-    fn wait<'p>(&'p self, pumps: impl Iterator<Item = PollFd<'p>>) -> Result<Vec<bool>> {
-        let of_the_program = PollFd::new(self.child.as_fd(), PollFlags::POLLIN);
-        let of_signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
-        let mut fds: Vec<_> = [of_the_program, of_signals]
-            .into_iter()
-            .chain(pumps)
-            .collect();
-        let timeout = match self.hung_up {
-            None => PollTimeout::NONE,
-            Some(_) => PollTimeout::from(100_u8),
-        };
-        match poll(&mut fds, timeout) {
-            Err(Errno::EINTR) => Ok(Vec::new()),
-            Err(error) => Err(failed("poll")(error.into())),
-            Ok(_) => Ok(fds[2..]
-                .iter()
-                .map(|fd| fd.any().unwrap_or(false))
-                .collect()),
+    /// Waits until the program has ended, a signal has come, one of the pumps has got what it waits for, or somebody else
+    /// has something to do.
+    fn wait(&self, inputs: &[Pump], outputs: &[Outlet]) -> Result<Woken> {
+        let mut fds = vec![
+            PollFd::new(self.child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let pumps = inputs.iter().chain(outputs.iter().map(|it| &it.pump));
+        fds.extend(pumps.filter_map(Pump::wanted));
+        let of_attach = fds.len();
+        if let Some(attach) = &self.attach {
+            fds.extend(attach.wanted(input_of(self.child, self.terminal)));
         }
+        let of_attendant = fds.len();
+        if let Some(attendant) = &self.attendant {
+            let wakers = attendant.wakers().into_iter();
+            fds.extend(wakers.map(|waker| PollFd::new(waker, PollFlags::POLLIN)));
+        }
+        let ready = match poll(&mut fds, timeout(self.deadline())) {
+            Ok(_) => ready(&fds[..of_attendant]),
+            Err(Errno::EINTR) => vec![PollFlags::empty(); of_attendant],
+            Err(error) => return Err(failed("poll")(error.into())),
+        };
+        Ok(Woken {
+            pumps: ready[2..of_attach]
+                .iter()
+                .map(|it| !it.is_empty())
+                .collect(),
+            attach: ready[of_attach..].to_vec(),
+        })
+    }
+
+    /// When there is something to do that no descriptor tells of.
+    fn deadline(&self) -> Option<Instant> {
+        let hung_up = self.hung_up.map(|_| Instant::now() + HUNG_UP_PAUSE);
+        let attach = self.attach.as_ref().and_then(|attach| attach.deadline());
+        let attendant = self.attendant.as_ref().and_then(|it| it.deadline());
+        [hung_up, attach, attendant].into_iter().flatten().min()
+    }
+
+    /// Tells whoever listens what the program has written.
+    fn heard(&mut self, output: Output, bytes: &[u8]) {
+        if let Some(attendant) = &mut self.attendant {
+            attendant.heard(output, bytes);
+        }
+        if let Some(attach) = &mut self.attach {
+            attach.heard(output, bytes);
+        }
+    }
+
+    /// Does for the clients what there is to do. True when the program's input is to be closed.
+    fn serve(&mut self, ready: &[PollFlags]) -> Result<bool> {
+        let Some(attach) = &mut self.attach else {
+            return Ok(false);
+        };
+        let wishes = attach.turn(ready, input_of(self.child, self.terminal));
+        if let (Some(terminal), Some(size)) = (self.terminal, wishes.size) {
+            let _ = terminal.resize(size);
+        }
+        for signal in wishes.signals {
+            let signal = match signal {
+                libc::SIGTERM => self.stop_signal,
+                other => other,
+            };
+            // One that the kernel refuses is the client's error, not the program's end.
+            if let Err(error) = self.child.process().signal(signal) {
+                tracing::warn!(%error, "a client's signal could not be passed on");
+            }
+        }
+        Ok(wishes.end_of_input)
+    }
+
+    /// Closes what is done with, so that the program learns of the end of its input, and that nobody reads what it writes.
+    fn close(&mut self, inputs: &[Pump], outputs: &mut Vec<Outlet>) {
+        if self.terminal.is_none() && inputs.iter().any(Pump::is_done) {
+            self.child.stdin = None;
+        }
+        outputs.retain(|outlet| {
+            let is_closed = outlet.pipe.is_some() && outlet.pump.is_done();
+            match outlet.pipe.filter(|_| is_closed) {
+                Some(Output::Stdout) => self.child.stdout = None,
+                Some(Output::Stderr) => self.child.stderr = None,
+                None => {}
+            }
+            !is_closed
+        });
     }
 
     /// Ends a program whose terminal nobody looks at any more: by SIGHUP first, as the end of a terminal does.
@@ -316,10 +317,9 @@ impl<'a> Relay<'a> {
     /// Passes on the signals that have come in.
     fn pass_signals(&mut self) -> Result<()> {
         while let Some(signal) = self.signals.next() {
-            if self.is_echo(signal) {
+            if self.echo.is(signal) {
                 continue;
             }
-            self.last = Some((signal, Instant::now()));
             if matches!(signal.number, libc::SIGINT | libc::SIGTERM) {
                 self.requests += 1;
             }
@@ -337,44 +337,69 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Whether a signal has just come, and now once more by way of the process that stands in, or the other way round.
-    fn is_echo(&self, signal: Incoming) -> bool {
-        self.last.is_some_and(|(last, when)| {
-            last.number == signal.number
-                && last.sender == signal.sender
-                && last.is_passed_on != signal.is_passed_on
-                && when.elapsed() < ECHO
-        })
-    }
-
-    /// What goes to the program, and what comes from it.
-    fn pumps(&mut self, keys: Option<DetachKeys>) -> io::Result<(Vec<Pump>, Vec<Pump>)> {
+    /// What goes to the program, and what comes from it. The child keeps its ends of the pipes, for a relay after this one.
+    fn pumps(&self, keys: Option<DetachKeys>) -> io::Result<(Vec<Pump>, Vec<Outlet>)> {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        let mut outlet = |from: BorrowedFd<'_>, to: BorrowedFd<'_>, pipe| -> io::Result<()> {
+            let pump = match self.in_background {
+                true => Pump::to_nowhere(from)?,
+                false => Pump::new(from, to)?,
+            };
+            outputs.push(Outlet { pump, pipe });
+            Ok(())
+        };
         if let Some(terminal) = self.terminal {
             terminal.set_nonblocking()?;
-            outputs.push(Pump::new(terminal, stdout())?);
-            if self.interactive {
+            outlet(terminal.as_fd(), stdout().as_fd(), None)?;
+            if self.interactive && !self.in_background {
                 inputs.push(Pump::new(stdin(), terminal)?.until(keys));
             }
         }
-        if let Some(pipe) = self.child.stdin.take() {
-            // Taken, so that the program learns of the end of the input when the pump is done.
-            inputs.push(Pump::new(stdin(), pipe)?);
+        if let Some(pipe) = &self.child.stdin {
+            if self.attach.is_some() {
+                // Clients and this process's own input may both find room, and only one of them gets it.
+                let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL)?);
+                fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+            }
+            if !self.in_background {
+                inputs.push(Pump::new(stdin(), pipe)?);
+            }
         }
-        if let Some(pipe) = self.child.stdout.take() {
-            outputs.push(Pump::new(pipe, stdout())?);
+        if let Some(pipe) = &self.child.stdout {
+            outlet(pipe.as_fd(), stdout().as_fd(), Some(Output::Stdout))?;
         }
-        if let Some(pipe) = self.child.stderr.take() {
-            outputs.push(Pump::new(pipe, stderr())?);
+        if let Some(pipe) = &self.child.stderr {
+            outlet(pipe.as_fd(), stderr().as_fd(), Some(Output::Stderr))?;
         }
         Ok((inputs, outputs))
     }
 
     fn pass_size(&self) {
+        if self.in_background {
+            return;
+        }
         let size = WindowSize::of(stdin()).or_else(|| WindowSize::of(stdout()));
         if let (Some(terminal), Some(size)) = (self.terminal, size) {
             let _ = terminal.resize(size);
         }
+    }
+}
+
+/// What a program reads its input from, for clients.
+fn input_of<'f>(child: &'f Child, terminal: Option<&'f Terminal>) -> Option<BorrowedFd<'f>> {
+    let terminal = terminal.map(AsFd::as_fd);
+    terminal.or_else(|| child.stdin.as_ref().map(AsFd::as_fd))
+}
+
+impl fmt::Debug for Relay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay")
+            .field("child", &self.child)
+            .field("terminal", &self.terminal)
+            .field("interactive", &self.interactive)
+            .field("in_background", &self.in_background)
+            .field("attach", &self.attach)
+            .finish_non_exhaustive()
     }
 }
 
@@ -383,34 +408,5 @@ fn failed(call: &'static str) -> impl Fn(io::Error) -> Error {
         call: call.to_owned(),
         why: "so that the program can be heard",
         source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_are_known_by_name_and_number() {
-        for (name, number) in [
-            ("SIGTERM", 15),
-            ("quit", 3),
-            ("10", 10),
-            ("SIGRTMIN+3", libc::SIGRTMIN() + 3),
-        ] {
-            assert_eq!(signal_number(name), Some(number), "{name}");
-        }
-        for name in [
-            "",
-            "0",
-            "-9",
-            "65",
-            "NOSUCH",
-            "RTMIN-1",
-            "RTMIN+99",
-            "SIGRTMIN+2147483647",
-        ] {
-            assert_eq!(signal_number(name), None, "{name}");
-        }
     }
 }

@@ -5,6 +5,7 @@ mod executable;
 mod memory;
 mod namespace;
 mod process;
+mod socket;
 mod terminal;
 
 use std::arch::asm;
@@ -19,6 +20,7 @@ pub(crate) use process::{
     default_disposition, has_ended, inherited_pipe, is_asked_to_end, pidfd_getfd, pidfd_open,
     pidfd_pass_signal, pidfd_send_signal, raise_hard_limit, try_wait, wait,
 };
+pub(crate) use socket::accept;
 pub(crate) use terminal::{set_window_size, window_size};
 
 /// Makes a system call without touching `errno`, and returns the kernel's own answer: a value, or minus the errno.

@@ -1,6 +1,7 @@
 //! A command that a person can leave is two processes: the shell's, which stands in, and its child, which does the work
 //! and goes on when it is left.
 
+use std::ffi::OsString;
 use std::io::{Write, stderr};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -25,11 +26,19 @@ pub(super) fn is_worker() -> Result<bool> {
 /// Has a worker do what this process was started for, and stands in for it until it has ended or is left to itself; if
 /// there is a `person`, that is then told.
 pub(super) fn stand_in(person: bool) -> Result<u8> {
+    stand_in_for(std::env::args_os().skip(1), person)
+}
+
+/// Has a worker start the container of that ID, and stands in for it until that runs.
+pub(super) fn start(id: &str) -> Result<u8> {
+    stand_in_for(["start", "--", id].map(OsString::from), false)
+}
+
+fn stand_in_for(args: impl IntoIterator<Item = OsString>, person: bool) -> Result<u8> {
     let signals = Signals::hold()?;
     let line = Line::new()?;
-    let mut args = std::env::args_os();
     let mut worker = Command::new(OWN_PROGRAM);
-    if let Some(name) = args.next() {
+    if let Some(name) = std::env::args_os().next() {
         worker.arg0(name);
     }
     let worker = worker

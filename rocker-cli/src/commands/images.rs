@@ -1,9 +1,12 @@
 //! `rocker images`
 
+use std::time::SystemTime;
+
 use clap::Args;
 
 use super::{engine, print};
 use crate::Result;
+use crate::engine::time;
 use crate::table::{self, Table};
 
 /// List images
@@ -22,7 +25,7 @@ pub(crate) struct Images {
 
 impl Images {
     pub(crate) fn run(self) -> Result<u8> {
-        let now = crate::engine::now();
+        let now = SystemTime::now();
         let mut header = vec!["REPOSITORY", "TAG"];
         if self.digests {
             header.push("DIGEST");
@@ -37,7 +40,7 @@ impl Images {
             } else {
                 digest.hex()[..12].to_owned()
             };
-            let created = image.created().and_then(table::seconds);
+            let created = image.created().and_then(time::parse);
             let created = created.map_or_else(
                 || "N/A".to_owned(),
                 |at| format!("{} ago", table::ago(now, at)),

@@ -1,54 +1,128 @@
 //! `rocker inspect`
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{engine, print};
-use crate::Result;
+use super::{each, engine, print};
 use crate::table::Table;
+use crate::template::Template;
+use crate::{Engine, Error, Result};
 
-/// Look at what a container is
+/// Look at what containers and images are
+///
+/// All that is known, as JSON under Docker's names; or the part of it that a template or a JSON pointer (RFC 6901) picks.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example: rocker inspect --actual web    shows what was asked for beside what the kernel says"
-)]
+#[command(after_help = "Example: rocker inspect -f '{{.State.Pid}}' web\n\
+                  Example: rocker inspect --actual web    shows what was asked for beside what the kernel says")]
 pub(crate) struct Inspect {
     /// What was asked for, and what the kernel says of its first process
-    #[arg(long, required = true)]
+    #[arg(long)]
     actual: bool,
-    /// For programs: json
-    #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
+    /// A template such as '{{.State.Pid}}', a pointer such as /State/Pid, or json for one object a line
+    #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
-    /// The container: its name, or the beginning of its ID
-    container: String,
+    /// Only a container, or only an image
+    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image"])]
+    kind: Option<String>,
+    /// Names, or beginnings of IDs
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// How a document is shown.
+enum Show {
+    /// All of them, in one list.
+    List,
+    Line,
+    Pointer(String),
+    Template(Template),
 }
 
 impl Inspect {
-    /// 1 where the kernel says otherwise than was asked for.
+    /// 1 where the kernel says otherwise than was asked for, or there is no such thing.
     pub(crate) fn run(self) -> Result<u8> {
-        let facts = engine()?.actual(&self.container)?;
-        let mut table = Table::new(["", "WHAT", "ASKED", "ACTUAL"]);
-        let mut lines = String::new();
-        for fact in &facts {
-            let mark = if fact.holds() { "" } else { "differs" };
-            let line = json!({
-                "what": fact.what,
-                "asked": fact.asked,
-                "actual": fact.actual,
-                "holds": fact.holds(),
+        let engine = engine()?;
+        if self.actual {
+            return self.names.iter().try_fold(0, |status, name| {
+                Ok(status | actual(&engine, name, self.format.as_deref())?)
             });
-            lines.push_str(&format!("{line}\n"));
-            table.row([
-                mark.to_owned(),
-                fact.what.clone(),
-                fact.asked.clone(),
-                fact.actual.clone(),
-            ]);
         }
-        print(&match self.format {
-            Some(_) => lines,
-            None => table.to_string(),
+        let show = match self.format.as_deref() {
+            None => Show::List,
+            Some("json") => Show::Line,
+            Some(pointer) if pointer.starts_with('/') => Show::Pointer(pointer.to_owned()),
+            Some(text) => Show::Template(Template::parse(text)?),
+        };
+        let mut all = Vec::new();
+        let status = each(&self.names, |name| {
+            let found = self.find(&engine, name)?;
+            match &show {
+                Show::List => all.push(found),
+                Show::Line => print(&format!("{found}\n")),
+                Show::Pointer(pointer) => {
+                    let part = found.pointer(pointer).ok_or_else(|| {
+                        let expected = "the path of something that is there, such as /State/Pid";
+                        Error::bad_value("--format", pointer, expected)
+                    })?;
+                    print(&match part {
+                        Value::String(text) => format!("{text}\n"),
+                        other => format!("{other}\n"),
+                    });
+                }
+                Show::Template(template) => print(&format!("{}\n", template.render(&found)?)),
+            }
+            Ok(())
         });
-        Ok(u8::from(facts.iter().any(|fact| !fact.holds())))
+        if matches!(show, Show::List) {
+            print(&format!("{:#}\n", Value::from(all)));
+        }
+        Ok(status)
     }
+
+    /// The container of this name, or else the image.
+    fn find(&self, engine: &Engine, name: &str) -> Result<Value> {
+        let container = match self.kind.as_deref() {
+            Some("image") => None,
+            _ => Some(engine.inspect(name)),
+        };
+        match container {
+            Some(Err(error @ Error::NoContainer { .. })) if self.kind.is_none() => {
+                match engine.inspect_image(name) {
+                    Err(Error::NoImage { .. } | Error::Image(_)) => Err(error),
+                    found => found,
+                }
+            }
+            Some(found) => found,
+            None => engine.inspect_image(name),
+        }
+    }
+}
+
+/// Shows what the kernel says of a container; 1 where that is otherwise than was asked for.
+fn actual(engine: &Engine, name: &str, format: Option<&str>) -> Result<u8> {
+    let facts = engine.actual(name)?;
+    let mut table = Table::new(["", "WHAT", "ASKED", "ACTUAL"]);
+    let mut lines = String::new();
+    for fact in &facts {
+        let mark = if fact.holds() { "" } else { "differs" };
+        let line = json!({
+            "what": fact.what,
+            "asked": fact.asked,
+            "actual": fact.actual,
+            "holds": fact.holds(),
+        });
+        lines.push_str(&format!("{line}\n"));
+        table.row([
+            mark.to_owned(),
+            fact.what.clone(),
+            fact.asked.clone(),
+            fact.actual.clone(),
+        ]);
+    }
+    print(&match format {
+        None => table.to_string(),
+        Some("json") => lines,
+        Some(other) => return Err(Error::bad_value("--format", other, "json with --actual")),
+    });
+    Ok(u8::from(facts.iter().any(|fact| !fact.holds())))
 }

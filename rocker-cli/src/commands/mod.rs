@@ -1,25 +1,42 @@
 //! The command line: what a person types, and what is shown for it.
 
+mod attach;
+mod container;
+mod create;
 mod doctor;
+mod events;
 mod exec;
 mod explain;
+mod filter;
 mod front;
 mod hello;
 mod images;
+mod info;
 mod inspect;
+mod kill;
+mod logs;
 mod plan;
+mod port;
 mod progress;
 mod ps;
 mod pull;
+mod rename;
 mod request;
+mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod start;
+mod stop;
+mod system;
+mod version;
+mod wait;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -52,25 +69,55 @@ struct Cli {
 enum Command {
     /// Run a command in a new container
     Run(Box<run::Run>),
-    /// Show what run would have a container's process do, without doing it
-    Plan(Box<plan::Plan>),
     /// Run a command in a running container
     Exec(exec::Exec),
+    /// Connect to the command of a running container
+    Attach(attach::Attach),
+    /// Make a container, to be started later
+    Create(Box<create::Create>),
+    /// Start containers that were made, or have ended
+    Start(start::Start),
+    /// Ask containers to end, and kill those that do not
+    Stop(stop::Stop),
+    /// Stop containers and start them again
+    Restart(restart::Restart),
+    /// Send a signal to the commands of containers
+    Kill(kill::Kill),
+    /// Wait until containers end, and print their exit statuses
+    Wait(wait::Wait),
+    /// Remove containers
+    Rm(rm::Rm),
+    /// Give a container another name
+    Rename(rename::Rename),
     /// List containers
     #[command(visible_alias = "list")]
     Ps(ps::Ps),
-    /// Look at what a container is
+    /// Show what the command of a container has written
+    Logs(logs::Logs),
+    /// Look at what containers and images are
     Inspect(inspect::Inspect),
-    /// Remove containers
-    Rm(rm::Rm),
+    /// List the ports of the host that lead into a container
+    Port(port::Port),
+    /// Show what happens to containers and images
+    Events(events::Events),
     /// Pull an image from a registry
     Pull(pull::Pull),
     /// List images
     Images(images::Images),
     /// Remove images
     Rmi(rmi::Rmi),
+    /// Look after all containers
+    Container(container::Container),
+    /// Look after all of rocker
+    System(system::System),
+    /// Show what run would have a container's process do, without doing it
+    Plan(Box<plan::Plan>),
     /// Check whether this machine can run containers
     Doctor(doctor::Doctor),
+    /// Show what there is, and what it works with
+    Info(info::Info),
+    /// Show which rocker this is
+    Version(version::Version),
 }
 
 /// Runs the command line `args` and returns what the process exits with.
@@ -92,15 +139,30 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Run(command) => command.run(),
-        Command::Plan(command) => command.run(),
         Command::Exec(command) => command.run(),
-        Command::Ps(command) => command.run(),
-        Command::Inspect(command) => command.run(),
+        Command::Attach(command) => command.run(),
+        Command::Create(command) => command.run(),
+        Command::Start(command) => command.run(),
+        Command::Stop(command) => command.run(),
+        Command::Restart(command) => command.run(),
+        Command::Kill(command) => command.run(),
+        Command::Wait(command) => command.run(),
         Command::Rm(command) => command.run(),
+        Command::Rename(command) => command.run(),
+        Command::Ps(command) => command.run(),
+        Command::Logs(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Port(command) => command.run(),
+        Command::Events(command) => command.run(),
         Command::Pull(command) => command.run(),
         Command::Images(command) => command.run(),
         Command::Rmi(command) => command.run(),
+        Command::Container(command) => command.run(),
+        Command::System(command) => command.run(),
+        Command::Plan(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Info(command) => command.run(),
+        Command::Version(command) => command.run(),
     };
     finish(outcome, || view(&matches))
 }
@@ -184,6 +246,36 @@ fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
     status
 }
 
+/// The same for what takes its time, for all of them at once; their names are printed as they are done.
+fn each_at_once(names: &[String], work: impl Fn(&str) -> Result<()> + Sync) -> u8 {
+    let work = &work;
+    let done = thread::scope(|scope| {
+        let all: Vec<_> = names
+            .iter()
+            .map(|name| scope.spawn(move || work(name).map(|()| print(&format!("{name}\n")))))
+            .collect();
+        all.into_iter()
+            .map(thread::ScopedJoinHandle::join)
+            .collect::<Vec<_>>()
+    });
+    let mut done = done.into_iter();
+    each(names, |_| match done.next() {
+        Some(Ok(done)) => done,
+        // What it had to say it has said.
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        None => Ok(()),
+    })
+}
+
+/// Asks the person in front of the terminal; nobody there is a no.
+fn ask(question: &str) -> bool {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{question}\nAre you sure? [y/N] ");
+    let mut answer = String::new();
+    let _ = io::stdin().read_line(&mut answer);
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
 fn engine() -> Result<Engine> {
     crate::explain::install();
     become_root()?;
@@ -192,8 +284,12 @@ fn engine() -> Result<Engine> {
 
 /// Writes to standard output; a reader that has gone is no error.
 fn print(text: &str) {
+    try_print(text);
+}
+
+/// The same; false when the reader has gone.
+fn try_print(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    let written = stdout.write_all(text.as_bytes());
+    written.and_then(|()| stdout.flush()).is_ok()
 }

@@ -1,15 +1,19 @@
 //! What `run` takes and `plan` shows: the options of a container, as a person types them.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use rocker_image::Platform;
 
 use crate::{Io, Network, PullPolicy, Result, RunOptions, Volume};
 
+mod life;
 mod limits;
 mod security;
 mod sharing;
-mod value;
+pub(crate) mod value;
 
+use life::Life;
 use limits::Limits;
 use security::Security;
 use sharing::Sharing;
@@ -46,6 +50,9 @@ pub(crate) struct Request {
     /// Set a variable; NAME alone takes it from here
     #[arg(short, long, value_name = "NAME[=VALUE]", help_heading = "Command")]
     env: Vec<String>,
+    /// Set the variables of a file
+    #[arg(long, value_name = "PATH", help_heading = "Command")]
+    env_file: Vec<PathBuf>,
     /// Work in this directory
     #[arg(short, long, value_name = "DIR", help_heading = "Command")]
     workdir: Option<String>,
@@ -60,6 +67,8 @@ pub(crate) struct Request {
     #[arg(long, value_name = "GROUP", help_heading = "Command")]
     group_add: Vec<String>,
 
+    #[command(flatten)]
+    life: Life,
     #[command(flatten)]
     limits: Limits,
     /// Limit each process: NAME=SOFT[:HARD], such as nofile=1024
@@ -159,7 +168,10 @@ impl Request {
         };
         options.init = self.init;
         options.detach_keys = keys(&self.detach_keys)?.filter(|_| self.is_for_a_person());
-        options.env = self.env.clone();
+        for path in &self.env_file {
+            options.env.extend(value::lines_of("--env-file", path)?);
+        }
+        options.env.extend_from_slice(&self.env);
         options.workdir = self.workdir.clone();
         options.user = self.user.clone();
         options.hostname = self.hostname.clone();
@@ -184,6 +196,7 @@ impl Request {
         options.shm_size = size.transpose()?;
         let devices = self.device.iter().map(|text| value::device(text));
         options.devices = devices.collect::<Result<_>>()?;
+        self.life.add_to(&mut options)?;
         self.sharing.add_to(&mut options)?;
         self.security.add_to(&mut options)?;
         options.read_only = self.read_only;

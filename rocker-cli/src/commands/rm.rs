@@ -11,6 +11,9 @@ pub(crate) struct Rm {
     /// Kill those that run
     #[arg(short, long)]
     force: bool,
+    /// For Docker's sake: there are no anonymous volumes to keep yet
+    #[arg(short, long)]
+    volumes: bool,
     #[command(flatten)]
     explain: Explain,
     /// Names, or beginnings of IDs

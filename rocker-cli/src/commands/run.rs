@@ -6,7 +6,7 @@ use clap::Args;
 use rocker_cgroup::Max;
 
 use super::request::Request;
-use super::{Executable, Explain, front};
+use super::{Executable, Explain, front, print};
 use crate::{Error, Result, RunOptions};
 
 /// Run a command in a new container
@@ -19,6 +19,9 @@ use crate::{Error, Result, RunOptions};
     after_help = "Example: rocker run --rm -it --cpus 0.5 --mem 64 -v ./src:/src:ro debian bash"
 )]
 pub(crate) struct Run {
+    /// Leave it to itself as soon as it runs, and print its ID
+    #[arg(short, long, help_heading = "Container")]
+    detach: bool,
     #[command(flatten)]
     request: Request,
     #[command(flatten, next_help_heading = "Other options")]
@@ -27,14 +30,19 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(self) -> Result<u8> {
-        if self.request.is_for_a_person() && !stdin().is_terminal() {
+        if self.request.is_for_a_person() && !self.detach && !stdin().is_terminal() {
             return Err(Error::NotATerminal);
         }
-        let options = self.request.options()?;
-        if options.detach_keys.is_some() && !front::is_worker()? {
-            return front::stand_in(true);
+        let mut options = self.request.options()?;
+        options.detach = self.detach;
+        if (options.detach || options.detach_keys.is_some()) && !front::is_worker()? {
+            return front::stand_in(!self.detach);
         }
         let bars = self.explain.bars();
+        let options = match self.detach {
+            true => options.telling(&|id| print(&format!("{id}\n"))),
+            false => options,
+        };
         let options = options.watched_by(&bars);
         let exit = self
             .explain

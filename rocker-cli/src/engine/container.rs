@@ -1,21 +1,24 @@
-//! Containers on disk: who they are, who looks after them, and what became of them.
+//! A container on disk, in the hands of the one who looks after it.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use oci_spec::runtime::Spec;
 
-use super::record::{self, CONFIG, Record, STATE, State};
-use super::{Engine, disk, lock, name};
-use crate::{Error, Result};
+use super::options::Network;
+use super::record::{self, CONFIG, RECORD, Record, STATE, State};
+use super::{Engine, disk, lock};
+use crate::{Error, Result, RunOptions};
 
 /// A container that this process looks after. The lock says so to all others, and the kernel lets go of it when this
 /// process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) record: Record,
+    /// None while it is put together.
+    pub(crate) state: Option<State>,
     data: PathBuf,
     run: PathBuf,
     _lock: File,
@@ -27,48 +30,16 @@ const GONE: &str = ".gone-";
 /// Why its directory of the store is removed.
 pub(crate) const FORGET: &str = "so that nothing is left of the container and of what it wrote";
 
-/// What there is to know about a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ContainerSummary {
-    /// 64 hexadecimal digits.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// The image as it was asked for.
-    pub image: String,
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// When it was made, in seconds since 1970.
-    pub created: u64,
-    /// Where in its life it is.
-    pub status: Status,
-}
+/// The file by which somebody tells the one who looks after a container that its end is wanted.
+const STOP: &str = "stop";
 
-/// Where in its life a container is.
+/// What is to become of a container whose end somebody has asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Status {
-    /// It is being put together.
-    Starting,
-    /// It runs.
-    Running {
-        /// Its first process, as the host numbers it.
-        pid: u32,
-        /// Since when, in seconds since 1970.
-        since: u64,
-    },
-    /// It has ended.
-    Exited {
-        /// Its exit status, 0 to 255.
-        code: u8,
-        /// When, in seconds since 1970.
-        at: u64,
-        /// Whether the kernel killed one of its processes for lack of memory.
-        oom_killed: bool,
-    },
-    /// Its record cannot be read; it can only be removed.
-    Damaged,
+pub(crate) enum Stop {
+    /// It ends, and that is that.
+    ForGood,
+    /// It is started again by whoever asked: it is kept, also where it was to be removed.
+    ToRestart,
 }
 
 impl Container {
@@ -85,47 +56,51 @@ impl Container {
         );
         // Held until others can see the container as somebody's: by its lock and its record.
         let making = engine.making()?;
-        record.name = choose_name(engine, wanted_name)?;
         disk::make_dir(
             &run,
             "so that what exists only while the container runs has a place",
         )?;
         let lock = lock::take(&run)?;
+        record.name = match engine.take_name(wanted_name, &record.id) {
+            Ok(name) => name,
+            Err(error) => {
+                let _ = remove_run_dir(&run);
+                return Err(error);
+            }
+        };
         let container = Self {
             record,
+            state: None,
             data,
             run,
             _lock: lock,
         };
-        let dirs = [
-            (
-                container.data.clone(),
-                "so that what outlives a run has a place",
-            ),
-            (
-                container.upper(),
-                "so that what the container changes is kept apart from its image",
-            ),
-            (
-                container.work(),
-                "so that overlayfs can prepare a file before it shows it",
-            ),
-        ];
-        let made = dirs
-            .iter()
-            .try_for_each(|(dir, why)| disk::make_dir(dir, why));
-        // The upper directory is the container's `/`, which everybody in it may enter; those above it keep outsiders out.
-        let upper = container.upper();
-        let made = made.and_then(|()| {
-            let why = "so that every user of the container can enter its root directory";
-            disk::chmod(&upper, 0o755, why).map_err(disk::failed("change the mode of", &upper))
-        });
-        if let Err(error) = made.and_then(|()| container.save()) {
-            let _ = container.forget().and(container.remove_run_dir());
+        if let Err(error) = container.furnish() {
+            let _ = container
+                .forget(engine)
+                .and_then(|()| container.remove_run_dir());
             return Err(error);
         }
         drop(making);
         Ok(container)
+    }
+
+    /// Makes its directories and writes down who it is.
+    fn furnish(&self) -> Result<()> {
+        let upper = self.upper();
+        disk::make_dir(&self.data, "so that what outlives a run has a place")?;
+        disk::make_dir(
+            &upper,
+            "so that what the container changes is kept apart from its image",
+        )?;
+        disk::make_dir(
+            &self.work(),
+            "so that overlayfs can prepare a file before it shows it",
+        )?;
+        // The upper directory is the container's `/`, which everybody in it may enter; those above it keep outsiders out.
+        let why = "so that every user of the container can enter its root directory";
+        disk::chmod(&upper, 0o755, why).map_err(disk::failed("change the mode of", &upper))?;
+        record::write(&self.data.join(RECORD), &self.record)
     }
 
     /// Takes over a container that nobody looks after; none if somebody does. Where its record cannot be read, all that
@@ -142,32 +117,53 @@ impl Container {
         };
         let record = match engine.record(id) {
             Ok(Some(record)) => record,
-            Ok(None) => Record::unknown(id, State::Starting),
-            Err(Error::Damaged { .. }) => Record::unknown(
-                id,
-                State::Exited {
-                    code: 255,
-                    finished: 0,
-                    oom_killed: false,
-                },
-            ),
+            Ok(None) | Err(Error::Damaged { .. }) => Record::unknown(id),
             Err(error) => return Err(error),
+        };
+        let state = match engine.state(id) {
+            // All that one knows is that it is to be kept until somebody removes it.
+            Err(Error::Damaged { .. }) => Some(State::Created),
+            state => state?,
         };
         Ok(Some(Self {
             record,
+            state,
             data,
             run,
             _lock: lock,
         }))
     }
 
-    /// Writes down what is known now.
-    pub(crate) fn save(&self) -> Result<()> {
-        record::write(&self.data.join(STATE), &self.record)
+    /// Takes over a container for something that cannot be done while it runs.
+    ///
+    /// # Errors
+    /// [`Error::StillRunning`].
+    pub(crate) fn adopt_idle(engine: &Engine, id: &str, name: &str) -> Result<Self> {
+        // Nobody makes or removes it meanwhile.
+        let _making = engine.making()?;
+        Self::adopt(engine, id)?.ok_or_else(|| Error::StillRunning {
+            name: name.to_owned(),
+        })
+    }
+
+    /// Notes where in its life it is now.
+    pub(crate) fn enter(&mut self, state: State) -> Result<()> {
+        record::write(&self.data.join(STATE), &state)?;
+        self.state = Some(state);
+        Ok(())
     }
 
     pub(crate) fn id(&self) -> &str {
         &self.record.id
+    }
+
+    pub(crate) fn options(&self) -> &RunOptions<'static> {
+        &self.record.options
+    }
+
+    /// Whether it is on the bridge.
+    pub(crate) fn is_bridged(&self) -> bool {
+        matches!(self.options().network, Network::Bridge | Network::Default)
     }
 
     /// The OCI runtime specification.
@@ -185,93 +181,63 @@ impl Container {
         self.data.join("work")
     }
 
+    /// Where all is that outlives a run.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Where all is that exists only while it runs.
+    pub(crate) fn run_dir(&self) -> &Path {
+        &self.run
+    }
+
     /// A file that is made for the container, such as `hosts`.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.run.join(name)
     }
 
+    /// Whether somebody has asked for its end, and what for.
+    pub(crate) fn asked_to_stop(&self) -> Option<Stop> {
+        let why = "so that a container that somebody has stopped is not started again";
+        let text = disk::read(&self.file(STOP), why).ok()?;
+        match &text[..] {
+            b"restart" => Some(Stop::ToRestart),
+            _ => Some(Stop::ForGood),
+        }
+    }
+
     /// Removes what exists only while the container runs; at once, as others see it, so that nobody finds it half gone.
     pub(crate) fn remove_run_dir(&self) -> Result<()> {
-        let aside = self.run.with_file_name(format!("{GONE}{}", self.record.id));
-        let why = "so that it is gone at once for everybody else, and nobody finds it half removed";
-        match disk::rename(&self.run, &aside, why) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(disk::failed("rename", &self.run)(error))
-            }
-            _ => disk::remove_dir(&aside, "so that nothing of the run is left"),
+        remove_run_dir(&self.run)
+    }
+
+    /// Takes note of a name that somebody has given it meanwhile.
+    pub(crate) fn learn_name(&mut self, engine: &Engine) {
+        if let Ok(Some(record)) = engine.record(self.id()) {
+            self.record.name = record.name;
         }
     }
 
     /// Removes what outlives a run: its record and all that it wrote.
-    pub(crate) fn forget(&self) -> Result<()> {
-        disk::remove_dir(&self.data, FORGET)
+    pub(crate) fn forget(&self, engine: &Engine) -> Result<()> {
+        disk::remove_dir(&self.data, FORGET)?;
+        engine.free_name(&self.record.name, self.id())
+    }
+}
+
+fn remove_run_dir(run: &Path) -> Result<()> {
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    let aside = run.with_file_name(format!("{GONE}{name}"));
+    let why = "so that it is gone at once for everybody else, and nobody finds it half removed";
+    match disk::rename(run, &aside, why) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(disk::failed("rename", run)(error))
+        }
+        _ => disk::remove_dir(&aside, "so that nothing of the run is left"),
     }
 }
 
 impl Engine {
-    /// The containers, the newest first. Those whose supervisor died are taken down before.
-    ///
-    /// # Errors
-    /// [`Error::State`] when the containers' directory cannot be read.
-    pub fn containers(&self) -> Result<Vec<ContainerSummary>> {
-        self.reconcile()?;
-        let mut all = Vec::new();
-        for id in ids(&self.roots().containers())? {
-            match self.record(&id) {
-                Ok(Some(record)) => all.push(record.summary()),
-                // It is being made, or removed.
-                Ok(None) => {}
-                Err(Error::Damaged { .. }) => all.push(ContainerSummary {
-                    name: id.chars().take(12).collect(),
-                    id,
-                    image: "?".to_owned(),
-                    command: Vec::new(),
-                    created: 0,
-                    status: Status::Damaged,
-                }),
-                Err(error) => return Err(error),
-            }
-        }
-        all.sort_by(|one, other| {
-            other
-                .created
-                .cmp(&one.created)
-                .then_with(|| one.id.cmp(&other.id))
-        });
-        Ok(all)
-    }
-
-    /// The one container that has this name, this ID, or an ID that begins so.
-    ///
-    /// # Errors
-    /// [`Error::NoContainer`], [`Error::Ambiguous`].
-    pub fn container(&self, name: &str) -> Result<ContainerSummary> {
-        let all = self.containers()?;
-        if let Some(found) = all
-            .iter()
-            .find(|container| container.name == name || container.id == name)
-        {
-            return Ok(found.clone());
-        }
-        let found: Vec<_> = all
-            .iter()
-            .filter(|container| !name.is_empty() && container.id.starts_with(name))
-            .collect();
-        match found[..] {
-            [] => Err(Error::NoContainer {
-                name: name.to_owned(),
-            }),
-            [one] => Ok(one.clone()),
-            _ => {
-                let ids: Vec<_> = found.iter().map(|container| &container.id[..12]).collect();
-                Err(Error::Ambiguous {
-                    prefix: name.to_owned(),
-                    ids: ids.join(", "),
-                })
-            }
-        }
-    }
-
     /// Waits until nobody makes a container, and keeps others from it for as long as the file is open.
     pub(crate) fn making(&self) -> Result<File> {
         lock::wait(&self.roots().containers().join(".lock"))
@@ -283,13 +249,29 @@ impl Engine {
         lock::wait(&self.roots().containers().join(".sharing"))
     }
 
-    /// The specification that a container was made by; none where it has not come so far.
+    /// Asks the one who looks after a container to take its next end for one that is wanted.
+    pub(crate) fn ask_to_stop(&self, id: &str, stop: Stop) -> Result<()> {
+        let path = self.roots().running().join(id).join(STOP);
+        let text: &[u8] = match stop {
+            Stop::ForGood => b"stop",
+            Stop::ToRestart => b"restart",
+        };
+        let why = "so that the one who looks after the container knows that its end is wanted";
+        match disk::write(&path, text, why) {
+            // It has just ended.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            written => written.map_err(disk::failed("write", &path)),
+        }
+    }
+
+    /// The specification that a container was last started by; none where it never was.
     pub(crate) fn spec_of(&self, id: &str) -> Result<Option<Spec>> {
         record::read(&self.roots().containers().join(id).join(CONFIG))
     }
 
+    /// Who a container is; none where there is none of that id.
     pub(crate) fn record(&self, id: &str) -> Result<Option<Record>> {
-        let path = self.roots().containers().join(id).join(STATE);
+        let path = self.roots().containers().join(id).join(RECORD);
         let record: Option<Record> = record::read(&path)?;
         match record {
             Some(record) if record.id != id => {
@@ -299,47 +281,25 @@ impl Engine {
             record => Ok(record),
         }
     }
+
+    /// Where in its life a container is; none while it is put together.
+    pub(crate) fn state(&self, id: &str) -> Result<Option<State>> {
+        record::read(&self.roots().containers().join(id).join(STATE))
+    }
 }
 
 impl Record {
-    fn unknown(id: &str, state: State) -> Self {
+    /// All that is known of a container whose record cannot be read.
+    fn unknown(id: &str) -> Self {
         Self {
             id: id.to_owned(),
             name: String::new(),
-            image: String::new(),
             manifest: String::new(),
             command: Vec::new(),
-            created: 0,
-            remove: false,
-            bridged: true,
-            state,
-        }
-    }
-
-    pub(crate) fn summary(self) -> ContainerSummary {
-        let status = match self.state {
-            State::Starting => Status::Starting,
-            State::Running { pid, started, .. } => Status::Running {
-                pid,
-                since: started,
-            },
-            State::Exited {
-                code,
-                finished,
-                oom_killed,
-            } => Status::Exited {
-                code,
-                at: finished,
-                oom_killed,
-            },
-        };
-        ContainerSummary {
-            id: self.id,
-            name: self.name,
-            image: self.image,
-            command: self.command,
-            created: self.created,
-            status,
+            created: SystemTime::UNIX_EPOCH,
+            stop_signal: None,
+            health: None,
+            options: RunOptions::new(""),
         }
     }
 }
@@ -366,41 +326,4 @@ pub(crate) fn sweep(running: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
-fn choose_name(engine: &Engine, wanted: Option<&str>) -> Result<String> {
-    let mut taken = Vec::new();
-    for id in ids(&engine.roots().containers())? {
-        if let Ok(Some(record)) = engine.record(&id) {
-            taken.push((record.name, id));
-        }
-    }
-    let owner = |name: &str| {
-        taken
-            .iter()
-            .find(|(taken, _)| taken == name)
-            .map(|(_, id)| id[..12].to_owned())
-    };
-    if let Some(name) = wanted {
-        name::check(name)?;
-        return match owner(name) {
-            Some(id) => Err(Error::NameTaken {
-                name: name.to_owned(),
-                id,
-            }),
-            None => Ok(name.to_owned()),
-        };
-    }
-    let mut name = name::new_name(false)?;
-    while owner(&name).is_some() {
-        name = name::new_name(true)?;
-    }
-    Ok(name)
 }

@@ -108,6 +108,18 @@ pub(crate) fn write(path: &Path, text: &[u8], why: &'static str) -> io::Result<(
     close(file)
 }
 
+/// The same for a file that must not be there yet.
+pub(crate) fn create_new(path: &Path, text: &[u8], why: &'static str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    let shown = "O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0666";
+    let mut file = open_for(STATE, path, &options, shown, why)?;
+    let args = || format!("{}, {}", file.as_raw_fd(), contents(text));
+    traced(STATE, "write", why, args, || (&file).write_all(text))?;
+    file.flush()?;
+    close(file)
+}
+
 fn close(file: File) -> io::Result<()> {
     let fd = file.as_raw_fd();
     let why = "so that the file's descriptor is free again";
@@ -142,10 +154,62 @@ pub(crate) fn peek(file: &File, why: &'static str) -> io::Result<Vec<u8>> {
     Ok(text[..count].to_vec())
 }
 
+/// Whether there is such a file, see [statx(2)](https://man7.org/linux/man-pages/man2/statx.2.html).
+pub(crate) fn exists(path: &Path, why: &'static str) -> bool {
+    let args = || {
+        format!(
+            "AT_FDCWD, {}, AT_STATX_SYNC_AS_STAT, STATX_ALL, …",
+            quoted(path)
+        )
+    };
+    traced(STATE, "statx", why, args, || fs::metadata(path).map(drop)).is_ok()
+}
+
 /// [rename(2)](https://man7.org/linux/man-pages/man2/rename.2.html).
 pub(crate) fn rename(from: &Path, to: &Path, why: &'static str) -> io::Result<()> {
     let args = || format!("{}, {}", quoted(from), quoted(to));
     traced(STATE, "rename", why, args, || fs::rename(from, to))
+}
+
+/// [symlink(2)](https://man7.org/linux/man-pages/man2/symlink.2.html).
+pub(crate) fn symlink(target: &str, link: &Path, why: &'static str) -> io::Result<()> {
+    let args = || format!("\"{}\", {}", target.escape_default(), quoted(link));
+    traced(STATE, "symlink", why, args, || {
+        std::os::unix::fs::symlink(target, link)
+    })
+}
+
+/// [readlink(2)](https://man7.org/linux/man-pages/man2/readlink.2.html).
+pub(crate) fn read_link(link: &Path, why: &'static str) -> io::Result<String> {
+    let args = || format!("{}, …, 256", quoted(link));
+    let mut target = String::new();
+    traced(STATE, "readlink", why, args, || {
+        target = fs::read_link(link)?.to_string_lossy().into_owned();
+        Ok(target.len())
+    })?;
+    Ok(target)
+}
+
+/// [unlink(2)](https://man7.org/linux/man-pages/man2/unlink.2.html).
+pub(crate) fn remove_file(path: &Path, why: &'static str) -> io::Result<()> {
+    let args = || quoted(path);
+    traced(STATE, "unlink", why, args, || fs::remove_file(path))
+}
+
+/// Adds a text to the end of a file, which is made where there is none: openat(2), write(2), close(2). Others may add theirs at the
+/// same time: it comes whole, before theirs or behind.
+pub(crate) fn append(path: &Path, text: &[u8], why: &'static str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    let shown = "O_WRONLY|O_CREAT|O_APPEND|O_CLOEXEC, 0600";
+    let opened = "so that something can be added to it";
+    let mut file = open_for(STATE, path, &options, shown, opened)?;
+    let args = || format!("{}, {}", file.as_raw_fd(), contents(text));
+    let written = traced(STATE, "write", why, args, || (&file).write(text))?;
+    if written < text.len() {
+        file.write_all(&text[written..])?;
+    }
+    close(file)
 }
 
 /// [chmod(2)](https://man7.org/linux/man-pages/man2/chmod.2.html).

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rocker_cgroup::Cgroup;
-use rocker_ns::{Capabilities, DetachKeys, ExitCode, Signals, Stdio};
+use rocker_ns::{Capabilities, Created, DetachKeys, ExitCode, Process, Signals, Stdio};
 
 use super::options::Io;
-use super::process::{Care, Leave, connect, create_in, supervise};
+use super::process::{Care, Leave, Streams, connect, create_in, look_after, start};
 use super::run::user_of;
 use super::{CGROUP_PARENT, Engine, disk, parts, spec};
 use crate::{Error, Result};
@@ -56,39 +56,60 @@ impl Engine {
         let process = self.process_of(&found.id)?;
         let spec = self.spec_of(&found.id)?.ok_or_else(not_running)?;
         let signals = Signals::hold()?;
-        let mut command = self.beside(&spec, process.id(), options)?;
-        command.enter(process.to_fd()?, parts::all_namespaces(&spec));
-        let hierarchy = self.hierarchy()?;
-        let cgroup = match Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id) {
-            // That of an ordinary user may have none.
-            Err(rocker_cgroup::Error::NotFound { .. }) if rocker_ns::in_user_namespace()? => None,
-            found => Some(found?.keep()),
+        let streams = |command: &mut rocker_ns::Command| {
+            connect(command, options.io, Streams::Callers);
+            if options.detach {
+                let null = || Stdio::null();
+                command.stdin(null()).stdout(null()).stderr(null());
+            }
         };
-        command.fail_at(options.fail_at);
-        connect(&mut command, options.io);
-        if options.detach {
-            let null = || Stdio::null();
-            command.stdin(null()).stdout(null()).stderr(null());
-        }
         // A container that ends meanwhile takes this program with it.
         let gone = |error| match error {
             Error::Ns(rocker_ns::Error::Gone) => not_running(),
             other => other,
         };
-        let mut created = create_in(&mut command, &hierarchy, cgroup.as_ref())?;
-        created.set_up().map_err(Error::from).map_err(gone)?;
-        created.attest().map_err(Error::from).map_err(gone)?;
-        let care = Care {
+        let created = self.create_beside(&found.id, &process, &spec, options, streams);
+        let (child, terminal) = created
+            .and_then(|created| start(created, |_| Ok(())))
+            .map_err(gone)?;
+        let mut care = Care {
             io: options.io,
-            leave: match options.detach {
+            leave: &mut match options.detach {
                 true => Leave::AtOnce,
                 false => Leave::at(options.detach_keys.as_ref()),
             },
             stop_signal: None,
             signals: &signals,
+            attendant: None,
+            attach: None,
         };
-        let ended = supervise(created, &care, |_| Ok(()));
+        let ended = look_after(child, terminal.as_ref(), &mut care);
         Ok(ended.map_err(gone)?.exit_code())
+    }
+
+    /// A process with another program beside that of a container, up to the point where it is ready to run it.
+    pub(crate) fn create_beside(
+        &self,
+        id: &str,
+        process: &Process,
+        spec: &Spec,
+        options: &ExecOptions,
+        streams: impl FnOnce(&mut rocker_ns::Command),
+    ) -> Result<Created> {
+        let mut command = self.beside(spec, process.id(), options)?;
+        command.enter(process.to_fd()?, parts::all_namespaces(spec));
+        let hierarchy = self.hierarchy()?;
+        let cgroup = match Cgroup::open(&hierarchy, CGROUP_PARENT, id) {
+            // That of an ordinary user may have none.
+            Err(rocker_cgroup::Error::NotFound { .. }) if rocker_ns::in_user_namespace()? => None,
+            found => Some(found?.keep()),
+        };
+        command.fail_at(options.fail_at);
+        streams(&mut command);
+        let mut created = create_in(&mut command, &hierarchy, cgroup.as_ref())?;
+        created.set_up()?;
+        created.attest()?;
+        Ok(created)
     }
 
     /// The container's own process with another program, and what the caller changes about it.
@@ -124,7 +145,7 @@ impl Engine {
         if options.io.terminal {
             env.insert("TERM".to_owned(), "xterm".to_owned());
         }
-        spec::add_variables(&mut env, &options.env, true);
+        spec::add_variables(&mut env, &spec::resolved(&options.env), true);
         process.set_env(Some(
             env.into_iter()
                 .map(|(name, value)| format!("{name}={value}"))

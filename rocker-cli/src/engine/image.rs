@@ -1,6 +1,6 @@
 //! Images: from the registry into the store, and unpacked layers beside it.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use rocker_fs::{Layers, UnpackOptions};
@@ -9,7 +9,9 @@ use rocker_image::{
     Store, blocking,
 };
 
-use super::options::PullPolicy;
+use serde_json::Value;
+
+use super::options::{HealthCheckOfImage, PullPolicy};
 use super::{Engine, RunOptions, container, hello};
 use crate::{Error, Result};
 
@@ -51,14 +53,16 @@ impl Engine {
             tracing::warn!(%error, "what an interrupted pull left could not be removed");
         }
         let client = Client::new(ClientOptions::default());
-        Ok(blocking::pull(
+        let pulled = blocking::pull(
             &client,
             &self.store()?,
             &reference,
             options,
             &Sink(&layers),
             progress,
-        )?)
+        )?;
+        self.tell_of_image(&reference.familiar(), "pull");
+        Ok(pulled)
     }
 
     /// The images of the store.
@@ -110,6 +114,7 @@ impl Engine {
         match reference {
             Some(reference) => {
                 store.untag(&reference)?;
+                self.tell_of_image(&reference.familiar(), "untag");
                 done.push(format!("Untagged: {}", reference.familiar()));
             }
             None => {
@@ -124,6 +129,7 @@ impl Engine {
         }
         if last {
             done.push(format!("Deleted: {}", image.config_digest()));
+            self.tell_of_image(&image.config_digest().to_string(), "delete");
             done.extend(self.remove_unused_layers(&store)?);
         }
         Ok(done)
@@ -215,6 +221,15 @@ impl Engine {
             .map(|diff_id| layers.path(&diff_id.to_string()))
             .collect())
     }
+}
+
+/// The health check that an image asks for in Docker's words, which OCI's configuration does not have; none where it asks for none
+/// that can be understood.
+pub(crate) fn health_of(store: &Store, image: &Image) -> Option<HealthCheckOfImage> {
+    let config = store.open_blob(image.config_digest()).ok()?;
+    let document: Value = serde_json::from_reader(BufReader::new(config)).ok()?;
+    let check = document.get("config")?.get("Healthcheck")?;
+    serde_json::from_value(check.clone()).ok()
 }
 
 /// The image of this name, or the only one whose ID begins so.

@@ -1,22 +1,33 @@
 //! The composition: what Docker's daemon does, as functions.
 
+mod as_text;
+mod attached;
 mod attest;
+mod boot;
 mod connection;
 mod container;
 mod disk;
 pub(crate) mod doctor;
 pub(crate) mod elf;
+mod events;
 mod exec;
 mod files;
 mod hello;
 pub(crate) mod host;
 mod image;
+mod inspect;
+mod keeper;
+mod life;
+mod lines;
 mod lock;
+mod log;
+mod logs;
 mod name;
 mod options;
 mod others;
 mod parts;
 mod plan;
+mod probe;
 mod process;
 mod record;
 mod rootless;
@@ -25,10 +36,16 @@ mod run;
 pub(crate) mod seccomp;
 mod spec;
 mod steps;
+mod stop;
+mod summary;
+mod supervisor;
 mod surroundings;
 mod teardown;
+pub(crate) mod time;
+mod usage;
 mod users;
 pub(crate) mod view;
+mod watch;
 
 use rocker_cgroup::Hierarchy;
 use rocker_fs::Layers;
@@ -36,15 +53,19 @@ use rocker_image::Store;
 
 use crate::{Error, Result};
 
-pub(crate) use container::now;
-pub use container::{ContainerSummary, Status};
+pub use events::{Actor, Event, Events};
 pub use exec::ExecOptions;
+pub use life::{Exit, StartOptions};
+pub use logs::{LogLine, LogQuery, Logs};
 pub use options::{
-    DeviceNode, Io, Network, PullPolicy, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
+    DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions, Network, PullPolicy,
+    Restart, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
 };
+pub use record::HealthStatus;
 pub(crate) use rootless::become_root;
 pub use roots::Roots;
-pub use run::Exit;
+pub use summary::{ContainerSummary, Status};
+pub use usage::Usage;
 pub(crate) use view::View;
 
 /// The cgroup below which all containers have theirs.

@@ -1,8 +1,13 @@
 //! Identities: ids that nobody else has, and names that people can say.
+//!
+//! Which names are taken stands in `.names`: a link from each name to the id that has it. It saves reading every record, and is
+//! not the truth: a link whose container is gone, or has another name, is that of somebody who died, and free to be taken.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::path::PathBuf;
 
+use super::{Engine, disk};
 use crate::{Error, Result};
 
 const ADJECTIVES: [&str; 32] = [
@@ -52,6 +57,101 @@ pub(crate) fn check(name: &str) -> Result<()> {
         Err(Error::BadName {
             name: name.to_owned(),
         })
+    }
+}
+
+impl Engine {
+    fn names(&self) -> PathBuf {
+        self.roots().containers().join(".names")
+    }
+
+    /// Whose name it is; none if it is free.
+    pub(crate) fn owner_of(&self, name: &str) -> Result<Option<String>> {
+        if check(name).is_err() {
+            return Ok(None);
+        }
+        let link = self.names().join(name);
+        let why = "so that it is known which container has this name";
+        let id = match disk::read_link(&link, why) {
+            Ok(id) => id,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(disk::failed("read", &link)(error)),
+        };
+        match self.record(&id) {
+            Ok(Some(record)) if record.name == name => Ok(Some(id)),
+            // It may well have the name.
+            Err(Error::Damaged { .. }) => Ok(Some(id)),
+            record => record.map(|_| None),
+        }
+    }
+
+    /// Takes a name for a container, or makes one up. To be called while nobody else makes one.
+    pub(crate) fn take_name(&self, wanted: Option<&str>, id: &str) -> Result<String> {
+        if let Some(name) = wanted {
+            check(name)?;
+            return match self.owner_of(name)? {
+                Some(owner) if owner != id => Err(Error::NameTaken {
+                    name: name.to_owned(),
+                    id: owner.get(..12).unwrap_or(&owner).to_owned(),
+                }),
+                _ => self.link(name, id).map(|()| name.to_owned()),
+            };
+        }
+        let mut name = new_name(false)?;
+        while self.owner_of(&name)?.is_some() {
+            name = new_name(true)?;
+        }
+        self.link(&name, id)?;
+        Ok(name)
+    }
+
+    fn link(&self, name: &str, id: &str) -> Result<()> {
+        let link = self.names().join(name);
+        let failed = disk::failed("make the link", &link);
+        let why = "so that nobody else takes this name";
+        let mut made = disk::symlink(id, &link, why);
+        if let Err(error) = &made {
+            match error.kind() {
+                ErrorKind::NotFound => {
+                    let why = "so that there is a place for the names that are taken";
+                    disk::make_dir(&self.names(), why)?;
+                }
+                // Of somebody who is gone.
+                ErrorKind::AlreadyExists => {
+                    let why = "so that a name whose container is gone can be taken";
+                    disk::remove_file(&link, why).map_err(&failed)?;
+                }
+                _ => {}
+            }
+            made = disk::symlink(id, &link, why);
+        }
+        made.map_err(failed)
+    }
+
+    /// Gives back the name of a container that is gone, or has another one; where its record could not be read, whatever name it
+    /// had.
+    pub(crate) fn free_name(&self, name: &str, id: &str) -> Result<()> {
+        let names = match name {
+            "" => disk::names(&self.names(), "so that the name is found that it had")
+                .unwrap_or_default(),
+            name => vec![name.to_owned()],
+        };
+        for name in names {
+            let link = self.names().join(name);
+            let why = "so that only the container's own name is given back";
+            if disk::read_link(&link, why).is_ok_and(|owner| owner == id) {
+                let why = "so that the name can be taken again";
+                match disk::remove_file(&link, why) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(disk::failed("remove", &link)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 

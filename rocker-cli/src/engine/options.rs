@@ -1,14 +1,29 @@
 //! What is asked of a container.
 
+mod health;
+mod log;
+mod restart;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rocker_cgroup::Limits;
 use rocker_image::{Platform, Progress};
 use rocker_net::PortForward;
 use rocker_ns::{DetachKeys, IdMap, Rlimit};
+use serde::{Deserialize, Serialize};
+
+use super::as_text;
+
+pub(crate) use health::OfImage as HealthCheckOfImage;
+pub use health::{HealthCheck, HealthOptions};
+pub use log::{LogDriver, LogOptions};
+pub use restart::Restart;
+pub(crate) use restart::{SETTLED, pause_before};
 
 /// How a container's standard streams are connected.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Io {
     /// Standard input is the caller's own (`-i`), not `/dev/null`.
     pub interactive: bool,
@@ -17,7 +32,7 @@ pub struct Io {
 }
 
 /// What a container sees of the network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// The outside: by a bridge for root, by pasta for an ordinary user who has that program, and otherwise only itself, with a warning.
     #[default]
@@ -30,6 +45,18 @@ pub enum Network {
     None,
     /// All that the host sees.
     Host,
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Bridge => "bridge",
+            Self::Pasta => "pasta",
+            Self::None => "none",
+            Self::Host => "host",
+        })
+    }
 }
 
 /// When the registry is asked for an image.
@@ -45,7 +72,7 @@ pub enum PullPolicy {
 }
 
 /// A directory or file of the host that a container sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// Where it is on the host; absolute.
     pub source: PathBuf,
@@ -56,7 +83,7 @@ pub struct Volume {
 }
 
 /// Whose view of the machine a container has, in one respect.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Share {
     /// One of its own.
     #[default]
@@ -68,7 +95,7 @@ pub enum Share {
 }
 
 /// Who the users of a container are on the host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Users {
     /// The same: root is the root of whoever runs rocker.
     #[default]
@@ -80,14 +107,16 @@ pub enum Users {
     /// These: what each run of ids is on the host.
     Maps {
         /// Of users.
+        #[serde(with = "as_text")]
         uids: Vec<IdMap>,
         /// Of groups.
+        #[serde(with = "as_text")]
         gids: Vec<IdMap>,
     },
 }
 
 /// Which system calls a container may make.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeccompProfile {
     /// Those of Docker's default profile, by its capabilities; all, if it is privileged.
     #[default]
@@ -99,7 +128,7 @@ pub enum SeccompProfile {
 }
 
 /// A file system in memory, at a place in the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tmpfs {
     /// Where it is in the container; absolute.
     pub destination: PathBuf,
@@ -108,7 +137,7 @@ pub struct Tmpfs {
 }
 
 /// A device of the host that a container has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceNode {
     /// Where it is on the host; absolute.
     pub source: PathBuf,
@@ -116,8 +145,9 @@ pub struct DeviceNode {
     pub destination: PathBuf,
 }
 
-/// What to run, and how to contain it.
-#[derive(Clone)]
+/// What to run, and how to contain it. It is written down with the container, but for what concerns only the one who runs it now.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default = "unsaid")]
 #[non_exhaustive]
 pub struct RunOptions<'a> {
     /// The image: a name, or the beginning of an ID.
@@ -137,7 +167,36 @@ pub struct RunOptions<'a> {
     /// The keys by which the person in front of the terminal leaves the program to itself. This process then leaves its
     /// session, and goes on in the background until the program ends: to be set only in one for which another stands
     /// in, see [`rocker_ns::stand_in`].
+    #[serde(skip)]
     pub detach_keys: Option<DetachKeys>,
+    /// Whether the program is left to itself as soon as it runs, as with [`detach_keys`](Self::detach_keys): this process
+    /// looks after it in the background, under the same condition.
+    #[serde(skip)]
+    pub detach: bool,
+    /// What becomes of the container when its program ends.
+    pub restart: Restart,
+    /// The signal that asks the program to end, by name or number, in place of the image's.
+    pub stop_signal: Option<String>,
+    /// How long the program may take to end when it is asked to; 10 seconds without.
+    pub stop_timeout: Option<Duration>,
+    /// After which time the program is killed.
+    pub time_limit: Option<Duration>,
+    /// How it is found out whether it does what it is there for.
+    pub health: HealthOptions,
+    /// What is kept of what it writes.
+    pub log: LogOptions,
+    /// What the caller wants to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// What is added to the annotations of its OCI specification.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether another container that has the name is removed first.
+    #[serde(skip)]
+    pub replace: bool,
+    /// A file that is made, and gets the container's ID.
+    #[serde(skip)]
+    pub id_file: Option<PathBuf>,
+    /// A file that gets the host's number of the container's first process, each time it starts.
+    pub pid_file: Option<PathBuf>,
     /// Variables as `NAME=VALUE`, over those of the image; `NAME` alone takes the caller's value.
     pub env: Vec<String>,
     /// The working directory in place of the image's.
@@ -169,10 +228,12 @@ pub struct RunOptions<'a> {
     /// What it sees of the network.
     pub network: Network,
     /// Ports of the host that lead into it; with [`Network::Pasta`] alone so far.
+    #[serde(with = "as_text")]
     pub ports: Vec<PortForward>,
     /// What it may use.
     pub limits: Limits,
     /// Limits of each of its processes.
+    #[serde(with = "as_text")]
     pub rlimits: Vec<Rlimit>,
     /// How readily the kernel kills its program when memory runs out: from -1000 to 1000.
     pub oom_score_adj: Option<i16>,
@@ -197,13 +258,25 @@ pub struct RunOptions<'a> {
     /// Whether nothing of `/proc` and `/sys` is hidden or read-only.
     pub open_system_paths: bool,
     /// When the registry is asked.
+    #[serde(skip)]
     pub pull: PullPolicy,
     /// Which of an image's platforms.
+    #[serde(with = "as_text")]
     pub platform: Option<Platform>,
+    /// Who is told the container's ID when its program runs.
+    #[serde(skip)]
+    pub running: Option<&'a dyn Fn(&str)>,
     /// Who watches a pull.
+    #[serde(skip)]
     pub progress: &'a dyn Progress,
     /// Fails the child's plan at this step, for tests that nothing is left.
+    #[serde(skip)]
     pub fail_at: Option<usize>,
+}
+
+/// What a container was made with that was written down before there was an option for it.
+fn unsaid<'a>() -> RunOptions<'a> {
+    RunOptions::new("")
 }
 
 impl RunOptions<'static> {
@@ -219,6 +292,18 @@ impl RunOptions<'static> {
             io: Io::default(),
             init: false,
             detach_keys: None,
+            detach: false,
+            restart: Restart::default(),
+            stop_signal: None,
+            stop_timeout: None,
+            time_limit: None,
+            health: HealthOptions::default(),
+            log: LogOptions::default(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            replace: false,
+            id_file: None,
+            pid_file: None,
             env: Vec::new(),
             workdir: None,
             user: None,
@@ -250,6 +335,7 @@ impl RunOptions<'static> {
             open_system_paths: false,
             pull: PullPolicy::default(),
             platform: None,
+            running: None,
             progress: &(),
             fail_at: None,
         }
@@ -261,6 +347,13 @@ impl<'a> RunOptions<'a> {
     #[must_use]
     pub fn watched_by(mut self, progress: &'a dyn Progress) -> Self {
         self.progress = progress;
+        self
+    }
+
+    /// Has `running` told the container's ID when its program runs.
+    #[must_use]
+    pub fn telling(mut self, running: &'a dyn Fn(&str)) -> Self {
+        self.running = Some(running);
         self
     }
 }

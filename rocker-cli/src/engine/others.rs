@@ -8,7 +8,7 @@ use std::path::Path;
 use rocker_ns::{Command, Namespace, Process};
 
 use super::options::{RunOptions, Share};
-use super::record::State;
+use super::record::{Running, State};
 use super::{Engine, disk, parts};
 use crate::{Error, Result};
 
@@ -106,9 +106,9 @@ impl Engine {
         let not_running = || Error::NotRunning {
             name: found.name.clone(),
         };
-        let Some(State::Running {
+        let Some(State::Running(Running {
             pid, start_time, ..
-        }) = self.record(&found.id)?.map(|record| record.state)
+        })) = self.state(&found.id)?
         else {
             return Err(not_running());
         };

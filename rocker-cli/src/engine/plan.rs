@@ -36,6 +36,7 @@ impl Engine {
     pub fn plan(&self, options: &RunOptions<'_>) -> Result<rocker_ns::Plan> {
         let options = &RunOptions {
             network: network_of(options)?,
+            env: spec::resolved(&options.env),
             ..options.clone()
         };
         let (config, layers) = self.known_image(options)?;
@@ -70,7 +71,7 @@ impl Engine {
         let mut command = command_of(&spec, steps::placeholders(steps, number, &sources)?)?;
         command.first(steps::planned_joins(&cgroups)?);
         others.share_with(&mut command)?;
-        process::connect(&mut command, options.io);
+        process::connect(&mut command, options.io, process::Streams::Callers);
         Ok(command.plan()?)
     }
 

@@ -5,7 +5,8 @@ use std::process::ExitStatus;
 
 use rocker_cgroup::{Cgroup, Hierarchy};
 use rocker_ns::{
-    Child, Command, Created, DetachKeys, Process, Relay, Signals, Stdio, Terminal, WindowSize,
+    Attach, Attendant, Child, Command, Created, DetachKeys, Process, Relay, Signals, Stdio,
+    Terminal, WindowSize,
 };
 
 use super::options::Io;
@@ -13,16 +14,27 @@ use super::steps;
 use crate::trace::{listening, phase};
 use crate::{Error, Result};
 
+/// Who is at the other end of a program's standard streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Streams {
+    /// The caller: they are its own.
+    Callers,
+    /// The caller, and others who hear what the program writes: they are pipes.
+    Shared,
+    /// Only others.
+    Others,
+}
+
 /// Connects the standard streams of `command`, and ties its life to this process's.
-pub(crate) fn connect(command: &mut Command, io: Io) {
+pub(crate) fn connect(command: &mut Command, io: Io, streams: Streams) {
     // A terminal of the caller's is never handed over: the program could type into it, and change its mode.
-    command.stdin(match stdin().is_terminal() {
+    command.stdin(match stdin().is_terminal() || streams == Streams::Others {
         _ if !io.interactive => Stdio::null(),
         true => Stdio::piped(),
         false => Stdio::inherit(),
     });
     let output = |is_terminal| {
-        if is_terminal {
+        if is_terminal || streams != Streams::Callers {
             Stdio::piped()
         } else {
             Stdio::inherit()
@@ -71,14 +83,18 @@ pub(crate) fn or_its_own<T>(created: &mut Created, outcome: Result<T>) -> Result
 }
 
 /// How a program is looked after.
-#[derive(Debug)]
-pub(crate) struct Care<'a> {
+pub(crate) struct Care<'a, 'keys> {
     pub(crate) io: Io,
-    pub(crate) leave: Leave<'a>,
+    /// It is noted there when the program has been left.
+    pub(crate) leave: &'a mut Leave<'keys>,
     /// The signal that asks it to end.
     pub(crate) stop_signal: Option<i32>,
     /// What is to be passed on to it.
     pub(crate) signals: &'a Signals,
+    /// Who else hears what it writes.
+    pub(crate) attendant: Option<&'a mut dyn Attendant>,
+    /// Where others attach to it.
+    pub(crate) attach: Option<&'a mut Attach>,
 }
 
 /// When the program is left to itself: this process then leaves its session, and waits for the program in the background.
@@ -89,6 +105,8 @@ pub(crate) enum Leave<'a> {
     AtOnce,
     /// When the person in front of it types these keys.
     At(&'a DetachKeys),
+    /// It has been already.
+    Left,
 }
 
 impl<'a> Leave<'a> {
@@ -97,21 +115,28 @@ impl<'a> Leave<'a> {
     }
 }
 
-/// Tells `starting` of the process, starts the program, and passes signals and the terminal on until it ends. From its first word on
-/// the program is known to run.
-pub(crate) fn supervise(
+/// Tells `starting` of the process, and starts the program. From its first word on the program is known to run.
+pub(crate) fn start(
     mut created: Created,
-    care: &Care<'_>,
     starting: impl FnOnce(&Process) -> Result<()>,
-) -> Result<ExitStatus> {
+) -> Result<(Child, Option<Terminal>)> {
     let terminal = created.terminal()?;
     if let (Some(terminal), Some(size)) = (&terminal, WindowSize::of(stdin())) {
         terminal.resize(size)?;
     }
     starting(&created.process()?)?;
-    let mut child = created.start()?;
+    let child = created.start()?;
     phase("running");
-    let ended = relay(&mut child, terminal.as_ref(), care);
+    Ok((child, terminal))
+}
+
+/// Passes signals, streams and the terminal on until the program ends.
+pub(crate) fn look_after(
+    mut child: Child,
+    terminal: Option<&Terminal>,
+    care: &mut Care<'_, '_>,
+) -> Result<ExitStatus> {
+    let ended = relay(&mut child, terminal, care);
     if ended.is_err() {
         // Whatever went wrong here, the program does not go on without somebody to look after it.
         child.kill()?;
@@ -120,33 +145,46 @@ pub(crate) fn supervise(
     ended
 }
 
-fn relay(child: &mut Child, terminal: Option<&Terminal>, care: &Care<'_>) -> Result<ExitStatus> {
-    fn between<'a>(
-        child: &'a mut Child,
-        terminal: Option<&'a Terminal>,
-        care: &Care<'a>,
-        interactive: bool,
-    ) -> Relay<'a> {
-        let mut relay = Relay::new(child, care.signals);
-        if let Some(signal) = care.stop_signal {
-            relay = relay.stop_signal(signal);
-        }
-        match terminal {
-            Some(terminal) => relay.terminal(terminal, interactive),
-            None => relay,
-        }
-    }
-    let with_the_person = between(child, terminal, care, care.io.interactive);
-    match care.leave {
-        Leave::Never => return Ok(with_the_person.run()?),
-        Leave::AtOnce => {}
+fn relay(
+    child: &mut Child,
+    terminal: Option<&Terminal>,
+    care: &mut Care<'_, '_>,
+) -> Result<ExitStatus> {
+    match *care.leave {
+        Leave::Never => return Ok(between(child, terminal, care, false).run()?),
+        Leave::AtOnce => rocker_ns::leave_session()?,
+        Leave::Left => {}
         Leave::At(keys) => {
-            if let Some(status) = with_the_person.run_until_detached(keys.clone())? {
+            let keys = keys.clone();
+            let relay = between(child, terminal, care, false);
+            if let Some(status) = relay.run_until_detached(keys)? {
                 return Ok(status);
             }
+            rocker_ns::leave_session()?;
         }
     }
-    // What the program writes from here on goes to /dev/null, so that it does not wait for somebody to read it.
-    rocker_ns::leave_session()?;
-    Ok(between(child, terminal, care, false).run()?)
+    *care.leave = Leave::Left;
+    Ok(between(child, terminal, care, true).run()?)
+}
+
+fn between<'a>(
+    child: &'a mut Child,
+    terminal: Option<&'a Terminal>,
+    care: &'a mut Care<'_, '_>,
+    background: bool,
+) -> Relay<'a> {
+    let mut relay = Relay::new(child, care.signals).in_background(background);
+    if let Some(signal) = care.stop_signal {
+        relay = relay.stop_signal(signal);
+    }
+    if let Some(attendant) = &mut care.attendant {
+        relay = relay.attendant(*attendant);
+    }
+    if let Some(attach) = &mut care.attach {
+        relay = relay.attach(attach);
+    }
+    match terminal {
+        Some(terminal) => relay.terminal(terminal, care.io.interactive && !background),
+        None => relay,
+    }
 }

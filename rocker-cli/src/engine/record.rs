@@ -1,57 +1,120 @@
-//! What is remembered of a container on disk.
+//! What is remembered of a container on disk: who it is, and where in its life.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::disk;
+use super::options::{HealthCheck, RunOptions};
+use super::time;
 use crate::{Error, Result};
 
 /// The file of a container's directory that holds its [`Record`].
+pub(crate) const RECORD: &str = "container.json";
+
+/// The file of a container's directory that holds its [`State`].
 pub(crate) const STATE: &str = "state.json";
 
 /// The file of a container's directory that holds its OCI runtime specification.
 pub(crate) const CONFIG: &str = "config.json";
 
-/// What `config.json`, the OCI specification, has no place for.
+/// Who a container is, and what was asked for: all that is needed to start it. Who changes it holds the lock of those who make containers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// The image as it was asked for.
-    pub(crate) image: String,
     /// The digest of the image's manifest, by which the image is in use.
     pub(crate) manifest: String,
+    /// The program and its arguments, as image and options have them.
     pub(crate) command: Vec<String>,
-    /// Seconds since 1970.
-    pub(crate) created: u64,
-    /// Whether nothing is kept when it ends.
-    pub(crate) remove: bool,
-    /// Whether it is on the bridge.
-    pub(crate) bridged: bool,
-    pub(crate) state: State,
+    #[serde(with = "time::as_text")]
+    pub(crate) created: SystemTime,
+    /// The signal that asks the program to end, as options or image have it.
+    pub(crate) stop_signal: Option<String>,
+    pub(crate) health: Option<HealthCheck>,
+    pub(crate) options: RunOptions<'static>,
 }
 
-/// Where in its life a container is. What counts as running is decided by the lock, see
-/// [`Container`](super::container::Container).
+/// Where in its life a container is; one that has no such file is being put together. Who changes it holds the container's lock,
+/// and that lock decides what counts as running, see [`Container`](super::container::Container).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub(crate) enum State {
-    /// It is being put together.
-    Starting,
+    /// It is made, and was never started.
+    Created,
     /// Its program runs.
-    Running {
-        pid: u32,
-        start_time: u64,
-        started: u64,
-    },
+    Running(Running),
+    /// Its program has ended, and is about to be started again.
+    Restarting(Ended),
     /// It has ended.
-    Exited {
-        code: u8,
-        finished: u64,
-        oom_killed: bool,
-    },
+    Exited(Ended),
+}
+
+/// A program that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    pub(crate) pid: u32,
+    /// See [`rocker_ns::Process::start_time`].
+    pub(crate) start_time: u64,
+    #[serde(with = "time::as_text")]
+    pub(crate) started: SystemTime,
+    /// How often it was started again.
+    pub(crate) restarts: u32,
+    pub(crate) health: Option<Health>,
+}
+
+/// A program that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) code: u8,
+    #[serde(with = "time::as_text")]
+    pub(crate) started: SystemTime,
+    #[serde(with = "time::as_text")]
+    pub(crate) finished: SystemTime,
+    pub(crate) oom_killed: bool,
+    /// How often it was started again.
+    pub(crate) restarts: u32,
+    /// Whether somebody asked for it.
+    pub(crate) stopped: bool,
+    /// What kept the program from running.
+    pub(crate) error: Option<String>,
+    pub(crate) health: Option<Health>,
+}
+
+/// How a container is, as its health check finds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Health {
+    pub(crate) status: HealthStatus,
+    /// How many checks have failed in a row.
+    pub(crate) failing: u32,
+    /// The last checks, the oldest first.
+    pub(crate) log: Vec<Probe>,
+}
+
+/// What the checks so far say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// Nothing yet.
+    #[default]
+    Starting,
+    /// It does what it is there for.
+    Healthy,
+    /// It does not.
+    Unhealthy,
+}
+
+/// One check of a container's health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Probe {
+    #[serde(with = "time::as_text")]
+    pub(crate) start: SystemTime,
+    #[serde(with = "time::as_text")]
+    pub(crate) end: SystemTime,
+    pub(crate) code: i32,
+    pub(crate) output: String,
 }
 
 /// Reads a file that rocker wrote; none if it is absent.

@@ -1,27 +1,27 @@
-//! A run, from image to exit.
+//! A run of a container's program, from image to exit.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
+use std::time::SystemTime;
 
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
 use rocker_fs::{Overlay, XattrNamespace, read_beneath};
 use rocker_image::Image;
-use rocker_ns::{ExitCode, Namespace, Signals, User};
+use rocker_ns::{Namespace, User};
 
 use super::attest::attest;
-use super::connection::network_of;
-use super::container::{self, Container};
+use super::container::Container;
+use super::keeper::Keeper;
 use super::options::{Network, RunOptions, Share, Users};
 use super::others::Others;
-use super::process::{Care, Leave, connect, create_in, or_its_own, supervise};
-use super::record::{self, Record, State};
+use super::process::{Care, Leave, Streams, connect, create_in, look_after, or_its_own, start};
+use super::record::{self, Health, Running, State};
 use super::spec::{self, Facts};
+use super::supervisor::Supervisor;
 use super::surroundings::{Maps, Surroundings};
-use super::teardown::oom_killed;
-use super::{CGROUP_PARENT, Engine, name, parts, steps, users};
-use crate::trace::phase;
+use super::{CGROUP_PARENT, Engine, disk, parts, steps, users};
 use crate::{Error, Result};
 
 /// The most that is read of an image's `/etc/passwd` or `/etc/group`.
@@ -30,76 +30,15 @@ pub(crate) const ACCOUNTS_LIMIT: u64 = 8 << 20;
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
 const SUPERVISORS: &str = "rocker-supervisors";
 
-/// How a container ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Exit {
-    /// The exit status of its program, 0 to 255; 128 and the number of the signal that killed it.
-    pub code: u8,
-    /// Whether the kernel killed one of its processes for lack of memory.
-    pub oom_killed: bool,
-}
-
 impl Engine {
-    /// Runs a container to its end and returns how it ended.
-    ///
-    /// Signals to this process are passed on to the program (SIGTERM as the image's StopSignal), as is, with [`Io::terminal`](super::Io::terminal), the
-    /// terminal of standard input. The calling thread should be the only one; the container is killed when it ends.
-    ///
-    /// # Errors
-    /// Whatever kept the program from running; nothing is left of the container then.
-    pub fn run(&self, options: &RunOptions<'_>) -> Result<Exit> {
-        self.reconcile()?;
-        let options = &RunOptions {
-            network: network_of(options)?,
-            ..options.clone()
-        };
-        let image = self.image(options)?;
-        let hierarchy = self.hierarchy()?;
-        let signals = Signals::hold()?;
-        let mut container =
-            Container::create(self, new_record(options, &image)?, options.name.as_deref())?;
-        let outcome = self.run_to_end(&mut container, options, &image, &hierarchy, &signals);
-        phase("ending");
-        let oom_killed = oom_killed(&hierarchy, container.id());
-        // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
-        let remembered = match &outcome {
-            Ok(status) if !container.record.remove => {
-                let code = status.exit_code();
-                container.record.state = State::Exited {
-                    code,
-                    finished: container::now(),
-                    oom_killed,
-                };
-                container.save()
-            }
-            _ => container.forget(),
-        };
-        let undone = self.teardown(&container, &hierarchy);
-        let code = match outcome {
-            Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom_killed => {
-                return Err(Error::TooLittleMemory { source });
-            }
-            outcome => outcome?.exit_code(),
-        };
-        remembered.and(undone)?;
-        Ok(Exit { code, oom_killed })
-    }
-
-    fn run_to_end(
+    /// Runs the program once, to its end.
+    pub(crate) fn run_to_end(
         &self,
         container: &mut Container,
-        options: &RunOptions<'_>,
-        image: &Image,
-        hierarchy: &Hierarchy,
-        signals: &Signals,
+        supervisor: &mut Supervisor<'_>,
     ) -> Result<ExitStatus> {
-        // From its record on nobody removes the image; until then somebody may have.
-        if !self.is_unpacked(image)? {
-            return Err(Error::NoImage {
-                name: options.image.clone(),
-            });
-        }
+        let options = &container.options().clone();
+        let (image, hierarchy) = (supervisor.image, supervisor.hierarchy);
         // Held until it is known to run, so that of two that come to share processes the second one sees whether the first may trace it.
         let sharing = match options.pid {
             Share::Container(_) => Some(self.sharing()?),
@@ -129,8 +68,8 @@ impl Engine {
         let mut created = {
             let mut command = contained(&spec, root)?;
             others.share_with(&mut command)?;
-            command.fail_at(options.fail_at);
-            connect(&mut command, options.io);
+            command.fail_at(supervisor.caller.fail_at);
+            connect(&mut command, supervisor.caller.io, supervisor.streams);
             create_in(&mut command, hierarchy, cgroup.as_ref())?
         };
         let cgroup = cgroup.map(Cgroup::keep);
@@ -152,22 +91,39 @@ impl Engine {
             None => None,
         };
         attest(&mut created, &spec, cgroup.as_ref())?;
-        let care = Care {
-            io: options.io,
-            leave: Leave::at(options.detach_keys.as_ref()),
-            stop_signal: parts::stop_signal(&spec),
-            signals,
-        };
-        supervise(created, &care, |process| {
-            container.record.state = State::Running {
+        let (child, terminal) = start(created, |process| {
+            let health = container.record.health.as_ref();
+            container.enter(State::Running(Running {
                 pid: process.id(),
                 start_time: process.start_time().unwrap_or(0),
-                started: container::now(),
-            };
-            container.save()?;
+                started: SystemTime::now(),
+                restarts: supervisor.restarts,
+                health: health.map(|_| Health::default()),
+            }))?;
+            write_pid(container, process.id())?;
             drop(sharing);
             Ok(())
-        })
+        })?;
+        self.tell(&container.record, "start", &[]);
+        if let Some(running) = supervisor.caller.running.take() {
+            running(container.id());
+        }
+        let stop_signal = parts::stop_signal(&spec);
+        let mut keeper = Keeper::new(self, container, supervisor.log.as_mut());
+        let mut care = Care {
+            io: supervisor.caller.io,
+            leave: &mut supervisor.leave,
+            stop_signal,
+            signals: supervisor.signals,
+            attendant: Some(&mut keeper),
+            attach: Some(&mut supervisor.attach),
+        };
+        let ended = look_after(child, terminal.as_ref(), &mut care);
+        keeper.finish();
+        if matches!(supervisor.leave, Leave::Left) {
+            supervisor.streams = Streams::Others;
+        }
+        ended
     }
 
     /// The image under a layer of the container's own: mounted, but nowhere to be seen. Closing it undoes it.
@@ -191,7 +147,7 @@ impl Engine {
     /// Writes the specification and the files that it mentions.
     fn specify(
         &self,
-        container: &mut Container,
+        container: &Container,
         options: &RunOptions<'_>,
         image: &Image,
         hierarchy: &Hierarchy,
@@ -212,7 +168,6 @@ impl Engine {
             surroundings,
         };
         let spec = spec::build(&facts)?;
-        let process = spec.process().as_ref().ok_or(Error::NoCommand)?;
         let hostname = spec.hostname().clone().unwrap_or_default();
         super::files::write(&container.file("hostname"), &format!("{hostname}\n"))?;
         super::files::write(
@@ -224,8 +179,6 @@ impl Engine {
             &super::files::resolv_conf(options.network),
         )?;
         record::write(&container.config(), &spec)?;
-        container.record.command = process.args().clone().unwrap_or_default();
-        container.save()?;
         Ok(spec)
     }
 }
@@ -326,16 +279,12 @@ pub(crate) fn user_of(root: impl AsFd, spec: &str, groups: &[String]) -> Result<
     Ok(user)
 }
 
-fn new_record(options: &RunOptions<'_>, image: &Image) -> Result<Record> {
-    Ok(Record {
-        id: name::new_id()?,
-        name: String::new(),
-        image: options.image.clone(),
-        manifest: image.manifest_digest().to_string(),
-        command: options.command.clone(),
-        created: container::now(),
-        remove: options.remove,
-        bridged: options.network == Network::Bridge,
-        state: State::Starting,
-    })
+/// Tells the host's number of the container's first process where the caller wants to find it.
+fn write_pid(container: &Container, pid: u32) -> Result<()> {
+    let Some(path) = &container.options().pid_file else {
+        return Ok(());
+    };
+    let why = "so that the caller finds the container's first process";
+    let text = format!("{pid}\n");
+    disk::write(path, text.as_bytes(), why).map_err(disk::failed("write", path))
 }

@@ -18,7 +18,7 @@ use super::options::RunOptions;
 use super::surroundings::Surroundings;
 use crate::Result;
 
-pub(crate) use process::add_variables;
+pub(crate) use process::{add_variables, command, resolved};
 
 /// What `PATH` is where neither the image nor the caller says.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -72,14 +72,11 @@ pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
     Ok(spec)
 }
 
-/// What the specification has no place for: what the image says for those who end the container, as the OCI image
+/// What the specification has no place for: what the caller adds, how the container is ended, as the OCI image
 /// specification has it converted, whether there is an init, further groups, and where the host has its devices.
 fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
-    let signal = facts
-        .image
-        .config()
-        .as_ref()
-        .and_then(|config| config.stop_signal().clone());
+    let of_image = || facts.image.config().as_ref()?.stop_signal().clone();
+    let signal = facts.options.stop_signal.clone().or_else(of_image);
     let signal = signal.map(|signal| (STOP_SIGNAL.to_owned(), signal));
     let init = facts
         .options
@@ -96,7 +93,8 @@ fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
     let groups = &facts.options.group_add;
     let groups = (!groups.is_empty()).then(|| (GROUPS.to_owned(), groups.join(",")));
     let said = signal.into_iter().chain(init).chain(groups);
-    said.chain(devices).collect()
+    let asked = facts.options.annotations.clone();
+    asked.into_iter().chain(said).chain(devices).collect()
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! The one way in which a container ends.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::SystemTime;
 
 use rocker_cgroup::{Cgroup, Hierarchy};
-use rocker_ns::Process;
 
-use super::container::{self, Container, FORGET, ids};
-use super::lock::{is_held, wake_supervisor};
-use super::record::{Record, State};
+use super::container::{self, Container, ids};
+use super::lock::is_held;
+use super::record::{Ended, State};
 use super::{CGROUP_PARENT, Engine, disk};
 use crate::{Error, Result};
+
+/// The file of the run directory that says that somebody has looked, since the machine started, for containers that did not see it
+/// stop.
+const LOOKED: &str = ".looked";
 
 impl Engine {
     /// Undoes all that exists for a running container, in reverse, by its id alone. What is gone already is fine; an
@@ -18,6 +20,19 @@ impl Engine {
     ///
     /// Its mounts, namespaces and devices are the kernel's to undo: they were only ever visible inside.
     pub(crate) fn teardown(&self, container: &Container, hierarchy: &Hierarchy) -> Result<()> {
+        let mut errors = self.release(container, hierarchy);
+        if let Err(error) = container.remove_run_dir() {
+            errors.push(error.chain());
+        }
+        all_gone(container, errors)
+    }
+
+    /// The same for a container that is about to be started again: who looks after it, and where others find it, stays.
+    pub(crate) fn teardown_run(&self, container: &Container, hierarchy: &Hierarchy) -> Result<()> {
+        all_gone(container, self.release(container, hierarchy))
+    }
+
+    fn release(&self, container: &Container, hierarchy: &Hierarchy) -> Vec<String> {
         let id = container.id();
         let mut errors = Vec::new();
         let mut note = |result: Result<()>| {
@@ -27,18 +42,10 @@ impl Engine {
         };
         // First, since it also ends whatever process is left.
         note(Cgroup::remove_by_name(hierarchy, CGROUP_PARENT, id).map_err(Error::from));
-        if container.record.bridged {
+        if container.is_bridged() {
             note(self.network().and_then(|network| Ok(network.detach(id)?)));
         }
-        note(container.remove_run_dir());
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Teardown {
-                id: id.to_owned(),
-                errors,
-            })
-        }
+        errors
     }
 
     /// Takes down the containers whose supervisor died, so that every command after it sees things as they are. What
@@ -48,21 +55,33 @@ impl Engine {
     /// [`Error::State`] when the containers' directories cannot be read.
     pub fn reconcile(&self) -> Result<()> {
         let mut orphans = ids(&self.roots().running())?;
-        // A reboot leaves records of containers that run, and no trace of anybody who looks after them.
-        for id in ids(&self.roots().containers())? {
-            let goes_on = |record: Record| !matches!(record.state, State::Exited { .. });
-            let record = self.record(&id);
-            if !orphans.contains(&id) && record.is_ok_and(|record| record.is_some_and(goes_on)) {
-                orphans.push(id);
+        let looked = self.roots().run().join(LOOKED);
+        let is_first = !disk::exists(
+            &looked,
+            "so that one knows whether the machine has just started",
+        );
+        if is_first {
+            // A reboot leaves containers that run, as they say, and no trace of anybody who looks after them.
+            for id in ids(&self.roots().containers())? {
+                let ends = matches!(self.state(&id), Ok(Some(State::Created | State::Exited(_))));
+                if !ends && !orphans.contains(&id) {
+                    orphans.push(id);
+                }
             }
         }
         container::sweep(&self.roots().running())?;
+        let mut all = true;
         for id in orphans {
             let buried = is_held(&self.roots().running().join(&id))
                 .and_then(|held| if held { Ok(()) } else { self.bury(&id) });
             if let Err(error) = buried {
+                all = false;
                 tracing::warn!("container {}: {}", &id[..12], error.chain());
             }
+        }
+        if is_first && all {
+            let why = "so that nobody looks again until the machine starts anew";
+            disk::write(&looked, b"", why).map_err(disk::failed("write", &looked))?;
         }
         Ok(())
     }
@@ -76,62 +95,44 @@ impl Engine {
         };
         drop(making);
         let hierarchy = self.hierarchy()?;
-        let oom_killed = oom_killed(&hierarchy, id);
-        match container.record.state {
-            State::Exited { .. } => {}
-            State::Running { .. } if !container.record.remove => {
+        let remove = container.options().remove;
+        match container.state.clone() {
+            Some(State::Running(running)) if !remove => {
                 // Nobody saw its exit status: it was killed with the one who would have.
-                container.record.state = State::Exited {
+                container.enter(State::Exited(Ended {
                     code: 137,
-                    finished: container::now(),
-                    oom_killed,
-                };
-                container.save()?;
+                    started: running.started,
+                    finished: SystemTime::now(),
+                    oom_killed: oom_killed(&hierarchy, id),
+                    restarts: running.restarts,
+                    stopped: false,
+                    error: None,
+                    health: running.health,
+                }))?;
+                self.tell(&container.record, "die", &[("exitCode", "137".to_owned())]);
             }
-            _ => container.forget()?,
+            Some(State::Restarting(ended)) if !remove => container.enter(State::Exited(ended))?,
+            // It was made and not started, or has ended, and whoever tried to start it again died.
+            Some(State::Created | State::Exited(_)) => {}
+            Some(State::Running(_) | State::Restarting(_)) | None => {
+                let existed = !container.record.name.is_empty();
+                container.forget(self)?;
+                if existed {
+                    self.tell(&container.record, "destroy", &[]);
+                }
+            }
         }
         self.teardown(&container, &hierarchy)
     }
+}
 
-    /// Removes a container and all that it wrote. With `force`, a running one is killed first.
-    ///
-    /// # Errors
-    /// [`Error::NoContainer`], [`Error::StillRunning`], [`Error::Teardown`], [`Error::State`].
-    pub fn remove(&self, name: &str, force: bool) -> Result<String> {
-        let found = self.container(name)?;
-        if is_held(&self.roots().running().join(&found.id))? {
-            if !force {
-                return Err(Error::StillRunning { name: found.name });
-            }
-            self.kill(&found)?;
-        }
-        disk::remove_dir(&self.roots().containers().join(&found.id), FORGET)?;
-        Ok(found.id)
-    }
-
-    /// Kills a running container and waits until the one who looks after it has taken it down.
-    fn kill(&self, container: &super::ContainerSummary) -> Result<()> {
-        let run = self.roots().running().join(&container.id);
-        let limit = Instant::now() + KILL_PATIENCE;
-        while is_held(&run)? {
-            if let Ok(Some(record)) = self.record(&container.id)
-                && let State::Running {
-                    pid, start_time, ..
-                } = record.state
-                && let Some(process) = Process::open(pid, start_time)?
-            {
-                process.signal(SIGKILL)?;
-            }
-            wake_supervisor(&run);
-            if Instant::now() > limit {
-                return Err(Error::StillRunning {
-                    name: container.name.clone(),
-                });
-            }
-            // Its supervisor sees the end at once, and takes some milliseconds to undo things.
-            thread::sleep(Duration::from_millis(2));
-        }
-        self.reconcile()
+fn all_gone(container: &Container, errors: Vec<String>) -> Result<()> {
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Teardown {
+            id: container.id().to_owned(),
+            errors,
+        }),
     }
 }
 
@@ -142,8 +143,3 @@ pub(crate) fn oom_killed(hierarchy: &Hierarchy, id: &str) -> bool {
         .and_then(|cgroup| cgroup.oom_kills())
         .is_ok_and(|kills| kills > 0)
 }
-
-/// How long a killed container may take to end.
-const KILL_PATIENCE: Duration = Duration::from_secs(15);
-/// The signal that cannot be caught; the same number on every Linux.
-const SIGKILL: i32 = 9;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rocker_fs::{Access, FileSystem, Overlay, open_beneath};
 
-use super::record::State;
+use super::record::{Running, State};
 use super::spec::PATH;
 use super::{Engine, RunOptions, Volume, disk, image};
 
@@ -71,7 +71,7 @@ impl View {
     /// What the processes of a running container see.
     pub(crate) fn of_container(engine: &Engine, name: &str) -> Option<Self> {
         let id = engine.container(name).ok()?.id;
-        let State::Running { pid, .. } = engine.record(&id).ok()??.state else {
+        let Some(State::Running(Running { pid, .. })) = engine.state(&id).ok()? else {
             return None;
         };
         let why = "so that it can be looked at what the container has in place of the program";

@@ -29,6 +29,7 @@ fn ps_shows_what_runs_and_ps_a_also_what_ended() {
             "COMMAND",
             "CREATED",
             "STATUS",
+            "PORTS",
             "NAMES",
         ];
         let table = scene.ok("ps");

@@ -276,6 +276,19 @@ impl<'a> Rocker<'a> {
     pub fn assert_all_gone(&self, after: &str) {
         self.assert_nothing_left(after);
         assert_eq!(self.containers(), [], "after {after}");
+        let names = fs::read_dir(self.root.join("containers/.names"));
+        let names: Vec<_> = names.into_iter().flatten().flatten().collect();
+        assert!(
+            names.is_empty(),
+            "names that are taken after {after}: {names:?}"
+        );
+    }
+
+    /// What exists of a container only while it runs.
+    pub fn run_dir_of(&self, name: &str) -> String {
+        let id = self.ok(&format!("inspect -f {{{{.Id}}}} {name}"));
+        let dir = self.run.join("containers").join(id.trim());
+        dir.into_os_string().into_string().unwrap()
     }
 
     /// The directories of containers in the store, and what is in their `state.json`.
@@ -285,7 +298,7 @@ impl<'a> Rocker<'a> {
             .into_iter()
             .flatten()
             .flatten()
-            .filter(|entry| entry.path().is_dir())
+            .filter(|entry| entry.file_name().len() == 64)
             .map(|entry| {
                 let state = fs::read_to_string(entry.path().join("state.json"));
                 let id = entry.file_name().into_string().unwrap();

@@ -12,6 +12,8 @@ mod fake_host;
 #[path = "../../../tests/probe/mod.rs"]
 mod probe;
 
+mod attach;
+mod attendant;
 mod attributes;
 mod enter;
 mod init;

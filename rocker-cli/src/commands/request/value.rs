@@ -1,10 +1,14 @@
 //! The values of `run`'s flags.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf, absolute};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rocker_cgroup::CpuQuota;
 use rocker_ns::DetachKeys;
 
+use crate::engine::time;
 use crate::{DeviceNode, Error, Result, Tmpfs, Volume};
 
 /// The error for a value that a flag does not take.
@@ -66,6 +70,90 @@ pub(crate) fn bytes(flag: &'static str, text: &str) -> Result<u64> {
     } else {
         Ok(bytes)
     }
+}
+
+/// A time as Docker takes it: `500ms`, `30s`, `1m30s`, `1.5h`.
+pub(crate) fn duration(flag: &'static str, text: &str) -> Result<Duration> {
+    let wrong = || bad(flag, text, "a time such as 500ms, 30s or 1m30s");
+    let mut whole = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (number, behind) = rest.split_at(digits.ok_or_else(wrong)?);
+        let end = behind.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, behind) = behind.split_at(end.unwrap_or(behind.len()));
+        let factor = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wrong()),
+        };
+        whole += number.parse::<f64>().map_err(|_| wrong())? * factor;
+        rest = behind;
+    }
+    match text.is_empty() {
+        true => Err(wrong()),
+        false => Duration::try_from_secs_f64(whole).map_err(|_| wrong()),
+    }
+}
+
+/// A moment as Docker takes it: in RFC 3339, in seconds since 1970, or how long ago it was, such as `10m`. A day alone, or a
+/// time without a zone, is of UTC.
+pub(crate) fn moment(flag: &'static str, text: &str) -> Result<SystemTime> {
+    let wrong = || {
+        let expected = "a time such as 2026-11-25T12:00:00Z, 1795430096, or 10m for so long ago";
+        bad(flag, text, expected)
+    };
+    if let Ok(seconds) = text.parse::<f64>() {
+        let since = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+        return UNIX_EPOCH.checked_add(since).ok_or_else(wrong);
+    }
+    if let Ok(ago) = duration(flag, text) {
+        return SystemTime::now().checked_sub(ago).ok_or_else(wrong);
+    }
+    let whole = [
+        text.to_owned(),
+        format!("{text}Z"),
+        format!("{text}T00:00:00Z"),
+    ];
+    let found = whole.iter().find_map(|text| time::parse(text));
+    found.ok_or_else(wrong)
+}
+
+/// `NAME=VALUE`, or `NAME` alone for an empty value.
+pub(crate) fn labels<'a>(texts: impl IntoIterator<Item = &'a String>) -> BTreeMap<String, String> {
+    let both = |text: &'a String| text.split_once('=').unwrap_or((text, ""));
+    texts
+        .into_iter()
+        .map(both)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The lines of a file of variables or labels, without comments.
+pub(crate) fn lines_of(flag: &'static str, path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| {
+        bad(
+            flag,
+            &path.to_string_lossy(),
+            format!("a file of lines NAME=VALUE ({error})"),
+        )
+    })?;
+    let lines = text.lines().map(str::trim_start);
+    let kept = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    kept.map(|line| match line.split('=').next() {
+        Some(name) if name.is_empty() || name.contains(char::is_whitespace) => Err(bad(
+            flag,
+            &path.to_string_lossy(),
+            format!("lines NAME=VALUE, and not {line:?}"),
+        )),
+        _ => Ok(line.to_owned()),
+    })
+    .collect()
 }
 
 /// A number of MiB, in bytes.
@@ -206,6 +294,44 @@ mod tests {
                 matches!(bytes("--memory", text), Err(Error::BadValue { .. })),
                 "{text:?}"
             );
+        }
+    }
+
+    #[test]
+    fn times_are_dockers() {
+        let millis = |text| duration("--timeout", text).map(|time| time.as_millis());
+        for (text, expected) in [
+            ("30s", 30_000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("1.5h", 5_400_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(millis(text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "30", "s", "-1s", "1x", "1s2", "1e999h", "..s"] {
+            assert!(duration("--timeout", text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn moments_are_said_in_several_ways() {
+        let at = |text| moment("--since", text).map(time::text);
+        for (text, expected) in [
+            ("1970-01-02", "1970-01-02T00:00:00.000000000Z"),
+            ("1970-01-02T01:00:00", "1970-01-02T01:00:00.000000000Z"),
+            (
+                "1970-01-02T01:00:00+01:00",
+                "1970-01-02T00:00:00.000000000Z",
+            ),
+            ("86400.5", "1970-01-02T00:00:00.500000000Z"),
+        ] {
+            assert_eq!(at(text).unwrap(), expected, "{text}");
+        }
+        let ago = SystemTime::now().duration_since(moment("--since", "2m").unwrap());
+        assert!((119..=121).contains(&ago.unwrap().as_secs()));
+        for text in ["", "yesterday", "-5", "1970-13-01"] {
+            assert!(moment("--since", text).is_err(), "{text:?}");
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn process(facts: &Facts<'_>, capabilities: Capabilities) -> Result<P
 }
 
 /// The program and its arguments, as the image and the caller have it.
-fn command(options: &RunOptions<'_>, image: &ImageConfiguration) -> Result<Vec<String>> {
+pub(crate) fn command(options: &RunOptions<'_>, image: &ImageConfiguration) -> Result<Vec<String>> {
     let image = image.config().as_ref();
     let list = |list: Option<&Option<Vec<String>>>| list.cloned().flatten().unwrap_or_default();
     let (entrypoint, cmd) = match &options.entrypoint {
@@ -105,22 +105,28 @@ fn environment(facts: &Facts<'_>) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Adds `NAME=VALUE`s to an environment; where `inherit` says so, `NAME` alone takes the caller's value.
+/// Adds `NAME=VALUE`s to an environment; where `remove` says so, `NAME` alone takes the variable away.
 pub(crate) fn add_variables(
     env: &mut BTreeMap<String, String>,
     variables: &[String],
-    inherit: bool,
+    remove: bool,
 ) {
     for variable in variables {
         match variable.split_once('=') {
             Some((name, value)) => drop(env.insert(name.to_owned(), value.to_owned())),
-            None if inherit => match std::env::var(variable) {
-                Ok(value) => drop(env.insert(variable.clone(), value)),
-                Err(_) => drop(env.remove(variable)),
-            },
+            None if remove => drop(env.remove(variable)),
             None => {}
         }
     }
+}
+
+/// The variables with the caller's own value for each `NAME` alone that the caller has.
+pub(crate) fn resolved(variables: &[String]) -> Vec<String> {
+    let resolve = |variable: &String| match std::env::var(variable) {
+        Ok(value) if !variable.contains('=') => format!("{variable}={value}"),
+        _ => variable.clone(),
+    };
+    variables.iter().map(resolve).collect()
 }
 
 /// The capabilities that the options ask for.

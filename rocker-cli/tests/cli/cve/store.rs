@@ -60,7 +60,7 @@ fn cve_2021_41091_2021_41103_and_2024_25621_no_other_user_enters_a_directory_of_
 }
 
 #[test]
-fn cve_2020_15257_there_is_no_socket_to_be_spoken_to() {
+fn cve_2020_15257_the_socket_to_be_spoken_to_is_a_file_that_no_container_reaches() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         let sockets = || named(&fs::read_to_string("/proc/net/unix").unwrap());
@@ -69,14 +69,21 @@ fn cve_2020_15257_there_is_no_socket_to_be_spoken_to() {
         let detached = scene.run("exec -d web sleep 9000");
         detached.succeeded();
         let look = "cat /proc/net/unix";
-        for seen in [
-            sockets(),
-            named(&scene.ok(&format!("run --rm --network host $I {look}"))),
-        ] {
+        let in_a_container = named(&scene.ok(&format!("run --rm --network host $I {look}")));
+        for seen in [sockets(), in_a_container] {
             let more: Vec<_> = seen.iter().filter(|name| !before.contains(name)).collect();
-            assert!(more.is_empty(), "{more:?}");
+            // It is named by the descriptor of its directory, which says nothing to anybody else; none is abstract.
+            assert!(
+                !more.is_empty() && more.iter().all(|name| is_of_a_directory(name)),
+                "{more:?}"
+            );
         }
-        // Nor does anything listen for the network.
+        let modes = host.sh(&format!(
+            "stat -c %a {0} {0}/attach",
+            scene.run_dir_of("web")
+        ));
+        assert_eq!(modes, "700\n600\n");
+        // Nor does anything listen for the network, or where the container's own network is.
         assert_eq!(
             named(&scene.ok(&format!("exec web {look}"))),
             Vec::<String>::new()
@@ -86,12 +93,19 @@ fn cve_2020_15257_there_is_no_socket_to_be_spoken_to() {
         assert_eq!(idle.end().code, 0);
         let alice = Alice::new(host, &scene);
         let before = sockets();
-        let out = alice.ok("rocker run --rm -d $I true 2>/dev/null; rocker run --rm --network none $I cat /proc/net/unix");
+        let out = alice.ok("rocker run --rm --network none $I cat /proc/net/unix");
         assert_eq!(named(&out), Vec::<String>::new());
         assert_eq!(sockets(), before);
         drop(alice);
         scene.assert_all_gone("looks for sockets");
     });
+}
+
+/// Whether the name of a socket is `attach` in a directory that somebody has open.
+fn is_of_a_directory(name: &str) -> bool {
+    let rest = name.strip_prefix("/proc/self/fd/");
+    let number = rest.and_then(|rest| rest.strip_suffix("/attach"));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// The names of sockets in a table of the kernel's, on disk or in the namespace of the network.

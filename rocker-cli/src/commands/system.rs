@@ -1,0 +1,130 @@
+//! `rocker system`
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{ask, engine, print};
+use crate::table::{self, Table};
+use crate::{Result, Usage};
+
+/// Look after all of rocker
+#[derive(Debug, Args)]
+pub(crate) struct System {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show how much room images and containers take
+    Df(Df),
+    /// Remove containers that do not run, and images without a name
+    Prune(Prune),
+    /// Start the containers whose restart policy asks for it, after a boot
+    Boot(Boot),
+}
+
+#[derive(Debug, Args)]
+struct Df {
+    /// For programs: json
+    #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
+    format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Prune {
+    /// Also images with a name, if no container is made of them
+    #[arg(short, long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct Boot {}
+
+impl System {
+    pub(crate) fn run(self) -> Result<u8> {
+        match self.command {
+            Command::Df(df) => df.run(),
+            Command::Prune(prune) => prune.run(),
+            Command::Boot(_) => boot(),
+        }
+    }
+}
+
+impl Df {
+    fn run(&self) -> Result<u8> {
+        let engine = engine()?;
+        let rows = [
+            ("Images", engine.image_usage()?),
+            ("Containers", engine.container_usage()?),
+        ];
+        let mut table = Table::new(["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
+        let mut lines = String::new();
+        for (kind, usage) in rows {
+            let row = [
+                kind.to_owned(),
+                usage.total.to_string(),
+                usage.active.to_string(),
+                table::size(usage.bytes),
+                reclaimable(&usage),
+            ];
+            let line = json!({
+                "Type": row[0], "TotalCount": row[1], "Active": row[2], "Size": row[3], "Reclaimable": row[4],
+            });
+            lines.push_str(&format!("{line}\n"));
+            table.row(row);
+        }
+        print(&match self.format {
+            Some(_) => lines,
+            None => table.to_string(),
+        });
+        Ok(0)
+    }
+}
+
+fn reclaimable(usage: &Usage) -> String {
+    let size = table::size(usage.reclaimable);
+    match usage.bytes {
+        0 => size,
+        bytes => format!("{size} ({}%)", usage.reclaimable * 100 / bytes),
+    }
+}
+
+impl Prune {
+    fn run(&self) -> Result<u8> {
+        let images = match self.all {
+            true => "all images of which no container is made",
+            false => "all images without a name",
+        };
+        let question = format!("This removes all containers that do not run, and {images}.");
+        if !self.force && !ask(&question) {
+            return Ok(0);
+        }
+        let engine = engine()?;
+        let (containers, freed) = engine.prune_containers(|_| true)?;
+        let (images, more) = engine.prune_images(self.all)?;
+        let mut text = String::new();
+        for (title, lines) in [
+            ("Deleted Containers:", containers),
+            ("Deleted Images:", images),
+        ] {
+            if !lines.is_empty() {
+                text.push_str(&format!("{title}\n{}\n\n", lines.join("\n")));
+            }
+        }
+        print(&format!(
+            "{text}Total reclaimed space: {}\n",
+            table::size(freed + more)
+        ));
+        Ok(0)
+    }
+}
+
+fn boot() -> Result<u8> {
+    let engine = engine()?;
+    let ids = engine.to_boot()?;
+    Ok(super::each(&ids, |id| super::start::start(id, true)))
+}

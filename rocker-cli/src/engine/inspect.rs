@@ -1,0 +1,425 @@
+//! All that is known of a container, in the shape of Docker's `inspect`: what exists here, under the names that it has there.
+
+use std::collections::BTreeMap;
+
+use rocker_cgroup::Max;
+use rocker_image::Image;
+use serde_json::{Map, Value, json};
+
+use super::image::short_id;
+use super::log::LOG;
+use super::options::{LogDriver, Network, RunOptions, SeccompProfile, Share, Users};
+use super::record::{Health, Record, State};
+use super::time::text;
+use super::{Engine, Status};
+use crate::{Error, Result};
+
+/// What Docker says for a time that there was not.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+impl Engine {
+    /// A container as JSON.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::Damaged`].
+    pub fn inspect(&self, name: &str) -> Result<Value> {
+        let found = self.container(name)?;
+        let no_container = || Error::NoContainer {
+            name: name.to_owned(),
+        };
+        let record = self.record(&found.id)?.ok_or_else(no_container)?;
+        let state = self.state(&found.id)?;
+        let options = &record.options;
+        let data = self.roots().containers().join(&found.id);
+        let run = self.roots().running().join(&found.id);
+        let image = record.manifest.parse().ok();
+        let image = image.and_then(|digest| self.store().ok()?.by_manifest(&digest).ok()?);
+        let layers = image.as_ref().and_then(|image| self.lower_dirs(image).ok());
+        let file = |name: &str| run.join(name).display().to_string();
+        let lower: Vec<_> = layers.unwrap_or_default();
+        let lower: Vec<_> = lower
+            .iter()
+            .rev()
+            .map(|dir| dir.display().to_string())
+            .collect();
+        let command = &record.command;
+        Ok(json!({
+            "Id": record.id,
+            "Created": text(record.created),
+            "Path": command.first(),
+            "Args": command.get(1..).unwrap_or_default(),
+            "State": state_of(state.as_ref()),
+            "Image": image.as_ref().map(|image| image.config_digest().to_string()),
+            "ImageManifestDescriptor": {"digest": record.manifest},
+            "ResolvConfPath": file("resolv.conf"),
+            "HostnamePath": file("hostname"),
+            "HostsPath": file("hosts"),
+            "LogPath": match options.log.driver {
+                Some(LogDriver::None) => String::new(),
+                _ => data.join(LOG).display().to_string(),
+            },
+            "Name": format!("/{}", record.name),
+            "RestartCount": restarts(state.as_ref()),
+            "Driver": "overlay",
+            "Platform": image.as_ref().map(|image| image.platform().os),
+            "AppArmorProfile": options.apparmor.clone().unwrap_or_default(),
+            "ProcessLabel": options.selinux.clone().unwrap_or_default(),
+            "HostConfig": host_config(options),
+            "GraphDriver": {
+                "Name": "overlay",
+                "Data": {
+                    "LowerDir": lower.join(":"),
+                    "UpperDir": data.join("upper").display().to_string(),
+                    "WorkDir": data.join("work").display().to_string(),
+                },
+            },
+            "Mounts": mounts(options),
+            "Config": config(&record, image.as_ref()),
+            "NetworkSettings": self.network_settings(&record, &found.status),
+        }))
+    }
+
+    /// An image as JSON.
+    ///
+    /// # Errors
+    /// [`Error::NoImage`], [`Error::Ambiguous`].
+    pub fn inspect_image(&self, name: &str) -> Result<Value> {
+        let found = self.store()?.find(name)?;
+        let image = match &found[..] {
+            [image] => image,
+            [] => {
+                return Err(Error::NoImage {
+                    name: name.to_owned(),
+                });
+            }
+            several => {
+                let ids: Vec<_> = several
+                    .iter()
+                    .map(|one| short_id(one.config_digest()))
+                    .collect();
+                return Err(Error::Ambiguous {
+                    prefix: name.to_owned(),
+                    ids: ids.join(", "),
+                });
+            }
+        };
+        let config = image.config();
+        let names: Vec<_> = image
+            .references()
+            .iter()
+            .map(|name| name.familiar())
+            .collect();
+        let layers: Vec<_> = image.diff_ids().map(ToString::to_string).collect();
+        let platform = image.platform();
+        Ok(json!({
+            "Id": image.config_digest().to_string(),
+            "RepoTags": names,
+            "Digest": image.manifest_digest().to_string(),
+            "Created": image.created(),
+            "Author": config.author(),
+            "Config": config.config(),
+            "Architecture": platform.architecture,
+            "Variant": platform.variant,
+            "Os": platform.os,
+            "Size": image.size(),
+            "RootFS": {"Type": "layers", "Layers": layers},
+            "History": config.history(),
+        }))
+    }
+
+    fn network_settings(&self, record: &Record, status: &Status) -> Value {
+        let options = &record.options;
+        let is_up = status.is_up();
+        let attached = (options.network == Network::Bridge && is_up)
+            .then(|| self.network().ok()?.attachment(&record.id).ok()?)
+            .flatten();
+        let mut network = json!({
+            "NetworkID": options.network.to_string(),
+            "IPAddress": "",
+            "IPPrefixLen": 0,
+            "Gateway": "",
+            "MacAddress": "",
+        });
+        if let (Some(attached), Some(map)) = (attached, network.as_object_mut()) {
+            let mac = attached
+                .mac
+                .unwrap_or_default()
+                .map(|byte| format!("{byte:02x}"));
+            map.insert("IPAddress".into(), attached.address.to_string().into());
+            map.insert("IPPrefixLen".into(), attached.prefix_len.into());
+            map.insert("Gateway".into(), attached.gateway.to_string().into());
+            map.insert("MacAddress".into(), mac.join(":").into());
+        }
+        let mut settings = network.clone();
+        if let Some(map) = settings.as_object_mut() {
+            map.remove("NetworkID");
+            map.insert("Ports".into(), ports(options, is_up));
+            map.insert(
+                "Networks".into(),
+                json!({options.network.to_string(): network}),
+            );
+        }
+        settings
+    }
+}
+
+fn restarts(state: Option<&State>) -> u32 {
+    match state {
+        Some(State::Running(running)) => running.restarts,
+        Some(State::Restarting(ended) | State::Exited(ended)) => ended.restarts,
+        _ => 0,
+    }
+}
+
+fn state_of(state: Option<&State>) -> Value {
+    let mut value = json!({
+        "Status": Status::from(state).word(),
+        "Running": matches!(state, Some(State::Running(_) | State::Restarting(_))),
+        "Paused": false,
+        "Restarting": matches!(state, Some(State::Restarting(_))),
+        "OOMKilled": false,
+        "Dead": false,
+        "Pid": 0,
+        "ExitCode": 0,
+        "Error": "",
+        "StartedAt": NEVER,
+        "FinishedAt": NEVER,
+    });
+    let mut set = |name: &str, to: Value| value[name] = to;
+    let health = match state {
+        Some(State::Running(running)) => {
+            set("Pid", running.pid.into());
+            set("StartedAt", text(running.started).into());
+            running.health.as_ref()
+        }
+        Some(State::Restarting(ended) | State::Exited(ended)) => {
+            set("ExitCode", ended.code.into());
+            set("OOMKilled", ended.oom_killed.into());
+            set("Error", ended.error.clone().unwrap_or_default().into());
+            set("StartedAt", text(ended.started).into());
+            set("FinishedAt", text(ended.finished).into());
+            ended.health.as_ref()
+        }
+        _ => None,
+    };
+    if let Some(health) = health {
+        set("Health", health_of(health));
+    }
+    value
+}
+
+fn health_of(health: &Health) -> Value {
+    let log = health.log.iter().map(|probe| {
+        json!({
+            "Start": text(probe.start),
+            "End": text(probe.end),
+            "ExitCode": probe.code,
+            "Output": probe.output,
+        })
+    });
+    json!({
+        "Status": health.status.word(),
+        "FailingStreak": health.failing,
+        "Log": log.collect::<Value>(),
+    })
+}
+
+/// What the caller asked for that concerns the host.
+fn host_config(options: &RunOptions<'_>) -> Value {
+    let share = |share: &Share| match share {
+        Share::Own => "private".to_owned(),
+        Share::Host => "host".to_owned(),
+        Share::Container(name) => format!("container:{name}"),
+    };
+    let max = |max: Option<Max>| match max {
+        None => 0,
+        Some(Max::Unlimited) => -1,
+        Some(Max::At(bytes)) => i64::try_from(bytes).unwrap_or(i64::MAX),
+    };
+    let cpu = options.limits.cpu.as_ref();
+    let cpus =
+        cpu.and_then(|cpu| Some(cpu.quota()?.as_nanos() as f64 / cpu.period().as_nanos() as f64));
+    let (policy, most) = match options.restart {
+        super::Restart::OnFailure { most } => ("on-failure".to_owned(), most.unwrap_or(0)),
+        other => (other.to_string(), 0),
+    };
+    let driver = match options.log.driver {
+        Some(LogDriver::None) => "none",
+        _ => "json-file",
+    };
+    let mut log = Map::new();
+    if let Some(size) = options.log.max_size {
+        log.insert("max-size".into(), size.to_string().into());
+    }
+    if let Some(files) = options.log.max_files {
+        log.insert("max-file".into(), files.to_string().into());
+    }
+    let seccomp = match &options.seccomp {
+        SeccompProfile::Default => None,
+        SeccompProfile::Unconfined => Some("seccomp=unconfined".to_owned()),
+        SeccompProfile::File(path) => Some(format!("seccomp={}", path.display())),
+    };
+    let new = options
+        .no_new_privileges
+        .then(|| "no-new-privileges".to_owned());
+    let open = options
+        .open_system_paths
+        .then(|| "systempaths=unconfined".to_owned());
+    let security: Vec<_> = [seccomp, new, open].into_iter().flatten().collect();
+    let binds = options.volumes.iter().map(|volume| {
+        let access = if volume.read_only { ":ro" } else { "" };
+        let (source, destination) = (volume.source.display(), volume.destination.display());
+        format!("{source}:{destination}{access}")
+    });
+    let tmpfs = options.tmpfs.iter().map(|tmpfs| {
+        let path = tmpfs.destination.display().to_string();
+        (path, Value::from(tmpfs.options.join(",")))
+    });
+    let devices = options.devices.iter().map(|device| {
+        json!({
+            "PathOnHost": device.source,
+            "PathInContainer": device.destination,
+            "CgroupPermissions": "rwm",
+        })
+    });
+    let ulimits = options
+        .rlimits
+        .iter()
+        .map(|limit| json!({"Name": limit.name(), "Soft": limit.soft, "Hard": limit.hard}));
+    let sysctls: BTreeMap<_, _> = options.sysctls.iter().cloned().collect();
+    json!({
+        "Binds": binds.collect::<Vec<_>>(),
+        "LogConfig": {"Type": driver, "Config": log},
+        "NetworkMode": options.network.to_string(),
+        "PortBindings": ports(options, true),
+        "RestartPolicy": {"Name": policy, "MaximumRetryCount": most},
+        "AutoRemove": options.remove,
+        "Annotations": options.annotations,
+        "CapAdd": options.cap_add,
+        "CapDrop": options.cap_drop,
+        "GroupAdd": options.group_add,
+        "IpcMode": share(&options.ipc),
+        "OomScoreAdj": options.oom_score_adj.unwrap_or(0),
+        "PidMode": match &options.pid { Share::Own => String::new(), other => share(other) },
+        "Privileged": options.privileged,
+        "ReadonlyRootfs": options.read_only,
+        "SecurityOpt": security,
+        "Tmpfs": tmpfs.collect::<Map<_, _>>(),
+        "UTSMode": match &options.uts { Share::Own => String::new(), other => share(other) },
+        "UsernsMode": match &options.users {
+            Users::Host => "host",
+            Users::Auto => "auto",
+            Users::KeepId => "keep-id",
+            Users::Maps { .. } => "private",
+        },
+        "ShmSize": options.shm_size.unwrap_or(64 << 20),
+        "Sysctls": sysctls,
+        "Init": options.init,
+        "Memory": max(options.limits.memory_bytes),
+        "MemorySwap": max(options.limits.memory_swap_bytes),
+        "NanoCpus": cpus.map_or(0, |cpus| (cpus * 1e9).round() as i64),
+        "PidsLimit": max(options.limits.pids),
+        "Devices": devices.collect::<Vec<_>>(),
+        "Ulimits": ulimits.collect::<Vec<_>>(),
+    })
+}
+
+/// What image and caller say of the program.
+fn config(record: &Record, image: Option<&Image>) -> Value {
+    let options = &record.options;
+    let of_image = image.and_then(|image| image.config().config().as_ref());
+    let mut env = BTreeMap::new();
+    let image_env = of_image.and_then(|config| config.env().clone());
+    super::spec::add_variables(&mut env, &image_env.unwrap_or_default(), false);
+    super::spec::add_variables(&mut env, &options.env, true);
+    let env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let workdir = || of_image?.working_dir().clone();
+    let user = || of_image?.user().clone();
+    let entrypoint = match &options.entrypoint {
+        Some(program) => Some(vec![program.clone()]),
+        None => of_image.and_then(|config| config.entrypoint().clone()),
+    };
+    let own = entrypoint
+        .as_ref()
+        .map_or(0, |list| list.iter().filter(|one| !one.is_empty()).count());
+    let mut labels = of_image
+        .and_then(|config| config.labels().clone())
+        .unwrap_or_default();
+    labels.extend(options.labels.clone());
+    let labels: BTreeMap<_, _> = labels.into_iter().collect();
+    let mut config = json!({
+        "Hostname": options.hostname.clone().unwrap_or_else(|| record.id.chars().take(12).collect()),
+        "Domainname": options.domainname.clone().unwrap_or_default(),
+        "User": options.user.clone().or_else(user).unwrap_or_default(),
+        "Tty": options.io.terminal,
+        "OpenStdin": options.io.interactive,
+        "Env": env,
+        "Cmd": record.command.get(own..).unwrap_or_default(),
+        "Image": options.image,
+        "WorkingDir": options.workdir.clone().or_else(workdir).unwrap_or_default(),
+        "Entrypoint": entrypoint,
+        "Labels": labels,
+        "StopSignal": record.stop_signal.clone().unwrap_or_else(|| "SIGTERM".to_owned()),
+        "StopTimeout": options.stop_timeout.map(|time| time.as_secs()),
+    });
+    if let Some(check) = &record.health {
+        let test: Vec<_> = ["CMD".to_owned()]
+            .into_iter()
+            .chain(check.command.clone())
+            .collect();
+        let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        config["Healthcheck"] = json!({
+            "Test": test,
+            "Interval": nanos(check.interval),
+            "Timeout": nanos(check.timeout),
+            "Retries": check.retries,
+            "StartPeriod": nanos(check.start_period),
+            "StartInterval": nanos(check.start_interval),
+        });
+    }
+    config
+}
+
+fn mounts(options: &RunOptions<'_>) -> Value {
+    let binds = options.volumes.iter().map(|volume| {
+        json!({
+            "Type": "bind",
+            "Source": volume.source,
+            "Destination": volume.destination,
+            "Mode": if volume.read_only { "ro" } else { "" },
+            "RW": !volume.read_only,
+            "Propagation": "rprivate",
+        })
+    });
+    let tmpfs = options.tmpfs.iter().map(|tmpfs| {
+        json!({
+            "Type": "tmpfs",
+            "Source": "",
+            "Destination": tmpfs.destination,
+            "Mode": tmpfs.options.join(","),
+            "RW": !tmpfs.options.iter().any(|option| option == "ro"),
+            "Propagation": "",
+        })
+    });
+    binds.chain(tmpfs).collect()
+}
+
+/// `80/tcp` and where it is found on the host.
+fn ports(options: &RunOptions<'_>, published: bool) -> Value {
+    let mut ports: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for forward in options.ports.iter().filter(|_| published) {
+        let address = forward
+            .host_address
+            .map_or_else(|| "0.0.0.0".to_owned(), |one| one.to_string());
+        for (host, inside) in forward.pairs().into_iter().flatten() {
+            let at = ports
+                .entry(format!("{inside}/{}", forward.transport))
+                .or_default();
+            at.push(json!({"HostIp": address, "HostPort": host.to_string()}));
+        }
+    }
+    json!(ports)
+}

@@ -1,0 +1,298 @@
+//! A container's life: made, started, started again, ended; in the foreground or left to itself.
+
+use std::process::ExitStatus;
+use std::time::{Instant, SystemTime};
+
+use rocker_image::Image;
+use rocker_ns::{DetachKeys, ExitCode, Signals};
+
+use super::connection::network_of;
+use super::container::{Container, Stop};
+use super::image::health_of;
+use super::options::{Io, RunOptions, SETTLED, pause_before};
+use super::record::{Ended, Record, State};
+use super::spec::{command, resolved};
+use super::supervisor::{Caller, Supervisor};
+use super::teardown::oom_killed;
+use super::{Engine, disk, name};
+use crate::trace::phase;
+use crate::{Error, Result};
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exit {
+    /// The exit status of its program, 0 to 255; 128 and the number of the signal that killed it.
+    pub code: u8,
+    /// Whether the kernel killed one of its processes for lack of memory.
+    pub oom_killed: bool,
+}
+
+/// How a container that exists is started.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct StartOptions<'a> {
+    /// Whether its program is left to itself as soon as it runs, see [`RunOptions::detach`].
+    pub detach: bool,
+    /// The keys by which the person in front of the terminal leaves the program to itself, see [`RunOptions::detach_keys`].
+    pub detach_keys: Option<DetachKeys>,
+    /// Whether the caller's standard input is the program's, where that was made with one.
+    pub interactive: bool,
+    /// Who is told the container's ID when its program runs.
+    pub running: Option<&'a dyn Fn(&str)>,
+}
+
+impl std::fmt::Debug for StartOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StartOptions")
+            .field("detach", &self.detach)
+            .field("interactive", &self.interactive)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Makes a container and does not start it; [`Engine::start`] does. Returns its ID.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made; nothing is left of it then.
+    pub fn create(&self, options: &RunOptions<'_>) -> Result<String> {
+        self.reconcile()?;
+        let image = self.image(options)?;
+        let mut container = self.make(options, &image)?;
+        let created = container.enter(State::Created);
+        if created.is_err() {
+            container.forget(self)?;
+        }
+        container.remove_run_dir()?;
+        created.map(|()| container.id().to_owned())
+    }
+
+    /// Runs a container to its end and returns how it ended.
+    ///
+    /// Signals to this process are passed on to the program (SIGTERM as the container's stop signal), as is, with
+    /// [`Io::terminal`], the terminal of standard input. The calling thread should be the only one; the container is killed when it
+    /// ends.
+    ///
+    /// # Errors
+    /// Whatever kept the program from running; nothing is left of the container then.
+    pub fn run(&self, options: &RunOptions<'_>) -> Result<Exit> {
+        self.reconcile()?;
+        let image = self.image(options)?;
+        let hierarchy = self.hierarchy()?;
+        let signals = Signals::hold()?;
+        let container = self.make(options, &image)?;
+        let caller = Caller {
+            io: options.io,
+            detach: options.detach,
+            detach_keys: options.detach_keys.as_ref(),
+            running: options.running,
+            fail_at: options.fail_at,
+        };
+        match Supervisor::new(&container, &image, &hierarchy, &signals, caller) {
+            Ok(supervisor) => self.live(container, supervisor),
+            Err(error) => {
+                container.forget(self)?;
+                container.remove_run_dir()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts a container that was made, or has ended, and returns how it ended; the rest is as with [`Engine::run`].
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::AlreadyRunning`], and whatever kept the program from running; the container stays.
+    pub fn start(&self, name: &str, options: &StartOptions<'_>) -> Result<Exit> {
+        let found = self.container(name)?;
+        let hierarchy = self.hierarchy()?;
+        let signals = Signals::hold()?;
+        let container = Container::adopt_idle(self, &found.id, &found.name);
+        let container = container.map_err(|error| match error {
+            Error::StillRunning { name } => Error::AlreadyRunning { name },
+            other => other,
+        })?;
+        let own = container.options().io;
+        let caller = Caller {
+            io: Io {
+                interactive: own.interactive && (options.interactive || options.detach),
+                ..own
+            },
+            detach: options.detach,
+            detach_keys: options.detach_keys.as_ref(),
+            running: options.running,
+            fail_at: None,
+        };
+        let image = match self.image_of(&container) {
+            Ok(image) => image,
+            Err(error) => {
+                // As it was before.
+                container.remove_run_dir()?;
+                return Err(error);
+            }
+        };
+        match Supervisor::new(&container, &image, &hierarchy, &signals, caller) {
+            Ok(supervisor) => self.live(container, supervisor),
+            Err(error) => {
+                container.remove_run_dir()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The image that a container was made of.
+    fn image_of(&self, container: &Container) -> Result<Image> {
+        let record = &container.record;
+        let damaged = || Error::NoImage {
+            name: record.options.image.clone(),
+        };
+        let digest = record.manifest.parse()?;
+        self.store()?.by_manifest(&digest)?.ok_or_else(damaged)
+    }
+
+    /// Makes a container of an image, which this process looks after from then on.
+    fn make(&self, options: &RunOptions<'_>, image: &Image) -> Result<Container> {
+        if let (true, Some(name)) = (options.replace, &options.name)
+            && self.owner_of(name)?.is_some()
+        {
+            self.remove(name, true)?;
+        }
+        let record = self.record_of(options, image)?;
+        if let Some(path) = &options.id_file {
+            let why = "so that the caller finds the container";
+            disk::create_new(path, record.id.as_bytes(), why)
+                .map_err(disk::failed("make", path))?;
+        }
+        let made = Container::create(self, record, options.name.as_deref());
+        let made = made.and_then(|container| {
+            // From its record on nobody removes the image; until then somebody may have.
+            if self.is_unpacked(image)? {
+                return Ok(container);
+            }
+            container.forget(self)?;
+            container.remove_run_dir()?;
+            Err(Error::NoImage {
+                name: options.image.clone(),
+            })
+        });
+        match (&made, &options.id_file) {
+            (Ok(container), _) => self.tell(&container.record, "create", &[]),
+            (Err(_), Some(path)) => {
+                let why = "so that no container is looked for that there is not";
+                let _ = disk::remove_file(path, why);
+            }
+            _ => {}
+        }
+        made
+    }
+
+    fn record_of(&self, options: &RunOptions<'_>, image: &Image) -> Result<Record> {
+        let of_image = image.config().config().as_ref();
+        let of_image = of_image.and_then(|config| config.stop_signal().clone());
+        let health = match options.health.disabled {
+            true => None,
+            false => options
+                .health
+                .over(health_of(&self.store()?, image).as_ref()),
+        };
+        Ok(Record {
+            id: name::new_id()?,
+            name: String::new(),
+            manifest: image.manifest_digest().to_string(),
+            command: command(options, image.config())?,
+            created: SystemTime::now(),
+            stop_signal: options.stop_signal.clone().or(of_image),
+            health,
+            options: RunOptions {
+                network: network_of(options)?,
+                env: resolved(&options.env),
+                progress: &(),
+                running: None,
+                ..options.clone()
+            },
+        })
+    }
+
+    /// Runs the program of a container until it has ended and is not to be started again, and takes the container down.
+    fn live(&self, mut container: Container, mut supervisor: Supervisor<'_>) -> Result<Exit> {
+        let was_made_for_this = container.state.is_none();
+        loop {
+            let began = Instant::now();
+            let outcome = self.run_to_end(&mut container, &mut supervisor);
+            phase("ending");
+            container.learn_name(self);
+            let ended = self.ended(&container, &supervisor, &outcome);
+            let (code, oom_killed) = (ended.code, ended.oom_killed);
+            let stop = container.asked_to_stop();
+            if outcome.is_ok() {
+                let code = [("exitCode", code.to_string())];
+                self.tell(&container.record, "die", &code);
+            }
+            if began.elapsed() >= SETTLED {
+                supervisor.restarts = 0;
+            }
+            let policy = container.options().restart;
+            let again =
+                outcome.is_ok() && stop.is_none() && policy.wants(code, supervisor.restarts);
+            if again {
+                container.enter(State::Restarting(ended.clone()))?;
+                supervisor.attach.farewell(code);
+                self.teardown_run(&container, supervisor.hierarchy)?;
+                if supervisor.pause(&container, pause_before(supervisor.restarts))? {
+                    supervisor.restarts += 1;
+                    continue;
+                }
+            }
+            // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
+            let removed =
+                container.options().remove && container.asked_to_stop() != Some(Stop::ToRestart);
+            let remembered = match was_made_for_this && outcome.is_err() || removed {
+                true => container.forget(self),
+                false => container.enter(State::Exited(Ended {
+                    stopped: container.asked_to_stop().is_some(),
+                    ..ended
+                })),
+            };
+            if remembered.is_ok() && removed {
+                self.tell(&container.record, "destroy", &[]);
+            }
+            supervisor.attach.farewell(code);
+            let undone = self.teardown(&container, supervisor.hierarchy);
+            match outcome {
+                Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom_killed => {
+                    return Err(Error::TooLittleMemory { source });
+                }
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+            remembered.and(undone)?;
+            return Ok(Exit { code, oom_killed });
+        }
+    }
+
+    /// How a run has ended.
+    fn ended(
+        &self,
+        container: &Container,
+        supervisor: &Supervisor<'_>,
+        outcome: &Result<ExitStatus>,
+    ) -> Ended {
+        let (started, health) = match &container.state {
+            Some(State::Running(running)) => (running.started, running.health.clone()),
+            _ => (SystemTime::now(), None),
+        };
+        Ended {
+            code: match outcome {
+                Ok(status) => status.exit_code(),
+                Err(error) => error.exit_code(),
+            },
+            started,
+            finished: SystemTime::now(),
+            oom_killed: oom_killed(supervisor.hierarchy, container.id()),
+            restarts: supervisor.restarts,
+            stopped: false,
+            error: outcome.as_ref().err().map(Error::chain),
+            health,
+        }
+    }
+}

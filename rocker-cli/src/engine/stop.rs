@@ -1,0 +1,247 @@
+//! Ending containers, and waiting for their end.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rocker_ns::{AttachEnd, AttachOptions, Attached, Process, signal_number};
+
+use super::Engine;
+use super::container::{Container, Stop};
+use super::lock::{self, is_held, wake_supervisor};
+use super::record::{self, RECORD, State};
+use super::summary::{ContainerSummary, Status};
+use super::supervisor::ATTACH;
+use crate::{Error, Result};
+
+/// How long a killed container may take to end.
+const KILL_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a program may take to end that was asked to, where nobody says otherwise; as with Docker.
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// Until somebody who just began to look after a container can be reached.
+const MOMENT: Duration = Duration::from_millis(2);
+
+/// The signals that ask, and that do not; the same numbers on every Linux.
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+
+impl Engine {
+    /// Asks the program of a container to end, by the signal that it wants, and kills it when it has not after `patience`; without,
+    /// after its own stop timeout. Returns when it has been taken down. A container that does not run is fine.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], and [`Error::StillRunning`] when it does not even die.
+    pub fn stop(&self, name: &str, patience: Option<Duration>) -> Result<()> {
+        let found = self.container(name)?;
+        self.stop_found(&found, patience, Stop::ForGood)
+    }
+
+    /// The same for a container that is going to be started again: it stays, also where it was to be removed.
+    ///
+    /// # Errors
+    /// As [`Engine::stop`].
+    pub fn stop_to_restart(&self, name: &str, patience: Option<Duration>) -> Result<()> {
+        let found = self.container(name)?;
+        self.stop_found(&found, patience, Stop::ToRestart)
+    }
+
+    fn stop_found(
+        &self,
+        found: &ContainerSummary,
+        patience: Option<Duration>,
+        stop: Stop,
+    ) -> Result<()> {
+        let run = self.roots().running().join(&found.id);
+        if !is_held(&run)? {
+            return Ok(());
+        }
+        let record = self.record(&found.id).ok().flatten();
+        let patience = patience
+            .or_else(|| record.as_ref()?.options.stop_timeout)
+            .unwrap_or(STOP_PATIENCE);
+        let signal = record.as_ref().and_then(|record| {
+            let signal = record.stop_signal.as_ref()?;
+            signal_number(signal)
+        });
+        self.ask_to_stop(&found.id, stop)?;
+        let limit = Instant::now().checked_add(patience);
+        self.signal(found, signal.unwrap_or(SIGTERM))?;
+        let rest = |limit: Instant| limit.saturating_duration_since(Instant::now());
+        if !self.wait_until_gone(found, limit.map(rest))? {
+            self.kill_for_good(found)?;
+        }
+        if let Some(record) = record {
+            self.tell(&record, "stop", &[]);
+        }
+        Ok(())
+    }
+
+    /// Sends a signal, by name or number, to the program of a container that runs. One that kills it, or by which it wants to be
+    /// asked to end, also means that it is not to be started again.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::NotRunning`], [`Error::BadValue`] for a signal that there is not.
+    pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
+        let number = signal_number(signal).ok_or_else(|| {
+            Error::bad_value("--signal", signal, "a signal such as TERM, SIGHUP or 9")
+        })?;
+        let found = self.container(name)?;
+        if !found.status.is_up() {
+            return Err(Error::NotRunning { name: found.name });
+        }
+        let record = self.record(&found.id).ok().flatten();
+        let own = record
+            .as_ref()
+            .and_then(|record| signal_number(record.stop_signal.as_ref()?));
+        if number == SIGKILL || number == own.unwrap_or(SIGTERM) {
+            self.ask_to_stop(&found.id, Stop::ForGood)?;
+        }
+        self.signal(&found, number)?;
+        if let Some(record) = record {
+            self.tell(&record, "kill", &[("signal", number.to_string())]);
+        }
+        Ok(())
+    }
+
+    /// Waits until the program of a container ends, and returns its exit status; that of its last run, where it does not run.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`]; [`Error::Lost`] when the one who looked after it was killed.
+    pub fn wait(&self, name: &str) -> Result<u8> {
+        let found = self.container(name)?;
+        let run = self.roots().running().join(&found.id);
+        loop {
+            let nothing = AttachOptions::default();
+            if let Some(mut attached) = Attached::connect(&run, ATTACH, nothing)? {
+                if let Some(AttachEnd::Exited(code)) = attached.wait(None)? {
+                    return Ok(code);
+                }
+                // The one who looked after it has gone without a word.
+                self.reconcile()?;
+                let lost = Error::Lost { name: found.name };
+                let code = self.state(&found.id)?.and_then(|state| state.exit_code());
+                return code.ok_or(lost);
+            }
+            if !is_held(&run)? {
+                self.reconcile()?;
+                return match self.state(&found.id)? {
+                    Some(state) => Ok(state.exit_code().unwrap_or(0)),
+                    None => Err(Error::Lost { name: found.name }),
+                };
+            }
+            thread::sleep(MOMENT);
+        }
+    }
+
+    /// Removes a container and all that it wrote. With `force`, a running one is killed first. Returns its ID.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::StillRunning`], [`Error::Teardown`], [`Error::State`].
+    pub fn remove(&self, name: &str, force: bool) -> Result<String> {
+        let found = self.container(name)?;
+        if is_held(&self.roots().running().join(&found.id))? {
+            if !force {
+                return Err(Error::StillRunning { name: found.name });
+            }
+            self.ask_to_stop(&found.id, Stop::ForGood)?;
+            self.kill_for_good(&found)?;
+            if self.record(&found.id).is_ok_and(|record| record.is_none()) {
+                // It was to be removed at its end.
+                return Ok(found.id);
+            }
+        }
+        let container = Container::adopt_idle(self, &found.id, &found.name)?;
+        container.forget(self)?;
+        self.tell(&container.record, "destroy", &[]);
+        container.remove_run_dir()?;
+        Ok(found.id)
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::NameTaken`], [`Error::BadName`].
+    pub fn rename(&self, name: &str, new: &str) -> Result<()> {
+        let found = self.container(name)?;
+        // Its record is not written by anybody else meanwhile.
+        let _making = self.making()?;
+        let no_container = || Error::NoContainer {
+            name: name.to_owned(),
+        };
+        let mut record = self.record(&found.id)?.ok_or_else(no_container)?;
+        let new = self.take_name(Some(new), &found.id)?;
+        let old = std::mem::replace(&mut record.name, new);
+        let path = self.roots().containers().join(&found.id).join(RECORD);
+        record::write(&path, &record)?;
+        if old != record.name {
+            self.free_name(&old, &found.id)?;
+        }
+        self.tell(&record, "rename", &[("oldName", old)]);
+        Ok(())
+    }
+
+    /// Sends a signal to the program; where there is none right now, to the one who is about to start it again.
+    fn signal(&self, found: &ContainerSummary, signal: i32) -> Result<()> {
+        let run = self.roots().running().join(&found.id);
+        if let Ok(Some(State::Running(running))) = self.state(&found.id)
+            && let Some(process) = Process::open(running.pid, running.start_time)?
+        {
+            process.signal(signal)?;
+        } else if let Some(supervisor) = lock::supervisor(&run)
+            && found.status != Status::Starting
+        {
+            // It holds it back, and looks whether the end is wanted.
+            supervisor.signal(SIGTERM)?;
+        }
+        wake_supervisor(&run);
+        Ok(())
+    }
+
+    /// Waits until nobody looks after a container any more: then it has been taken down. False when `limit` has passed.
+    fn wait_until_gone(&self, found: &ContainerSummary, limit: Option<Duration>) -> Result<bool> {
+        let run = self.roots().running().join(&found.id);
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        if let Some(mut attached) = Attached::connect(&run, ATTACH, AttachOptions::default())?
+            && attached.wait(limit)?.is_none()
+        {
+            return Ok(false);
+        }
+        // It has ended, or just began: what is left takes some milliseconds.
+        while is_held(&run)? {
+            if end
+                .is_some_and(|end| Instant::now() > end + KILL_PATIENCE.min(Duration::from_secs(2)))
+            {
+                return Ok(false);
+            }
+            thread::sleep(MOMENT);
+        }
+        self.reconcile()?;
+        Ok(true)
+    }
+
+    /// Kills a running container and waits until the one who looks after it has taken it down.
+    fn kill_for_good(&self, found: &ContainerSummary) -> Result<()> {
+        let run = self.roots().running().join(&found.id);
+        let limit = Instant::now() + KILL_PATIENCE;
+        while is_held(&run)? {
+            self.signal(found, SIGKILL)?;
+            if Instant::now() > limit {
+                return Err(Error::StillRunning {
+                    name: found.name.clone(),
+                });
+            }
+            // Its supervisor sees the end at once, and takes some milliseconds to undo things.
+            thread::sleep(MOMENT);
+        }
+        self.reconcile()
+    }
+}
+
+impl State {
+    /// The exit status of the last run that has ended.
+    pub(crate) fn exit_code(&self) -> Option<u8> {
+        match self {
+            Self::Exited(ended) | Self::Restarting(ended) => Some(ended.code),
+            Self::Created | Self::Running(_) => None,
+        }
+    }
+}

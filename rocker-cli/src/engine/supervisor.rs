@@ -1,0 +1,106 @@
+//! The one who looks after a container: the parent of its program, from its start to its last end.
+
+use std::time::{Duration, Instant};
+
+use rocker_cgroup::Hierarchy;
+use rocker_image::Image;
+use rocker_ns::{Attach, DetachKeys, Signals};
+
+use super::container::Container;
+use super::log::Log;
+use super::options::{Io, LogDriver};
+use super::process::{Leave, Streams};
+use crate::Result;
+
+/// The socket of the run directory by which others attach to the program.
+pub(crate) const ATTACH: &str = "attach";
+
+/// Who has a container run, and how much of its streams is theirs.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) io: Io,
+    pub(crate) detach: bool,
+    pub(crate) detach_keys: Option<&'a DetachKeys>,
+    /// Who is told once that the program runs.
+    pub(crate) running: Option<&'a dyn Fn(&str)>,
+    pub(crate) fail_at: Option<usize>,
+}
+
+/// What the program of a container is run with, time and again.
+pub(crate) struct Supervisor<'a> {
+    pub(crate) image: &'a Image,
+    pub(crate) hierarchy: &'a Hierarchy,
+    pub(crate) signals: &'a Signals,
+    pub(crate) caller: Caller<'a>,
+    pub(crate) leave: Leave<'a>,
+    pub(crate) streams: Streams,
+    pub(crate) log: Option<Log>,
+    pub(crate) attach: Attach,
+    /// How often it was started again.
+    pub(crate) restarts: u32,
+}
+
+impl<'a> Supervisor<'a> {
+    pub(crate) fn new(
+        container: &Container,
+        image: &'a Image,
+        hierarchy: &'a Hierarchy,
+        signals: &'a Signals,
+        caller: Caller<'a>,
+    ) -> Result<Self> {
+        let options = container.options();
+        // Who runs a container in front of him, and keeps nothing of it, has heard all that there is to hear.
+        let passing = options.remove && !caller.detach;
+        let driver = options.log.driver.unwrap_or(match passing {
+            true => LogDriver::None,
+            false => LogDriver::JsonFile,
+        });
+        let log = match driver {
+            LogDriver::JsonFile => Some(Log::open(container.data(), options.log)?),
+            LogDriver::None => None,
+        };
+        let mut attach = Attach::listen(container.run_dir(), ATTACH)?;
+        attach.stdin_once(!caller.detach);
+        Ok(Self {
+            image,
+            hierarchy,
+            signals,
+            leave: match caller.detach {
+                true => Leave::AtOnce,
+                false => Leave::at(caller.detach_keys),
+            },
+            streams: match (caller.detach, &log) {
+                (true, _) => Streams::Others,
+                (false, Some(_)) => Streams::Shared,
+                (false, None) => Streams::Callers,
+            },
+            caller,
+            log,
+            attach,
+            restarts: 0,
+        })
+    }
+
+    /// Waits before the container is started again; false when its end is wanted meanwhile.
+    pub(crate) fn pause(&mut self, container: &Container, time: Duration) -> Result<bool> {
+        let end = Instant::now() + time;
+        loop {
+            // What would end the program ends the waiting for it.
+            let asked = std::iter::from_fn(|| self.signals.take())
+                .any(|signal| matches!(signal, SIGINT | SIGTERM | SIGQUIT | SIGHUP));
+            if asked || container.asked_to_stop().is_some() {
+                return Ok(false);
+            }
+            if Instant::now() >= end {
+                return Ok(true);
+            }
+            self.attach.idle(self.signals, Some(end))?;
+        }
+    }
+}
+
+/// The same numbers on every Linux.
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGQUIT: i32 = 3;
+const SIGTERM: i32 = 15;
