@@ -1,100 +1,89 @@
-//! A whole container from the five primitive crates alone, in the order in which `rocker run` does it.
+//! Whole containers from a Rust program, with the engine behind the command `rocker`.
 //!
 //!     sudo -E cargo run --example container
 //!
-//! Needs root, and a static /bin/busybox (Debian: busybox-static). Takes its bridge and its cgroup away again.
+//! Needs root, and a static /bin/busybox (Debian: busybox-static). Works in a directory of its own, which it takes away again.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
-use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
-use rocker_fs::{Device, Layers, MASKED_PATHS, Overlay, Rootfs};
-use rocker_image::{Digest, LayerSink, Store};
-use rocker_net::{Network, NetworkOptions};
-use rocker_ns::{Capabilities, Command, ExitCode, Namespace, Step};
-use std::{error::Error, fs, fs::File, io, io::Read, os::fd::AsFd};
+use rocker_cli::{Engine, ExecOptions, Network, Roots, RunOptions};
+use std::{error::Error, fs::File, io, io::Read, path::Path, thread, time::Duration};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let place = tempfile::tempdir_in("/run")?; // a tmpfs: an upper directory cannot lie on an overlay
-    let here = place.path();
-    let dir = |name| fs::create_dir(here.join(name)).map(|()| here.join(name));
+    let roots = Roots::new(place.path().join("data"), place.path().join("run"));
+    put_image_into(roots.data())?;
 
-    // The image: one layer, a tar stream made here in place of a pull.
-    let layers = Layers::open(here.join("layers"))?;
+    // A container, from its image to its end.
+    let engine = Engine::open(roots)?;
+    let mut options = RunOptions::new("busybox");
+    options.command = busybox("sh -c", "echo process $$; exit 3");
+    options.remove = true;
+    println!("it ended with {}", engine.run(&options)?.code);
+
+    // One that goes on while this thread does other things. Whoever runs it is the thread that looks after it.
+    options.name = Some("server".to_owned());
+    options.command = busybox("sleep", "1000");
+    options.network = Network::None;
+    thread::scope(|scope| {
+        let server = scope.spawn(|| engine.run(&options));
+        let up = || {
+            engine
+                .containers()
+                .map(|all| all.into_iter().find(|one| one.status.is_up()))
+        };
+        let found = loop {
+            if let Some(found) = up()? {
+                break found;
+            }
+            thread::yield_now();
+        };
+        println!("{} runs {:?}", found.name, found.command);
+        let mut look = ExecOptions::default();
+        look.command = busybox("ps -o", "pid,args");
+        engine.exec("server", &look)?;
+        // Process 1 overhears what it has no handler for, so that it is killed in the end.
+        engine.stop("server", Some(Duration::from_millis(100)))?;
+        let exit = server
+            .join()
+            .map_err(|_| "the thread that ran it panicked")??;
+        println!("it ended with {}", exit.code);
+        Ok(())
+    })
+}
+
+/// A program of busybox with its flags, and its last argument.
+fn busybox(program: &str, last: &str) -> Vec<String> {
+    let words = ["/bin/busybox"].into_iter().chain(program.split(' '));
+    words.chain([last]).map(str::to_owned).collect()
+}
+
+/// Makes an image of one layer, with busybox in it, in place of a pull.
+fn put_image_into(data: &Path) -> Result<(), Box<dyn Error>> {
     let mut tar = tar::Builder::new(Vec::new());
     tar.append_file("bin/busybox", &mut File::open("/bin/busybox")?)?;
-    let (store, tar) = (Store::open(here.join("images"))?, tar.into_inner()?);
-    let image = store.import(&"demo".parse()?, Default::default(), &*tar, &Sink(&layers))?;
-
-    // The root file system: the layers, and above them a directory of the container's own.
-    let lower = image.diff_ids().map(|id| layers.path(&id.to_string()));
-    let overlay = Overlay::new(lower).upper(dir("upper")?, dir("work")?);
-    let mut root = Rootfs::new(overlay.mount()?, dir("root")?).mounts(Rootfs::standard_mounts());
-    root = Device::standard().into_iter().fold(root, Rootfs::device);
-    root = MASKED_PATHS.iter().fold(root, Rootfs::mask);
-
-    // The limits.
-    let limits = Limits::default().memory_bytes(64_u64 << 20).pids(50_u64);
-    let (all, below) = (Hierarchy::detect()?, "rocker-example");
-    let (cgroup, _) = Cgroup::create(&all, below, "container", &limits, Compat::Require)?;
-
-    // The process, up to where it waits for us.
-    use Namespace::{Cgroup as View, Ipc, Mount, Net, Pid, Uts};
-    let mut command = Command::new("/bin/busybox");
-    command.args(["sh", "-c", "hostname; ip -4 addr show eth0; ps; ls /; df /"]);
-    command.hostname("demo");
-    command.unshare([View, Ipc, Mount, Net, Pid, Uts]);
-    command.setup(translate(root.steps()?)?);
-    command.capabilities(Capabilities::container_default());
-    if let Some(directory) = cgroup.as_fd() {
-        command.cgroup(directory.try_clone_to_owned()?); // on v2 it is made in its cgroup,
-    }
-    let own = |file| Step::write(file, "0"); // and on v1 it goes there by itself
-    let mut created = command
-        .first(cgroup.tasks()?.into_iter().map(own))
-        .create()?;
-    drop((command, root)); // they hold the root open, which is the container's from now on
-
-    // Its network, while it sets itself up. Then its program, to the end.
-    created.set_up()?;
-    let network = Network::open(here, &NetworkOptions::new("example", "rkexample"))?;
-    network.attach("container", created.namespace(Net)?.as_fd())?;
-    let ended = created.start().and_then(|mut child| child.wait());
-
-    // All of it away, in reverse; the rest goes with its guards.
-    network.detach("container")?;
-    cgroup.remove()?;
-    println!("the container ended with {}", ended?.exit_code());
+    let (store, layers) = (
+        rocker_image::Store::open(data.join("images"))?,
+        rocker_fs::Layers::open(data.join("layers"))?,
+    );
+    let layer = tar.into_inner()?;
+    store.import(
+        &"busybox".parse()?,
+        Default::default(),
+        &*layer,
+        &Sink(&layers),
+    )?;
     Ok(())
 }
 
-/// Hands the layers of rocker-image to rocker-fs.
-struct Sink<'a>(&'a Layers);
-impl LayerSink for Sink<'_> {
-    fn contains(&self, diff_id: &Digest) -> bool {
+struct Sink<'a>(&'a rocker_fs::Layers);
+
+impl rocker_image::LayerSink for Sink<'_> {
+    fn contains(&self, diff_id: &rocker_image::Digest) -> bool {
         self.0.contains(&diff_id.to_string())
     }
-    fn unpack(&self, diff_id: &Digest, tar: &mut dyn Read) -> io::Result<()> {
-        let name = diff_id.to_string();
-        let done = self.0.unpack(&name, tar, &Default::default());
-        done.map(drop).map_err(io::Error::other)
+    fn unpack(&self, diff_id: &rocker_image::Digest, tar: &mut dyn Read) -> io::Result<()> {
+        let unpacked = self
+            .0
+            .unpack(&diff_id.to_string(), tar, &Default::default());
+        unpacked.map(drop).map_err(io::Error::other)
     }
-}
-
-/// The steps of rocker-fs, for rocker-ns to make. Neither knows the other.
-fn translate(steps: Vec<rocker_fs::Step>) -> rocker_ns::Result<Vec<rocker_ns::Step>> {
-    use {rocker_fs::Arg as From, rocker_ns::Arg as To};
-    let arg = |arg| match arg {
-        From::Null => To::Null,
-        From::Int(number) => To::Int(number),
-        From::Flags { value, names } => To::Flags { value, names },
-        From::Str(text) => To::Str(text),
-        From::Bytes { bytes, shown } => To::Bytes { bytes, shown },
-        From::Fd(fd) => To::Fd(fd),
-        From::Result(index) => To::Result(index),
-        From::Cwd => To::Cwd,
-    };
-    let step = |from: rocker_fs::Step| {
-        let step = Step::new(from.call, from.args.into_iter().map(arg).collect())?;
-        let step = step.needing(from.needs).tolerating(from.tolerates);
-        Ok(step.because(from.why))
-    };
-    steps.into_iter().map(step).collect()
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
@@ -184,21 +185,30 @@ pub(crate) fn exists(path: &Path, why: &'static str) -> bool {
 
 /// Whether there is a directory of this name.
 pub(crate) fn is_dir(path: &Path, why: &'static str) -> bool {
-    matches!(status(path, why), Ok(Status { directory: true }))
+    status(path, why).is_ok_and(|status| status.directory)
 }
 
+/// When a file was changed last, or a name in a directory; none if there is none.
+pub(crate) fn modified(path: &Path, why: &'static str) -> Option<SystemTime> {
+    status(path, why).ok()?.modified
+}
+
+#[derive(Default)]
 struct Status {
     directory: bool,
+    modified: Option<SystemTime>,
 }
 
 fn status(path: &Path, why: &'static str) -> io::Result<Status> {
     let args = || format!("AT_FDCWD, {path:?}, AT_STATX_SYNC_AS_STAT, STATX_ALL");
-    let mut directory = false;
+    let mut status = Status::default();
     traced("statx", why, args, || {
-        directory = fs::metadata(path)?.is_dir();
+        let found = fs::metadata(path)?;
+        status.directory = found.is_dir();
+        status.modified = found.modified().ok();
         Ok(())
     })?;
-    Ok(Status { directory })
+    Ok(status)
 }
 
 #[cfg(test)]

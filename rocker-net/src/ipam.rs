@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::lock::Lock;
 use crate::state;
@@ -103,6 +104,12 @@ impl Ipam {
     /// [`Error::File`] if the directory cannot be read.
     pub fn leases(&self) -> Result<Vec<(String, IpAddr)>> {
         Ok(self.read()?.leases)
+    }
+
+    /// When an address was given or taken back last: that changes the directory.
+    pub(crate) fn last_use(&self) -> Option<SystemTime> {
+        let why = "so that one knows for how long nobody has needed an address";
+        file::modified(&self.dir, why)
     }
 
     fn read(&self) -> Result<Content> {

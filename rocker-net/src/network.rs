@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -200,19 +201,56 @@ impl Network {
     /// [`Error::Permission`] without root's privileges, [`Error::File`], [`Error::Netlink`]; [`Error::Incomplete`]
     /// if several steps failed.
     pub fn detach(&self, owner: &str) -> Result<()> {
-        check_name("owner", owner)?;
-        // As long as the cable is there, somebody may use the address.
-        let removed = Endpoint::remove_by_name(&self.host_interface(owner));
-        unless_foreign(removed).map_or(Ok(()), Err)?;
+        self.unplug(owner)?;
         let mut errors = Vec::new();
         let lock = self.lock();
         errors.extend(self.ipam.release(owner).err());
-        match (lock, self.ipam.leases()) {
-            (Ok(_lock), Ok(leases)) if leases.is_empty() => errors.extend(self.take_down()),
-            (Ok(_), Ok(_)) => {}
-            (lock, leases) => errors.extend(lock.err().into_iter().chain(leases.err())),
-        }
+        errors.extend(lock.and_then(|_lock| self.take_down_if_idle()).err());
         Error::gather("detach", owner, errors)
+    }
+
+    /// Disconnects `owner` and takes its address back; the network stays, for those who come next. [`Network::tidy`] removes it then.
+    ///
+    /// It takes the kernel some 20 ms to remove a cable, unless that has gone with its network namespace, and more to remove a
+    /// bridge: whoever attaches and detaches in quick succession saves them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::detach`].
+    pub fn release(&self, owner: &str) -> Result<()> {
+        self.unplug(owner)?;
+        self.ipam.release(owner)
+    }
+
+    /// Removes bridge, table and forwarding, if nobody is attached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::detach`].
+    pub fn tidy(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        self.take_down_if_idle()
+    }
+
+    /// When somebody was attached or released last; none if nobody ever was.
+    #[must_use]
+    pub fn last_use(&self) -> Option<SystemTime> {
+        self.ipam.last_use()
+    }
+
+    /// Removes the cable of `owner`: as long as that is there, somebody may use the address.
+    fn unplug(&self, owner: &str) -> Result<()> {
+        check_name("owner", owner)?;
+        let removed = Endpoint::remove_by_name(&self.host_interface(owner));
+        unless_foreign(removed).map_or(Ok(()), Err)
+    }
+
+    /// Under the lock.
+    fn take_down_if_idle(&self) -> Result<()> {
+        match self.ipam.leases()?.is_empty() {
+            true => Error::gather("take down", &self.options.name, self.take_down()),
+            false => Ok(()),
+        }
     }
 
     /// How `owner` is attached; none if it is not.

@@ -21,6 +21,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker container prune -f --filter until=24h")]
 struct Prune {
     /// Do not ask
     #[arg(short, long)]

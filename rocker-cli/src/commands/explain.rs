@@ -7,7 +7,7 @@ use clap::Args;
 use super::progress::Bars;
 use crate::engine::become_root;
 use crate::explain::{self, Format};
-use crate::{Engine, Result, Roots};
+use crate::{Engine, Result};
 
 /// Whether, how and where a command explains itself.
 #[derive(Debug, Args)]
@@ -64,7 +64,7 @@ impl Explain {
         if let Some(path) = &self.explain_file {
             explain::write_to(path)?;
         }
-        let outcome = Engine::open(Roots::from_env()).and_then(|engine| work(&engine));
+        let outcome = super::open().and_then(|engine| work(&engine));
         if let Err(error) = &outcome {
             explain::blame(error);
         }

@@ -11,6 +11,7 @@ use crate::table::{self, Table};
 
 /// List images
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker images --digests")]
 pub(crate) struct Images {
     /// Only IDs
     #[arg(short, long)]

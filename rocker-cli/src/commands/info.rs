@@ -12,6 +12,7 @@ use crate::{Result, Status};
 
 /// Show what there is, and what it works with
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker info -f '{{.ContainersRunning}}'")]
 pub(crate) struct Info {
     /// json, or a template such as '{{.Containers}}'
     #[arg(short, long, value_name = "FORMAT")]

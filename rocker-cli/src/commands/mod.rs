@@ -1,6 +1,7 @@
 //! The command line: what a person types, and what is shown for it.
 
 mod attach;
+mod completion;
 mod container;
 mod create;
 mod doctor;
@@ -29,10 +30,11 @@ mod run;
 mod start;
 mod stop;
 mod system;
+mod tidier;
 mod version;
 mod wait;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -118,17 +120,27 @@ enum Command {
     Info(info::Info),
     /// Show which rocker this is
     Version(version::Version),
+    /// Print what makes a shell complete commands and names
+    Completion(completion::Completion),
+    /// Write manual pages, one for each command
+    Man(completion::Man),
 }
 
 /// Runs the command line `args` and returns what the process exits with.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    if args
+    let name = args
         .first()
-        .is_some_and(|program| Path::new(program).file_name() == Some("hello".as_ref()))
-    {
-        return finish(hello::show(), || None);
+        .and_then(|program| Path::new(program).file_name());
+    match name.and_then(OsStr::to_str) {
+        Some("hello") => return finish(hello::show(), || None),
+        Some(tidier::NAME) => return finish(tidier::tidy(), || None),
+        _ => {}
     }
+    if let Some(answer) = completion::answer(&args) {
+        return answer;
+    }
+    protect_early(&args);
     let parsed = Cli::command().try_get_matches_from(args);
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
@@ -163,8 +175,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(command) => command.run(),
         Command::Info(command) => command.run(),
         Command::Version(command) => command.run(),
+        Command::Completion(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     finish(outcome, || view(&matches))
+}
+
+/// Starts over at once where the command is one that has to, see [`Executable::Protected`]: before the command line is understood in
+/// full, which would be done twice. Where that fails, the command says so when it comes to it.
+fn protect_early(args: &[OsString]) {
+    let command = args.get(1).and_then(|word| word.to_str());
+    if matches!(command, Some("run" | "exec" | "start")) && Engine::check_root().is_ok() {
+        let _ = rocker_ns::protect_executable();
+    }
 }
 
 /// What the program of a command line that failed would have seen.
@@ -279,7 +302,12 @@ fn ask(question: &str) -> bool {
 fn engine() -> Result<Engine> {
     crate::explain::install();
     become_root()?;
-    Engine::open(Roots::from_env())
+    open()
+}
+
+/// An engine over the directories of the environment, by a process that is root.
+fn open() -> Result<Engine> {
+    Ok(Engine::open(Roots::from_env())?.tidied_by(tidier::chosen()))
 }
 
 /// Writes to standard output; a reader that has gone is no error.
@@ -292,4 +320,40 @@ fn try_print(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
     written.and_then(|()| stdout.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each command that does something, with those beneath it.
+    fn all(command: &clap::Command) -> Vec<&clap::Command> {
+        let beneath: Vec<_> = command.get_subcommands().flat_map(all).collect();
+        match beneath.is_empty() {
+            true => vec![command],
+            false => beneath,
+        }
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        Cli::command().debug_assert();
+        for command in all(&Cli::command()) {
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|help| help.contains("Example: ")),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn flags_of_run_are_grouped() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        for flag in run.get_arguments() {
+            assert!(flag.get_help_heading().is_some(), "{}", flag.get_id());
+        }
+    }
 }

@@ -7,6 +7,7 @@ use crate::Result;
 
 /// Give a container another name
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker rename brave_otter web")]
 pub(crate) struct Rename {
     /// The container: its name, or the beginning of its ID
     container: String,

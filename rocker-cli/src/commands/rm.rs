@@ -7,6 +7,7 @@ use crate::Result;
 
 /// Remove containers
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker rm -f web")]
 pub(crate) struct Rm {
     /// Kill those that run
     #[arg(short, long)]

@@ -7,6 +7,7 @@ use crate::Result;
 
 /// Remove images
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker rmi debian:12-slim")]
 pub(crate) struct Rmi {
     /// Names, or beginnings of IDs
     #[arg(required = true, value_name = "IMAGE")]

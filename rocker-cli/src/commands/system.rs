@@ -25,6 +25,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker system df")]
 struct Df {
     /// For programs: json
     #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
@@ -32,6 +33,7 @@ struct Df {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker system prune -f")]
 struct Prune {
     /// Also images with a name, if no container is made of them
     #[arg(short, long)]
@@ -42,6 +44,7 @@ struct Prune {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker system boot    from a unit that systemd starts once")]
 struct Boot {}
 
 impl System {

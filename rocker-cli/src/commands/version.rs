@@ -9,6 +9,7 @@ use crate::template::Template;
 
 /// Show which rocker this is
 #[derive(Debug, Args)]
+#[command(after_help = "Example: rocker version -f '{{.Version}}'")]
 pub(crate) struct Version {
     /// json, or a template such as '{{.Version}}'
     #[arg(short, long, value_name = "FORMAT")]

@@ -102,7 +102,12 @@ impl Engine {
                 Ok(Some(pasta))
             }
             Network::Bridge | Network::Default => {
-                let attachment = self.network()?.attach(container.id(), netns.as_fd())?;
+                let network = self.network()?;
+                if container.state.is_some() {
+                    // Its place of last time may be left to be taken back later.
+                    network.release(container.id())?;
+                }
+                let attachment = network.attach(container.id(), netns.as_fd())?;
                 hosts(attachment.address)?;
                 Ok(None)
             }

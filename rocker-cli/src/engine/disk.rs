@@ -165,6 +165,20 @@ pub(crate) fn exists(path: &Path, why: &'static str) -> bool {
     traced(STATE, "statx", why, args, || fs::metadata(path).map(drop)).is_ok()
 }
 
+/// Whether there is such a file, and something in it.
+pub(crate) fn is_filled(path: &Path, why: &'static str) -> bool {
+    let args = || {
+        let path = quoted(path);
+        format!("AT_FDCWD, {path}, AT_STATX_SYNC_AS_STAT, STATX_ALL, …")
+    };
+    let mut filled = false;
+    let _ = traced(STATE, "statx", why, args, || {
+        filled = fs::metadata(path)?.len() > 0;
+        Ok(())
+    });
+    filled
+}
+
 /// [rename(2)](https://man7.org/linux/man-pages/man2/rename.2.html).
 pub(crate) fn rename(from: &Path, to: &Path, why: &'static str) -> io::Result<()> {
     let args = || format!("{}, {}", quoted(from), quoted(to));

@@ -39,7 +39,7 @@ pub struct StartOptions<'a> {
     /// Whether the caller's standard input is the program's, where that was made with one.
     pub interactive: bool,
     /// Who is told the container's ID when its program runs.
-    pub running: Option<&'a dyn Fn(&str)>,
+    pub running: Option<&'a (dyn Fn(&str) + Sync)>,
 }
 
 impl std::fmt::Debug for StartOptions<'_> {
@@ -257,7 +257,7 @@ impl Engine {
                 self.tell(&container.record, "destroy", &[]);
             }
             supervisor.attach.farewell(code);
-            let undone = self.teardown(&container, supervisor.hierarchy);
+            let undone = self.teardown_ended(&container, supervisor.hierarchy);
             match outcome {
                 Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom_killed => {
                     return Err(Error::TooLittleMemory { source });

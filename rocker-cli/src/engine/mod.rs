@@ -41,6 +41,7 @@ mod summary;
 mod supervisor;
 mod surroundings;
 mod teardown;
+mod tidy;
 pub(crate) mod time;
 mod usage;
 mod users;
@@ -65,6 +66,7 @@ pub use record::HealthStatus;
 pub(crate) use rootless::become_root;
 pub use roots::Roots;
 pub use summary::{ContainerSummary, Status};
+pub(crate) use tidy::Tidier;
 pub use usage::Usage;
 pub(crate) use view::View;
 
@@ -85,6 +87,8 @@ const CGROUP_PARENT: &str = "rocker";
 #[derive(Debug)]
 pub struct Engine {
     roots: Roots,
+    /// Who takes back a little later what ended containers leave on the network; without, it is taken back at once.
+    tidier: Option<Tidier>,
 }
 
 impl Engine {
@@ -98,14 +102,26 @@ impl Engine {
             // Nobody else may look into them: images hold setuid programs.
             disk::make_dir(&dir, "so that rocker has a place for its containers")?;
         }
-        Ok(Self { roots })
+        Ok(Self {
+            roots,
+            tidier: None,
+        })
+    }
+
+    /// Has `tidier` take back what ended containers leave on the network, so that nobody waits for that.
+    pub(crate) fn tidied_by(mut self, tidier: Option<Tidier>) -> Self {
+        self.tidier = tidier;
+        self
     }
 
     /// An engine that only looks, at what there is in `roots`: it needs no privileges, and makes no directories. Of what it
     /// can do, [`Engine::plan`] is made for that.
     #[must_use]
     pub fn look(roots: Roots) -> Self {
-        Self { roots }
+        Self {
+            roots,
+            tidier: None,
+        }
     }
 
     /// Whether this process may run containers.

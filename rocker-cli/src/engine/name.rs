@@ -65,6 +65,12 @@ impl Engine {
         self.roots().containers().join(".names")
     }
 
+    /// The names that are taken, as far as one may look.
+    pub(crate) fn names_taken(&self) -> Vec<String> {
+        let why = "so that a shell can complete them";
+        disk::names(&self.names(), why).unwrap_or_default()
+    }
+
     /// Whose name it is; none if it is free.
     pub(crate) fn owner_of(&self, name: &str) -> Result<Option<String>> {
         if check(name).is_err() {

@@ -265,7 +265,7 @@ pub struct RunOptions<'a> {
     pub platform: Option<Platform>,
     /// Who is told the container's ID when its program runs.
     #[serde(skip)]
-    pub running: Option<&'a dyn Fn(&str)>,
+    pub running: Option<&'a (dyn Fn(&str) + Sync)>,
     /// Who watches a pull.
     #[serde(skip)]
     pub progress: &'a dyn Progress,
@@ -352,7 +352,7 @@ impl<'a> RunOptions<'a> {
 
     /// Has `running` told the container's ID when its program runs.
     #[must_use]
-    pub fn telling(mut self, running: &'a dyn Fn(&str)) -> Self {
+    pub fn telling(mut self, running: &'a (dyn Fn(&str) + Sync)) -> Self {
         self.running = Some(running);
         self
     }

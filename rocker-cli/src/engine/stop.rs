@@ -7,9 +7,9 @@ use rocker_ns::{AttachEnd, AttachOptions, Attached, Process, signal_number};
 
 use super::Engine;
 use super::container::{Container, Stop};
-use super::lock::{self, is_held, wake_supervisor};
+use super::lock::{is_held, wake_supervisor};
 use super::record::{self, RECORD, State};
-use super::summary::{ContainerSummary, Status};
+use super::summary::ContainerSummary;
 use super::supervisor::ATTACH;
 use crate::{Error, Result};
 
@@ -179,20 +179,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends a signal to the program; where there is none right now, to the one who is about to start it again.
+    /// Sends a signal to the program. Where there is none right now, whoever looks after the container sees soon that its end is
+    /// wanted.
     fn signal(&self, found: &ContainerSummary, signal: i32) -> Result<()> {
-        let run = self.roots().running().join(&found.id);
         if let Ok(Some(State::Running(running))) = self.state(&found.id)
             && let Some(process) = Process::open(running.pid, running.start_time)?
         {
             process.signal(signal)?;
-        } else if let Some(supervisor) = lock::supervisor(&run)
-            && found.status != Status::Starting
-        {
-            // It holds it back, and looks whether the end is wanted.
-            supervisor.signal(SIGTERM)?;
         }
-        wake_supervisor(&run);
+        wake_supervisor(&self.roots().running().join(&found.id));
         Ok(())
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct Caller<'a> {
     pub(crate) detach: bool,
     pub(crate) detach_keys: Option<&'a DetachKeys>,
     /// Who is told once that the program runs.
-    pub(crate) running: Option<&'a dyn Fn(&str)>,
+    pub(crate) running: Option<&'a (dyn Fn(&str) + Sync)>,
     pub(crate) fail_at: Option<usize>,
 }
 
@@ -83,6 +83,8 @@ impl<'a> Supervisor<'a> {
 
     /// Waits before the container is started again; false when its end is wanted meanwhile.
     pub(crate) fn pause(&mut self, container: &Container, time: Duration) -> Result<bool> {
+        /// How soon it is seen that somebody wants it to end.
+        const TURN: Duration = Duration::from_millis(50);
         let end = Instant::now() + time;
         loop {
             // What would end the program ends the waiting for it.
@@ -91,10 +93,11 @@ impl<'a> Supervisor<'a> {
             if asked || container.asked_to_stop().is_some() {
                 return Ok(false);
             }
-            if Instant::now() >= end {
+            let now = Instant::now();
+            if now >= end {
                 return Ok(true);
             }
-            self.attach.idle(self.signals, Some(end))?;
+            self.attach.idle(self.signals, Some(end.min(now + TURN)))?;
         }
     }
 }

@@ -27,25 +27,38 @@ impl Engine {
         all_gone(container, errors)
     }
 
+    /// The same for a container that has come to its end in good order: its place on the network may be taken back later.
+    pub(crate) fn teardown_ended(
+        &self,
+        container: &Container,
+        hierarchy: &Hierarchy,
+    ) -> Result<()> {
+        let mut errors = end_processes(container, hierarchy);
+        let left = match (self.tidier, container.is_bridged()) {
+            (_, false) => Ok(()),
+            (None, true) => self.disconnect(container),
+            (Some(tidier), true) => self.leave_for_later(tidier),
+        };
+        errors.extend(left.err().map(|error| error.chain()));
+        errors.extend(container.remove_run_dir().err().map(|error| error.chain()));
+        all_gone(container, errors)
+    }
+
     /// The same for a container that is about to be started again: who looks after it, and where others find it, stays.
     pub(crate) fn teardown_run(&self, container: &Container, hierarchy: &Hierarchy) -> Result<()> {
         all_gone(container, self.release(container, hierarchy))
     }
 
     fn release(&self, container: &Container, hierarchy: &Hierarchy) -> Vec<String> {
-        let id = container.id();
-        let mut errors = Vec::new();
-        let mut note = |result: Result<()>| {
-            if let Err(error) = result {
-                errors.push(error.chain());
-            }
-        };
-        // First, since it also ends whatever process is left.
-        note(Cgroup::remove_by_name(hierarchy, CGROUP_PARENT, id).map_err(Error::from));
+        let mut errors = end_processes(container, hierarchy);
         if container.is_bridged() {
-            note(self.network().and_then(|network| Ok(network.detach(id)?)));
+            errors.extend(self.disconnect(container).err().map(|error| error.chain()));
         }
         errors
+    }
+
+    fn disconnect(&self, container: &Container) -> Result<()> {
+        Ok(self.network()?.detach(container.id())?)
     }
 
     /// Takes down the containers whose supervisor died, so that every command after it sees things as they are. What
@@ -78,6 +91,9 @@ impl Engine {
                 all = false;
                 tracing::warn!("container {}: {}", &id[..12], error.chain());
             }
+        }
+        if let Err(error) = self.tidy_if_forgotten() {
+            tracing::warn!("the network: {}", error.chain());
         }
         if is_first && all {
             let why = "so that nobody looks again until the machine starts anew";
@@ -124,6 +140,13 @@ impl Engine {
         }
         self.teardown(&container, &hierarchy)
     }
+}
+
+/// Ends whatever process is left, and removes the cgroup.
+fn end_processes(container: &Container, hierarchy: &Hierarchy) -> Vec<String> {
+    let removed = Cgroup::remove_by_name(hierarchy, CGROUP_PARENT, container.id());
+    let error = removed.map_err(Error::from).err();
+    error.iter().map(Error::chain).collect()
 }
 
 fn all_gone(container: &Container, errors: Vec<String>) -> Result<()> {

@@ -230,13 +230,16 @@ impl<'a> Rocker<'a> {
     }
 
     /// What to set for `rocker` to be found and to work in the directories of this test.
-    pub fn variables(&self) -> [(&'static str, String); 4] {
+    pub fn variables(&self) -> [(&'static str, String); 5] {
+        // What a run leaves to be removed later would be there when a test looks.
+        let linger = ("ROCKER_LINGER", "0".to_owned());
         if !self.as_user.is_empty() {
             return [
                 ("PATH", "/run/bin:/usr/bin:/bin".to_owned()),
                 ("HOME", ALICES_HOME.to_owned()),
                 ("XDG_RUNTIME_DIR", "/run/user/1000".to_owned()),
                 ("I", self.image.clone()),
+                linger,
             ];
         }
         let binaries = Path::new(env!("CARGO_BIN_EXE_rocker")).parent().unwrap();
@@ -246,6 +249,7 @@ impl<'a> Rocker<'a> {
             ("ROCKER_ROOT", self.root.display().to_string()),
             ("ROCKER_RUN", self.run.display().to_string()),
             ("I", self.image.clone()),
+            linger,
         ]
     }
 

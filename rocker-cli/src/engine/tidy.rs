@@ -1,0 +1,107 @@
+//! What an ended container leaves to be removed a little later: its place on the network.
+//!
+//! To remove a cable takes the kernel some 20 ms, unless it goes with its network namespace; to remove the bridge behind the last
+//! one takes more, and the next container makes it anew. Nobody in front of a container has to wait for that. So whoever looked after it
+//! leaves its lease as it is, and sees to it that a process of rocker's own takes it back a little later.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use super::lock::is_held;
+use super::{Engine, disk};
+use crate::Result;
+
+/// Has a process take back what is left, by [`Engine::tidy_later`]. It gets the file as its standard input: that is locked, and so
+/// stays locked until the process ends.
+pub(crate) type Tidier = fn(File) -> io::Result<()>;
+
+/// The file of the run directory that is locked by the one who will take back what is left, and has something in it for as long as
+/// something is.
+const TIDY: &str = ".tidy";
+
+/// How long the network stays after its last container.
+const LINGER: Duration = Duration::from_secs(3);
+
+impl Engine {
+    /// Leaves the place on the network of a container that has ended, to be taken back later.
+    pub(super) fn leave_for_later(&self, tidier: Tidier) -> Result<()> {
+        let path = self.tidy_file();
+        let failed = disk::failed("use", &path);
+        let why = "so that what is left on the network is taken back a little later, and nobody waits for it";
+        let file = disk::open_lock(&path, why).map_err(&failed)?;
+        let why = "so that there is one process that will take it back";
+        if !disk::try_lock(&file, why).map_err(&failed)? {
+            return Ok(());
+        }
+        let why = "so that the next command takes it back, if that process dies";
+        disk::overwrite(&file, "1", why).map_err(&failed)?;
+        tidier(file).map_err(failed)
+    }
+
+    /// Takes back what ended containers have left on the network, if nobody is about to: the one who was has died.
+    pub(super) fn tidy_if_forgotten(&self) -> Result<()> {
+        let path = self.tidy_file();
+        if !disk::is_filled(
+            &path,
+            "so that one knows whether something is left on the network",
+        ) {
+            return Ok(());
+        }
+        let failed = disk::failed("use", &path);
+        let why = "so that one knows whether somebody is about to take it back";
+        let file = disk::open_lock(&path, why).map_err(&failed)?;
+        if !disk::try_lock(&file, why).map_err(&failed)? {
+            return Ok(());
+        }
+        self.tidy()?;
+        let why = "so that nobody looks for it again";
+        disk::overwrite(&file, "", why).map_err(failed)
+    }
+
+    /// Takes back what ended containers leave on the network, until there is nothing more to take back. The network itself
+    /// goes when nobody has used it for some seconds. `file` is the locked one that a [`Tidier`] got.
+    pub(crate) fn tidy_later(&self, file: &File) -> Result<()> {
+        loop {
+            thread::sleep(LINGER);
+            let still_used = self.release_ended()?;
+            let network = self.network()?;
+            if !still_used {
+                // Somebody may just have come and gone.
+                let used = network.last_use().unwrap_or(SystemTime::UNIX_EPOCH);
+                if used.elapsed().is_ok_and(|since| since < LINGER) {
+                    continue;
+                }
+            }
+            // From here on somebody else takes back what is left.
+            let why = "so that nobody looks for it again";
+            disk::overwrite(file, "", why).map_err(disk::failed("write", &self.tidy_file()))?;
+            return network.tidy().map_err(Into::into);
+        }
+    }
+
+    /// The same at once.
+    fn tidy(&self) -> Result<()> {
+        self.release_ended()?;
+        self.network()?.tidy().map_err(Into::into)
+    }
+
+    /// Takes back the places of those that have ended. Whether there are others.
+    fn release_ended(&self) -> Result<bool> {
+        let network = self.network()?;
+        let mut others = false;
+        for owner in network.owners()? {
+            match is_held(&self.roots().running().join(&owner))? {
+                true => others = true,
+                false => network.release(&owner)?,
+            }
+        }
+        Ok(others)
+    }
+
+    fn tidy_file(&self) -> PathBuf {
+        self.roots().run().join(TIDY)
+    }
+}
