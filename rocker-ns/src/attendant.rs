@@ -37,6 +37,12 @@ pub trait Attendant {
     /// standard error there is no order.
     fn heard(&mut self, output: Output, bytes: &[u8]);
 
+    /// A signal to this process that has just been passed on to the program, such as `SIGTERM` (and not the stop signal that the
+    /// program got in its place), see [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html).
+    fn passed_on(&mut self, signal: i32) {
+        let _ = signal;
+    }
+
     /// When it wants to be woken at the latest; none for never. One that has passed is due at once, so
     /// [`attend`](Self::attend) has to move it.
     fn deadline(&self) -> Option<Instant> {

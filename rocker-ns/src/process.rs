@@ -147,6 +147,14 @@ impl Process {
             .map(|_| process))
     }
 
+    /// Whether the process `pid` is still the one that [started](Process::start_time) at `start_time`, and has not ended. It says
+    /// nothing about the next moment; whoever wants to do something to the process [opens](Process::open) it.
+    #[must_use]
+    pub fn lives(pid: u32, start_time: u64) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        self::start_time(&stat) == Some(start_time) && has_not_ended(&stat)
+    }
+
     /// The calling process.
     ///
     /// # Errors
@@ -189,12 +197,8 @@ impl Process {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let state = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_whitespace().next());
         // Signal 0 asks whether there is a process to send to; a zombie still counts for that.
-        sys::pidfd_send_signal(self.pidfd.as_fd(), 0).is_ok()
-            && !matches!(state, None | Some("Z" | "X"))
+        sys::pidfd_send_signal(self.pidfd.as_fd(), 0).is_ok() && has_not_ended(&stat)
     }
 
     /// Sends a signal, see [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html). A
@@ -244,6 +248,14 @@ impl AsFd for Process {
     }
 }
 
+/// Whether `/proc/PID/stat` is of a process that is not a zombie.
+fn has_not_ended(stat: &str) -> bool {
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().next());
+    !matches!(state, None | Some("Z" | "X"))
+}
+
 /// Field 22 of `/proc/PID/stat`. The second field is the program's name in brackets, which may hold anything.
 fn start_time(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?
@@ -291,6 +303,7 @@ mod tests {
                 .is_some_and(|process| process.is_alive())
         );
         assert!(Process::open(me.id(), start + 1).unwrap().is_none());
+        assert!(Process::lives(me.id(), start) && !Process::lives(me.id(), start + 1));
     }
 
     #[test]

@@ -333,6 +333,9 @@ impl<'a> Relay<'a> {
                 other => other,
             };
             self.child.process().signal(number)?;
+            if let Some(attendant) = &mut self.attendant {
+                attendant.passed_on(signal.number);
+            }
         }
         Ok(())
     }

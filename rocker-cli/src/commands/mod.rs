@@ -67,6 +67,22 @@ struct Cli {
     command: Command,
 }
 
+/// The same with the two commands that are to start fast: to describe all the others takes a while.
+#[derive(Debug, Parser)]
+#[command(name = "rocker", version, max_term_width = 100)]
+struct Fast {
+    #[command(subcommand)]
+    command: FastCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum FastCommand {
+    /// Run a command in a new container
+    Run(Box<run::Run>),
+    /// Run a command in a running container
+    Exec(exec::Exec),
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a command in a new container
@@ -141,15 +157,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return answer;
     }
     protect_early(&args);
-    let parsed = Cli::command().try_get_matches_from(args);
-    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
+    let (command, matches) = match parse(args) {
         Ok(parsed) => parsed,
         Err(error) => {
             return misunderstood(&error);
         }
     };
-    let outcome = match cli.command {
+    let outcome = match command {
         Command::Run(command) => command.run(),
         Command::Exec(command) => command.run(),
         Command::Attach(command) => command.run(),
@@ -179,6 +193,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Man(command) => command.run(),
     };
     finish(outcome, || view(&matches))
+}
+
+fn parse(args: Vec<OsString>) -> clap::error::Result<(Command, ArgMatches)> {
+    let word = args.get(1).and_then(|word| word.to_str());
+    if matches!(word, Some("run" | "exec")) {
+        let matches = Fast::command().try_get_matches_from(args)?;
+        let command = match Fast::from_arg_matches(&matches)?.command {
+            FastCommand::Run(run) => Command::Run(run),
+            FastCommand::Exec(exec) => Command::Exec(exec),
+        };
+        return Ok((command, matches));
+    }
+    let matches = Cli::command().try_get_matches_from(args)?;
+    Ok((Cli::from_arg_matches(&matches)?.command, matches))
 }
 
 /// Starts over at once where the command is one that has to, see [`Executable::Protected`]: before the command line is understood in

@@ -312,18 +312,24 @@ pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         names => names.map_err(disk::failed("read", dir))?,
     };
-    names.retain(|name| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    names.retain(|name| is_id(name));
     Ok(names)
 }
 
-/// Removes what those left who died while they removed a run directory.
-pub(crate) fn sweep(running: &Path) -> Result<()> {
-    let why = "so that what a process was removing when it died is found";
-    for name in disk::names(running, why).unwrap_or_default() {
+fn is_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The same for the run directories; what those left who died while they removed one is removed on the way.
+pub(crate) fn sweep(running: &Path) -> Result<Vec<String>> {
+    let why = "so that rocker knows which containers run, or seemed to when somebody died";
+    let mut names = disk::names(running, why).map_err(disk::failed("read", running))?;
+    for name in &names {
         if name.starts_with(GONE) {
             let why = "so that a removal is finished that another process began";
             disk::remove_dir(&running.join(name), why)?;
         }
     }
-    Ok(())
+    names.retain(|name| is_id(name));
+    Ok(names)
 }

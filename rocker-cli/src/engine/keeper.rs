@@ -16,8 +16,12 @@ use super::record::{Health, HealthStatus, Probe, State};
 /// How many checks are remembered, as with Docker.
 const REMEMBERED: usize = 5;
 
-/// SIGKILL, the same number on every Linux.
+/// The same numbers on every Linux, see signal(7).
+const HUP: i32 = 1;
+const INT: i32 = 2;
+const QUIT: i32 = 3;
 const KILL: i32 = 9;
+const TERM: i32 = 15;
 
 /// Looks after one run of a container's program.
 pub(crate) struct Keeper<'a> {
@@ -27,6 +31,27 @@ pub(crate) struct Keeper<'a> {
     /// When the program is to be killed.
     end: Option<Instant>,
     checks: Option<Checks>,
+    wish: Option<Wish>,
+}
+
+/// What somebody wants who has sent a signal to the one who looks after a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The container is not wanted any more: Ctrl-C.
+    ForGood,
+    /// It is to end for now, as when the machine stops.
+    ForNow,
+}
+
+impl Wish {
+    /// What a signal says of it.
+    pub(crate) fn of(signal: i32) -> Option<Self> {
+        match signal {
+            INT => Some(Self::ForGood),
+            TERM | HUP | QUIT => Some(Self::ForNow),
+            _ => None,
+        }
+    }
 }
 
 /// The health checks of one run.
@@ -60,6 +85,7 @@ impl<'a> Keeper<'a> {
             log,
             end: limit.and_then(|limit| now.checked_add(limit)),
             checks,
+            wish: None,
         }
     }
 
@@ -162,6 +188,10 @@ impl Attendant for Keeper<'_> {
         }
     }
 
+    fn passed_on(&mut self, signal: i32) {
+        self.wish = Wish::of(signal).or(self.wish);
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let checks = self.checks.as_ref();
         let check = checks.and_then(|checks| match &checks.probe {
@@ -200,11 +230,15 @@ impl Attendant for Keeper<'_> {
 }
 
 impl Keeper<'_> {
-    /// Ends what is unfinished when the program has ended.
-    pub(crate) fn finish(self) {
+    /// Ends what is unfinished when the program has ended. Whether that was somebody's wish.
+    pub(crate) fn finish(self) -> Option<Wish> {
         if let Some(log) = self.log {
             log.finish();
         }
+        if let Some(probe) = self.checks.and_then(|checks| checks.probe) {
+            probe.end();
+        }
+        self.wish
     }
 }
 

@@ -9,6 +9,7 @@ use rocker_ns::{DetachKeys, ExitCode, Signals};
 use super::connection::network_of;
 use super::container::{Container, Stop};
 use super::image::health_of;
+use super::keeper::Wish;
 use super::options::{Io, RunOptions, SETTLED, pause_before};
 use super::record::{Ended, Record, State};
 use super::spec::{command, resolved};
@@ -57,7 +58,7 @@ impl Engine {
     /// # Errors
     /// Whatever keeps it from being made; nothing is left of it then.
     pub fn create(&self, options: &RunOptions<'_>) -> Result<String> {
-        self.reconcile()?;
+        self.reconcile_at_a_glance()?;
         let image = self.image(options)?;
         let mut container = self.make(options, &image)?;
         let created = container.enter(State::Created);
@@ -77,7 +78,7 @@ impl Engine {
     /// # Errors
     /// Whatever kept the program from running; nothing is left of the container then.
     pub fn run(&self, options: &RunOptions<'_>) -> Result<Exit> {
-        self.reconcile()?;
+        self.reconcile_at_a_glance()?;
         let image = self.image(options)?;
         let hierarchy = self.hierarchy()?;
         let signals = Signals::hold()?;
@@ -104,7 +105,8 @@ impl Engine {
     /// # Errors
     /// [`Error::NoContainer`], [`Error::AlreadyRunning`], and whatever kept the program from running; the container stays.
     pub fn start(&self, name: &str, options: &StartOptions<'_>) -> Result<Exit> {
-        let found = self.container(name)?;
+        self.reconcile_at_a_glance()?;
+        let found = self.lookup(name)?;
         let hierarchy = self.hierarchy()?;
         let signals = Signals::hold()?;
         let container = Container::adopt_idle(self, &found.id, &found.name);
@@ -215,7 +217,6 @@ impl Engine {
 
     /// Runs the program of a container until it has ended and is not to be started again, and takes the container down.
     fn live(&self, mut container: Container, mut supervisor: Supervisor<'_>) -> Result<Exit> {
-        let was_made_for_this = container.state.is_none();
         loop {
             let began = Instant::now();
             let outcome = self.run_to_end(&mut container, &mut supervisor);
@@ -223,7 +224,7 @@ impl Engine {
             container.learn_name(self);
             let ended = self.ended(&container, &supervisor, &outcome);
             let (code, oom_killed) = (ended.code, ended.oom_killed);
-            let stop = container.asked_to_stop();
+            let wanted = supervisor.wish.is_some() || container.asked_to_stop().is_some();
             if outcome.is_ok() {
                 let code = [("exitCode", code.to_string())];
                 self.tell(&container.record, "die", &code);
@@ -232,8 +233,7 @@ impl Engine {
                 supervisor.restarts = 0;
             }
             let policy = container.options().restart;
-            let again =
-                outcome.is_ok() && stop.is_none() && policy.wants(code, supervisor.restarts);
+            let again = outcome.is_ok() && !wanted && policy.wants(code, supervisor.restarts);
             if again {
                 container.enter(State::Restarting(ended.clone()))?;
                 supervisor.attach.farewell(code);
@@ -246,10 +246,12 @@ impl Engine {
             // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
             let removed =
                 container.options().remove && container.asked_to_stop() != Some(Stop::ToRestart);
-            let remembered = match was_made_for_this && outcome.is_err() || removed {
+            // One that has never run is not worth to be remembered.
+            let remembered = match container.state.is_none() || removed {
                 true => container.forget(self),
                 false => container.enter(State::Exited(Ended {
-                    stopped: container.asked_to_stop().is_some(),
+                    stopped: container.asked_to_stop().is_some()
+                        || supervisor.wish == Some(Wish::ForGood),
                     ..ended
                 })),
             };

@@ -52,6 +52,19 @@ fn open(path: &Path) -> Result<File> {
     disk::open_lock(path, "so that there is a file to lock").map_err(disk::failed("open", path))
 }
 
+/// Whether nobody looks after the container with this run directory, as far as can be told at a glance: somebody who died a
+/// moment ago may still seem to be there, see [`is_held`].
+pub(crate) fn is_free(run: &Path) -> Result<bool> {
+    let path = run.join(LOCK);
+    let file = match disk::open(&path, "so that one can see whether somebody holds the lock") {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(disk::failed("open", &path)(error)),
+    };
+    let why = "so that one knows: it is free where nobody looks after the container";
+    disk::try_lock_shared(&file, why).map_err(disk::failed("lock", &path))
+}
+
 /// Whether somebody looks after the container with this run directory.
 ///
 /// A child that the one who did has made, and that was not told to run its program yet, holds the lock a moment longer
@@ -82,10 +95,7 @@ const ORPHANS_MOMENT: Duration = Duration::from_secs(2);
 /// Whether the process that a lock file names is alive; a file that names none speaks of somebody who is about to
 /// write.
 fn supervisor_lives(lock: &File) -> bool {
-    named(lock).is_none_or(|(pid, start)| {
-        Process::open(pid, start)
-            .is_ok_and(|process| process.is_some_and(|process| process.is_alive()))
-    })
+    named(lock).is_none_or(|(pid, start)| Process::lives(pid, start))
 }
 
 /// The process that looks after the container with this run directory, if it is alive.

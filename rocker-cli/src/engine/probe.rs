@@ -104,6 +104,14 @@ impl RunningProbe {
         })
     }
 
+    /// Ends it, whatever it finds.
+    pub(crate) fn end(mut self) {
+        let ended = self.child.kill().and_then(|()| self.child.wait());
+        if let Err(error) = ended {
+            tracing::warn!(%error, "a health check could not be ended");
+        }
+    }
+
     fn read(&mut self) {
         let Some(reader) = &mut self.reader else {
             return;

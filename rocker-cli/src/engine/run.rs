@@ -119,7 +119,7 @@ impl Engine {
             attach: Some(&mut supervisor.attach),
         };
         let ended = look_after(child, terminal.as_ref(), &mut care);
-        keeper.finish();
+        supervisor.wish = keeper.finish();
         if matches!(supervisor.leave, Leave::Left) {
             supervisor.streams = Streams::Others;
         }

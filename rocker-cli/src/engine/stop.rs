@@ -195,7 +195,8 @@ impl Engine {
     fn wait_until_gone(&self, found: &ContainerSummary, limit: Option<Duration>) -> Result<bool> {
         let run = self.roots().running().join(&found.id);
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
-        if let Some(mut attached) = Attached::connect(&run, ATTACH, AttachOptions::default())?
+        // Whoever cannot be asked is waited for by his lock.
+        if let Ok(Some(mut attached)) = Attached::connect(&run, ATTACH, AttachOptions::default())
             && attached.wait(limit)?.is_none()
         {
             return Ok(false);

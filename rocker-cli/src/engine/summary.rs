@@ -194,6 +194,11 @@ impl Engine {
     /// [`Error::NoContainer`], [`Error::Ambiguous`].
     pub fn container(&self, name: &str) -> Result<ContainerSummary> {
         self.reconcile()?;
+        self.lookup(name)
+    }
+
+    /// The same without a look at the others.
+    pub(crate) fn lookup(&self, name: &str) -> Result<ContainerSummary> {
         let id = self.id_of(name)?;
         let found = self.summary(&id)?;
         found.ok_or_else(|| no_container(name))

@@ -7,6 +7,7 @@ use rocker_image::Image;
 use rocker_ns::{Attach, DetachKeys, Signals};
 
 use super::container::Container;
+use super::keeper::Wish;
 use super::log::Log;
 use super::options::{Io, LogDriver};
 use super::process::{Leave, Streams};
@@ -38,6 +39,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) attach: Attach,
     /// How often it was started again.
     pub(crate) restarts: u32,
+    /// Whether somebody wants the container to end, as a signal says.
+    pub(crate) wish: Option<Wish>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -78,6 +81,7 @@ impl<'a> Supervisor<'a> {
             log,
             attach,
             restarts: 0,
+            wish: None,
         })
     }
 
@@ -88,9 +92,10 @@ impl<'a> Supervisor<'a> {
         let end = Instant::now() + time;
         loop {
             // What would end the program ends the waiting for it.
-            let asked = std::iter::from_fn(|| self.signals.take())
-                .any(|signal| matches!(signal, SIGINT | SIGTERM | SIGQUIT | SIGHUP));
-            if asked || container.asked_to_stop().is_some() {
+            while let Some(signal) = self.signals.take() {
+                self.wish = Wish::of(signal).or(self.wish);
+            }
+            if self.wish.is_some() || container.asked_to_stop().is_some() {
                 return Ok(false);
             }
             let now = Instant::now();
@@ -101,9 +106,3 @@ impl<'a> Supervisor<'a> {
         }
     }
 }
-
-/// The same numbers on every Linux.
-const SIGHUP: i32 = 1;
-const SIGINT: i32 = 2;
-const SIGQUIT: i32 = 3;
-const SIGTERM: i32 = 15;

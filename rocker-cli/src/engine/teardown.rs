@@ -1,11 +1,12 @@
 //! The one way in which a container ends.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use rocker_cgroup::{Cgroup, Hierarchy};
 
 use super::container::{self, Container, ids};
-use super::lock::is_held;
+use super::lock::{is_free, is_held};
 use super::record::{Ended, State};
 use super::{CGROUP_PARENT, Engine, disk};
 use crate::{Error, Result};
@@ -67,12 +68,21 @@ impl Engine {
     /// # Errors
     /// [`Error::State`] when the containers' directories cannot be read.
     pub fn reconcile(&self) -> Result<()> {
-        let mut orphans = ids(&self.roots().running())?;
+        self.reconcile_by(|run| is_held(run).map(|held| !held))
+    }
+
+    /// The same at a glance, for those who start a container and need no other: somebody who died this very moment may be left to
+    /// the next command.
+    pub(crate) fn reconcile_at_a_glance(&self) -> Result<()> {
+        self.reconcile_by(is_free)
+    }
+
+    fn reconcile_by(&self, is_orphan: impl Fn(&Path) -> Result<bool>) -> Result<()> {
+        let running = self.roots().running();
+        let mut orphans = container::sweep(&running)?;
         let looked = self.roots().run().join(LOOKED);
-        let is_first = !disk::exists(
-            &looked,
-            "so that one knows whether the machine has just started",
-        );
+        let why = "so that one knows whether the machine has just started";
+        let is_first = !disk::exists(&looked, why);
         if is_first {
             // A reboot leaves containers that run, as they say, and no trace of anybody who looks after them.
             for id in ids(&self.roots().containers())? {
@@ -82,11 +92,12 @@ impl Engine {
                 }
             }
         }
-        container::sweep(&self.roots().running())?;
         let mut all = true;
         for id in orphans {
-            let buried = is_held(&self.roots().running().join(&id))
-                .and_then(|held| if held { Ok(()) } else { self.bury(&id) });
+            let buried = is_orphan(&running.join(&id)).and_then(|orphan| match orphan {
+                true => self.bury(&id),
+                false => Ok(()),
+            });
             if let Err(error) = buried {
                 all = false;
                 tracing::warn!("container {}: {}", &id[..12], error.chain());
