@@ -25,7 +25,7 @@ use crate::{Error, Result, sys};
 /// [`Error::Call`] without CAP_SYS_ADMIN, or on a kernel without `mount_setattr(2)` (Linux 5.12).
 #[doc(alias = "execveat")]
 pub fn protect_executable() -> Result<()> {
-    if is_protected()? {
+    if executable_is_protected()? {
         // Started over, it would be known by the number of a descriptor.
         if let Some(name) = std::env::args_os().next().map(std::path::PathBuf::from)
             && let Some(Ok(name)) = name
@@ -71,7 +71,11 @@ pub fn start_over<'a>(further: impl IntoIterator<Item = (&'a str, &'a OsStr)>) -
     }
 }
 
-fn is_protected() -> Result<bool> {
+/// Whether this process runs out of a mount of its executable that is read-only, see [`protect_executable`].
+///
+/// # Errors
+/// [`Error::Call`] when /proc is not mounted.
+pub fn executable_is_protected() -> Result<bool> {
     sys::own_executable_is_read_only().map_err(failed("open(\"/proc/self/exe\")"))
 }
 

@@ -55,7 +55,7 @@ pub use command::Command;
 pub use created::Created;
 pub use detach::DetachKeys;
 pub use error::{Error, Result};
-pub use executable::{protect_executable, start_over};
+pub use executable::{executable_is_protected, protect_executable, start_over};
 pub use id_map::IdMap;
 pub use namespace::Namespace;
 pub use plan::Plan;

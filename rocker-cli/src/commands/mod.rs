@@ -213,7 +213,10 @@ fn parse(args: Vec<OsString>) -> clap::error::Result<(Command, ArgMatches)> {
 /// full, which would be done twice. Where that fails, the command says so when it comes to it.
 fn protect_early(args: &[OsString]) {
     let command = args.get(1).and_then(|word| word.to_str());
-    if matches!(command, Some("run" | "exec" | "start")) && Engine::check_root().is_ok() {
+    if matches!(command, Some("run" | "exec" | "start"))
+        && Engine::check_root().is_ok()
+        && rocker_ns::executable_is_protected().is_ok_and(|is_so| !is_so)
+    {
         let _ = rocker_ns::protect_executable();
     }
 }

@@ -219,6 +219,7 @@ impl Engine {
     fn live(&self, mut container: Container, mut supervisor: Supervisor<'_>) -> Result<Exit> {
         loop {
             let began = Instant::now();
+            let is_new = container.state.is_none();
             let outcome = self.run_to_end(&mut container, &mut supervisor);
             phase("ending");
             container.learn_name(self);
@@ -247,7 +248,7 @@ impl Engine {
             let removed =
                 container.options().remove && container.asked_to_stop() != Some(Stop::ToRestart);
             // One that has never run is not worth to be remembered.
-            let remembered = match container.state.is_none() || removed {
+            let remembered = match is_new && outcome.is_err() || removed {
                 true => container.forget(self),
                 false => container.enter(State::Exited(Ended {
                     stopped: container.asked_to_stop().is_some()
