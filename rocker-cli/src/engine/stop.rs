@@ -113,6 +113,7 @@ impl Engine {
             let nothing = AttachOptions::default();
             if let Some(mut attached) = Attached::connect(&run, ATTACH, nothing)? {
                 if let Some(AttachEnd::Exited(code)) = attached.wait(None)? {
+                    self.wait_until_settled(&found.id)?;
                     return Ok(code);
                 }
                 // The one who looked after it has gone without a word.
@@ -127,6 +128,39 @@ impl Engine {
                     Some(state) => Ok(state.exit_code().unwrap_or(0)),
                     None => Err(Error::Lost { name: found.name }),
                 };
+            }
+            thread::sleep(MOMENT);
+        }
+    }
+
+    /// Waits until the one who has told the end of a container's program has taken it down as well, so that whoever is told can
+    /// start or remove it; not of one that is started again.
+    pub(crate) fn wait_until_settled(&self, id: &str) -> Result<()> {
+        let run = self.roots().running().join(id);
+        let limit = Instant::now() + KILL_PATIENCE;
+        let goes_on = |state| matches!(state, Some(State::Running(_) | State::Restarting(_)));
+        while is_held(&run)? && !goes_on(self.state(id)?) && Instant::now() < limit {
+            thread::sleep(MOMENT);
+        }
+        Ok(())
+    }
+
+    /// Waits until a container that somebody has begun to start runs. False where nobody looks after it any more.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`]; [`Error::AlreadyRunning`] when it takes too long.
+    pub fn comes_up(&self, name: &str) -> Result<bool> {
+        let limit = Instant::now() + KILL_PATIENCE;
+        loop {
+            let found = self.container(name)?;
+            if found.status.is_up() {
+                return Ok(true);
+            }
+            if !is_held(&self.roots().running().join(&found.id))? {
+                return Ok(false);
+            }
+            if Instant::now() > limit {
+                return Err(Error::AlreadyRunning { name: found.name });
             }
             thread::sleep(MOMENT);
         }
