@@ -215,7 +215,7 @@ impl Engine {
 
     /// Runs the program of a container until it has ended and is not to be started again, and takes the container down.
     fn live(&self, mut container: Container, mut supervisor: Supervisor<'_>) -> Result<Exit> {
-        let was_made_for_this = container.state.is_none();
+        let mut was_made_for_this = container.state.is_none();
         loop {
             let began = Instant::now();
             let outcome = self.run_to_end(&mut container, &mut supervisor);
@@ -225,6 +225,8 @@ impl Engine {
             let (code, oom_killed) = (ended.code, ended.oom_killed);
             let stop = container.asked_to_stop();
             if outcome.is_ok() {
+                // Even if it cannot be started again, there is something to keep.
+                was_made_for_this = false;
                 let code = [("exitCode", code.to_string())];
                 self.tell(&container.record, "die", &code);
             }
