@@ -94,6 +94,9 @@ impl Engine {
             .and_then(|record| signal_number(record.stop_signal.as_ref()?));
         if number == SIGKILL || number == own.unwrap_or(SIGTERM) {
             self.ask_to_stop(&found.id, Stop::ForGood)?;
+        } else if matches!(found.status, Status::Restarting { .. }) {
+            // There is nobody to hear it, and the one who looks after the container would take it for a wish that it ends.
+            return Err(Error::NotRunning { name: found.name });
         }
         self.signal(&found, number)?;
         if let Some(record) = record {
