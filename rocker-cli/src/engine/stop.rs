@@ -119,11 +119,7 @@ impl Engine {
                     self.wait_until_settled(&found.id)?;
                     return Ok(code);
                 }
-                // The one who looked after it has gone without a word.
-                self.reconcile()?;
-                let lost = Error::Lost { name: found.name };
-                let code = self.state(&found.id)?.and_then(|state| state.exit_code());
-                return code.ok_or(lost);
+                return self.code_of_lost(&found);
             }
             if !is_held(&run)? {
                 self.reconcile()?;
@@ -131,6 +127,26 @@ impl Engine {
                     Some(state) => Ok(state.exit_code().unwrap_or(0)),
                     None => Err(Error::Lost { name: found.name }),
                 };
+            }
+            thread::sleep(MOMENT);
+        }
+    }
+
+    /// The exit status of a container whose supervisor has gone without a word, as soon as it has been taken down.
+    fn code_of_lost(&self, found: &ContainerSummary) -> Result<u8> {
+        let run = self.roots().running().join(&found.id);
+        let limit = Instant::now() + KILL_PATIENCE;
+        loop {
+            // It lets go of its lock last, or somebody else is at it.
+            let is_held = is_held(&run)?;
+            self.reconcile()?;
+            let state = self.state(&found.id)?;
+            if let Some(code) = state.and_then(|state| state.exit_code()) {
+                return Ok(code);
+            }
+            if !is_held || Instant::now() > limit {
+                let name = found.name.clone();
+                return Err(Error::Lost { name });
             }
             thread::sleep(MOMENT);
         }
