@@ -43,7 +43,9 @@ impl Start {
                 loop {
                     match engine.start(name, &options) {
                         // Somebody else was faster: it runs all the same, or has just ended.
-                        Err(Error::AlreadyRunning { .. }) if engine.comes_up(name)? => return Ok(0),
+                        Err(Error::AlreadyRunning { .. }) if engine.comes_up(name)? => {
+                            return Ok(0);
+                        }
                         Err(Error::AlreadyRunning { .. }) => {}
                         outcome => return outcome.map(|exit| exit.code),
                     }

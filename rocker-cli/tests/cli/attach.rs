@@ -23,8 +23,13 @@ fn two_clients_see_the_same_and_have_its_exit_status() {
         let script = "echo up; read go; seq 2000; echo over >&2; exit 4";
         scene.up("web", "-i", script);
         let alone = clients(&scene, "web");
-        let both = [scene.start("attach web"), scene.start("attach --no-stdin web")];
-        host.wait_until("both are there", LIMIT, || clients(&scene, "web") == alone + 2);
+        let both = [
+            scene.start("attach web"),
+            scene.start("attach --no-stdin web"),
+        ];
+        host.wait_until("both are there", LIMIT, || {
+            clients(&scene, "web") == alone + 2
+        });
         let mut feeder = scene
             .shell("exec rocker attach web")
             .stdin(Stdio::piped())
@@ -50,10 +55,16 @@ fn two_clients_see_the_same_and_have_its_exit_status() {
 fn input_of_several_reaches_a_program_one_after_the_other_and_its_end_does_not() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        scene.up("echo", "-i", "echo up; while read line; do echo got $line; done");
+        scene.up(
+            "echo",
+            "-i",
+            "echo up; while read line; do echo got $line; done",
+        );
         for word in ["one", "two"] {
             // The end of this client's input is not that of the program's, and the signal makes it leave.
-            let mut client = scene.start(&format!("attach --sig-proxy=false echo <<END\n{word}\nEND\n"));
+            let mut client = scene.start(&format!(
+                "attach --sig-proxy=false echo <<END\n{word}\nEND\n"
+            ));
             assert_eq!(client.line(), format!("got {word}"));
             client.signal("TERM");
             assert_eq!(client.end().code, 0);
@@ -69,18 +80,27 @@ fn input_of_several_reaches_a_program_one_after_the_other_and_its_end_does_not()
 fn signals_to_a_client_are_passed_on_unless_that_is_not_wanted() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        scene.up("web", "", "trap \"exit 7\" TERM; echo up; while :; do sleep 0.01; done");
+        scene.up(
+            "web",
+            "",
+            "trap \"exit 7\" TERM; echo up; while :; do sleep 0.01; done",
+        );
         let alone = clients(&scene, "web");
         let leaves = scene.start("attach --sig-proxy=false web");
         let passes = scene.start("attach web");
-        host.wait_until("both are there", LIMIT, || clients(&scene, "web") == alone + 2);
+        host.wait_until("both are there", LIMIT, || {
+            clients(&scene, "web") == alone + 2
+        });
         leaves.signal("TERM");
         assert_eq!(leaves.end().code, 0);
         assert_eq!(scene.at("web", "/State/Status"), "running");
         passes.signal("TERM");
         assert_eq!(passes.end().code, 7);
         let line = scene.fails(125, "attach web");
-        assert!(line.contains("web") && line.contains("not running"), "{line}");
+        assert!(
+            line.contains("web") && line.contains("not running"),
+            "{line}"
+        );
         scene.fails(125, "attach nosuch");
         scene.ok("rm web");
         scene.assert_all_gone("attach");
@@ -91,12 +111,18 @@ fn signals_to_a_client_are_passed_on_unless_that_is_not_wanted() {
 fn a_client_that_is_stopped_or_does_not_read_holds_up_nobody() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        scene.up("web", "-i", "echo up; read go; seq 300000; echo over; read end");
+        scene.up(
+            "web",
+            "-i",
+            "echo up; read go; seq 300000; echo over; read end",
+        );
         let alone = clients(&scene, "web");
         let stopped = scene.start("attach --no-stdin web");
         // Nobody reads what this one says until the end.
         let unread = scene.start("attach --no-stdin web");
-        host.wait_until("both are there", LIMIT, || clients(&scene, "web") == alone + 2);
+        host.wait_until("both are there", LIMIT, || {
+            clients(&scene, "web") == alone + 2
+        });
         stopped.signal("STOP");
         let mut feeder = scene.start("attach web <<END\ngo\nEND\n");
         while feeder.line() != "over" {}
@@ -127,7 +153,9 @@ fn the_keys_leave_a_terminal_that_others_find_as_it_is() {
         tmux.key("C-q");
         tmux.shows("code 0");
         assert_eq!(scene.at("web", "/State/Status"), "running");
-        tmux.types("clear; stty -g >/run/after; rocker attach --detach-keys ctrl-x web; echo code $?");
+        tmux.types(
+            "clear; stty -g >/run/after; rocker attach --detach-keys ctrl-x web; echo code $?",
+        );
         tmux.key("Enter");
         tmux.shows("~ #");
         tmux.types("echo a''gain");
@@ -142,7 +170,10 @@ fn the_keys_leave_a_terminal_that_others_find_as_it_is() {
         assert_eq!(host.sh("cat /run/before"), host.sh("cat /run/after"));
         tmux.end();
         let logged = scene.ok("logs web");
-        assert!(logged.contains("inside\r\n") && logged.contains("again\r\n"), "{logged}");
+        assert!(
+            logged.contains("inside\r\n") && logged.contains("again\r\n"),
+            "{logged}"
+        );
         scene.ok("rm web");
         scene.assert_all_gone("a terminal that was left");
     });
@@ -154,7 +185,9 @@ fn what_was_in_front_and_is_left_goes_on_is_logged_and_found_again() {
         let scene = Scene::new(host);
         let tmux = Tmux::start(host, &scene);
         let script = "echo here; until [ -e /go ]; do sleep 0.01; done; echo after; read word; echo got $word; exit 3";
-        tmux.types(&format!("rocker run -it --name left $I sh -c '{script}'; echo code $?"));
+        tmux.types(&format!(
+            "rocker run -it --name left $I sh -c '{script}'; echo code $?"
+        ));
         tmux.shows("here");
         tmux.key("C-p");
         tmux.key("C-q");
@@ -165,7 +198,9 @@ fn what_was_in_front_and_is_left_goes_on_is_logged_and_found_again() {
         });
         tmux.types("clear; rocker attach left; echo code $?");
         host.wait_until("it is attached", LIMIT, || {
-            host.try_sh("pgrep -f 'rocker attach left'").status.success()
+            host.try_sh("pgrep -f 'rocker attach left'")
+                .status
+                .success()
         });
         tmux.types("word");
         tmux.shows("got word");

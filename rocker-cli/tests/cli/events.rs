@@ -14,7 +14,12 @@ fn told(scene: &Scene<'_>, flags: &str) -> Vec<String> {
 fn a_whole_life_is_told_in_order() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        let actions = |name: &str| told(&scene, &format!("--filter container={name} --format '{{{{.Action}}}}'"));
+        let actions = |name: &str| {
+            told(
+                &scene,
+                &format!("--filter container={name} --format '{{{{.Action}}}}'"),
+            )
+        };
         scene.run("run --rm --name short $I sh -c 'exit 3'");
         assert_eq!(actions("short"), ["create", "start", "die", "destroy"]);
         scene.ok("create --name long $I sh -c 'echo up; exec sleep 1000'");
@@ -25,7 +30,11 @@ fn a_whole_life_is_told_in_order() {
         let long = ["create", "start", "kill", "die", "stop", "destroy"];
         assert_eq!(actions("long"), long);
         scene.run("run --name odd $I nosuch");
-        assert!(!actions("odd").contains(&"start".to_owned()), "{:?}", actions("odd"));
+        assert!(
+            !actions("odd").contains(&"start".to_owned()),
+            "{:?}",
+            actions("odd")
+        );
         scene.assert_all_gone("events");
     });
 }
@@ -65,23 +74,53 @@ fn filters_and_times_choose() {
         let format = "--format '{{.Type}} {{.Action}} {{.Actor.Attributes.name}}'";
         let image = &scene.image;
         for (flags, wanted) in [
-            ("--filter container=one".to_owned(), "container create one,container start one,container die one".to_owned()),
-            ("--filter event=start".to_owned(), "container start one,container start two".to_owned()),
-            ("--filter event=start --filter label=tier=back".to_owned(), "container start two".to_owned()),
-            ("--filter event=start --filter event=die --filter container=two".to_owned(), "container start two,container die two".to_owned()),
-            ("--filter event=die --filter label=nosuch".to_owned(), String::new()),
-            ("--filter event=die --filter image=nosuch".to_owned(), String::new()),
-            (format!("--filter event=die --filter image={image}"), "container die one,container die two".to_owned()),
-            (format!("--since {between} --filter type=container"), "container create two,container start two,container die two".to_owned()),
+            (
+                "--filter container=one".to_owned(),
+                "container create one,container start one,container die one".to_owned(),
+            ),
+            (
+                "--filter event=start".to_owned(),
+                "container start one,container start two".to_owned(),
+            ),
+            (
+                "--filter event=start --filter label=tier=back".to_owned(),
+                "container start two".to_owned(),
+            ),
+            (
+                "--filter event=start --filter event=die --filter container=two".to_owned(),
+                "container start two,container die two".to_owned(),
+            ),
+            (
+                "--filter event=die --filter label=nosuch".to_owned(),
+                String::new(),
+            ),
+            (
+                "--filter event=die --filter image=nosuch".to_owned(),
+                String::new(),
+            ),
+            (
+                format!("--filter event=die --filter image={image}"),
+                "container die one,container die two".to_owned(),
+            ),
+            (
+                format!("--since {between} --filter type=container"),
+                "container create two,container start two,container die two".to_owned(),
+            ),
         ] {
             let flags = match flags.contains("--since") {
                 true => flags,
                 false => format!("--since 1h {flags}"),
             };
             let text = scene.ok(&format!("events --until 0s {flags} {format}"));
-            assert_eq!(text.lines().collect::<Vec<_>>().join(","), wanted, "{flags}");
+            assert_eq!(
+                text.lines().collect::<Vec<_>>().join(","),
+                wanted,
+                "{flags}"
+            );
         }
-        let text = scene.ok(&format!("events --since 1h --until {between} --filter event=die {format}"));
+        let text = scene.ok(&format!(
+            "events --since 1h --until {between} --filter event=die {format}"
+        ));
         assert_eq!(text, "container die one\n");
         let pulls = told(&scene, "--filter type=image --format '{{.Action}}'");
         assert_eq!(pulls, ["pull"]);
@@ -107,12 +146,17 @@ fn who_listens_hears_what_happens_then() {
         assert_eq!(listens.line(), "die new");
         scene.ok("rm new");
         assert_eq!(listens.line(), "destroy new");
-        let old = told(&scene, "--filter event=rename --format '{{.Actor.Attributes.oldName}}'");
+        let old = told(
+            &scene,
+            "--filter event=rename --format '{{.Actor.Attributes.oldName}}'",
+        );
         assert_eq!(old, ["old"]);
         listens.signal("TERM");
         drop(listens.end());
         // Until a moment that is still to come, and no longer.
-        let text = scene.ok("events --since 1h --until $(date -u -d '+1 sec' +%FT%T.%NZ) --filter event=destroy");
+        let text = scene.ok(
+            "events --since 1h --until $(date -u -d '+1 sec' +%FT%T.%NZ) --filter event=destroy",
+        );
         assert_eq!(text.lines().count(), 1);
         scene.assert_all_gone("events");
     });

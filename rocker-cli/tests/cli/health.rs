@@ -45,7 +45,8 @@ fn a_container_starts_and_becomes_healthy_and_unhealthy_and_healthy_again() {
             scene.run("inspect -f /State/Health/Log/4/ExitCode web").out == "0\n"
         });
         assert_eq!(scene.run("inspect -f /State/Health/Log/5 web").code, 1);
-        let told = scene.ok("events --since 1h --until 0s --filter event=health_status --format '{{.Action}}'");
+        let told = scene
+            .ok("events --since 1h --until 0s --filter event=health_status --format '{{.Action}}'");
         assert_eq!(
             told,
             "health_status: healthy\nhealth_status: unhealthy\nhealth_status: healthy\n"
@@ -73,7 +74,13 @@ fn a_check_that_hangs_is_killed_and_counts_as_failed() {
         let output = scene.at("web", "/State/Health/Log/0/Output");
         assert!(output.contains("200ms"), "{output}");
         // One at a time.
-        assert!(host.sh("pgrep -cxf 'sleep 7777' || true").trim().parse::<u32>().unwrap() <= 1);
+        assert!(
+            host.sh("pgrep -cxf 'sleep 7777' || true")
+                .trim()
+                .parse::<u32>()
+                .unwrap()
+                <= 1
+        );
         scene.ok("rm -f web");
         scene.assert_all_gone("a check that hangs");
     });
@@ -87,7 +94,9 @@ fn a_check_that_runs_keeps_no_container_from_ending() {
             let check = "trap \"\" TERM; sleep 8888";
             scene.up(
                 "web",
-                &format!("{flags} --health-cmd '{check}' --health-interval 50ms --health-timeout 1h"),
+                &format!(
+                    "{flags} --health-cmd '{check}' --health-interval 50ms --health-timeout 1h"
+                ),
                 "trap \"exit 4\" TERM; echo up; while :; do sleep 0.01; done",
             );
             host.wait_until("a check runs", LIMIT, || {
@@ -95,7 +104,11 @@ fn a_check_that_runs_keeps_no_container_from_ending() {
             });
             let start = Instant::now();
             scene.ok("stop web");
-            assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_secs(4),
+                "{:?}",
+                start.elapsed()
+            );
             assert_eq!(scene.at("web", "/State/ExitCode"), "4");
             scene.ok("rm web");
             scene.assert_all_gone("a container that was being checked");
@@ -115,14 +128,21 @@ fn an_image_brings_a_check_that_flags_change_or_forbid() {
             scene.at("plain", "/State/Health/Status") == "healthy"
         });
         assert_eq!(scene.at("plain", "/Config/Healthcheck/Retries"), "7");
-        scene.ok(&format!("run -d --init --name other --health-cmd false --health-retries 1 {image} sleep 1000"));
+        scene.ok(&format!(
+            "run -d --init --name other --health-cmd false --health-retries 1 {image} sleep 1000"
+        ));
         host.wait_until("it is ill", LIMIT, || {
             scene.at("other", "/State/Health/Status") == "unhealthy"
         });
-        scene.ok(&format!("run -d --init --name none --no-healthcheck {image} sleep 1000"));
+        scene.ok(&format!(
+            "run -d --init --name none --no-healthcheck {image} sleep 1000"
+        ));
         assert_eq!(scene.run("inspect -f /State/Health none").code, 1);
         assert!(!scene.ok("ps --filter name=none").contains("health"));
-        for wrong in ["--health-interval soon --health-cmd x", "--no-healthcheck --health-cmd x"] {
+        for wrong in [
+            "--health-interval soon --health-cmd x",
+            "--no-healthcheck --health-cmd x",
+        ] {
             scene.fails(125, &format!("run {wrong} $I true"));
         }
         scene.ok("rm -f plain other none");
@@ -141,7 +161,11 @@ fn a_check_that_cannot_run_is_a_check_that_fails() {
         host.wait_until("it is ill", LIMIT, || {
             scene.at("odd", "/State/Health/Status") == "unhealthy"
         });
-        assert!(scene.at("odd", "/State/Health/Log/0/Output").contains("/nosuch"));
+        assert!(
+            scene
+                .at("odd", "/State/Health/Log/0/Output")
+                .contains("/nosuch")
+        );
         scene.ok("rm -f odd");
         scene.assert_all_gone("a check that cannot run");
     });

@@ -5,7 +5,12 @@ use crate::support::Scene;
 
 /// Some containers: `old` and `mid` have ended, `new` was made, `web` runs.
 fn populate(scene: &Scene<'_>) {
-    assert_eq!(scene.run("run --name old -l tier=back $I sh -c 'echo 12345 >/file; exit 3'").code, 3);
+    assert_eq!(
+        scene
+            .run("run --name old -l tier=back $I sh -c 'echo 12345 >/file; exit 3'")
+            .code,
+        3
+    );
     scene.ok("run --name mid --network none -l tier=front -l hot $I true");
     scene.ok("create --name new $I sh -c 'echo a rather long command line'");
     scene.ok("run -d --init --name web -l tier=front -l app=site $I sleep 1000");
@@ -40,21 +45,33 @@ fn ps_shows_those_that_fit_all_filters_the_newest_first() {
             ("--filter label=tier=back", ""),
             ("--filter status=exited", "mid old"),
             ("--filter status=created", "new"),
-            ("--filter status=exited --filter status=running", "web mid old"),
+            (
+                "--filter status=exited --filter status=running",
+                "web mid old",
+            ),
             ("--filter exited=3", "old"),
             ("--filter exited=0", "mid"),
             ("-a --filter before=mid", "old"),
             ("-a --filter since=mid", "web new"),
             ("-a --filter network=none", "mid"),
             (&format!("-a --filter ancestor={image}"), "web new mid old"),
-            (&format!("-a --filter ancestor={image}:latest"), "web new mid old"),
+            (
+                &format!("-a --filter ancestor={image}:latest"),
+                "web new mid old",
+            ),
             ("-a --filter ancestor=other", ""),
             ("-a --filter health=none", "web new mid old"),
             ("-a --filter status=paused", ""),
         ] {
             assert_eq!(names(&scene, flags), wanted, "ps {flags}");
         }
-        for wrong in ["--filter nosuch=1", "--filter name", "--filter before=nosuch", "-n x", "-l -n 2"] {
+        for wrong in [
+            "--filter nosuch=1",
+            "--filter name",
+            "--filter before=nosuch",
+            "-n x",
+            "-l -n 2",
+        ] {
             assert_eq!(scene.run(&format!("ps {wrong}")).code, 125, "{wrong}");
         }
         scene.ok("rm -f old mid new web");
@@ -70,16 +87,29 @@ fn ps_prints_tables_templates_and_json() {
         let table = scene.ok("ps -a --format 'table {{.Names}}\\t{{.Status}}'");
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 5, "{table}");
-        assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["NAMES", "STATUS"]);
-        assert!(lines[2].starts_with("new ") && lines[2].ends_with(" Created"), "{table}");
-        assert!(lines[4].starts_with("old ") && lines[4].contains(" Exited (3) "), "{table}");
+        assert_eq!(
+            lines[0].split_whitespace().collect::<Vec<_>>(),
+            ["NAMES", "STATUS"]
+        );
+        assert!(
+            lines[2].starts_with("new ") && lines[2].ends_with(" Created"),
+            "{table}"
+        );
+        assert!(
+            lines[4].starts_with("old ") && lines[4].contains(" Exited (3) "),
+            "{table}"
+        );
         let column = lines[0].find("STATUS").unwrap();
         assert!(lines[1][column..].starts_with("Up "), "{table}");
 
-        let line = scene.ok("ps --format '{{.ID}}|{{.State}}|{{.Image}}|{{.Label \"app\"}}|{{.Labels}}'");
+        let line =
+            scene.ok("ps --format '{{.ID}}|{{.State}}|{{.Image}}|{{.Label \"app\"}}|{{.Labels}}'");
         let id = scene.at("web", "/Id");
         let image = &scene.image;
-        assert_eq!(line, format!("{}|running|{image}|site|app=site,tier=front\n", &id[..12]));
+        assert_eq!(
+            line,
+            format!("{}|running|{image}|site|app=site,tier=front\n", &id[..12])
+        );
 
         let lines = scene.ok("ps -a --no-trunc --format json");
         assert_eq!(lines.lines().count(), 4);
@@ -91,7 +121,10 @@ fn ps_prints_tables_templates_and_json() {
 
         let sizes = scene.ok("ps -a -s --format '{{.Names}} {{.Size}}'");
         let of = |name: &str| sizes.lines().find(|line| line.starts_with(name)).unwrap();
-        assert!(of("mid").contains(" 0B (virtual ") && of("mid").contains("MB)"), "{sizes}");
+        assert!(
+            of("mid").contains(" 0B (virtual ") && of("mid").contains("MB)"),
+            "{sizes}"
+        );
         assert!(of("old").contains("kB (virtual "), "{sizes}");
         let table = scene.ok("ps -s");
         assert!(table.lines().next().unwrap().ends_with("SIZE"), "{table}");
@@ -116,19 +149,34 @@ fn inspect_shows_all_or_what_is_picked() {
         assert_eq!(web["Name"], "/web");
         assert_eq!(web["State"]["Status"], "running");
         let pid = web["State"]["Pid"].as_u64().unwrap();
-        assert_eq!(host.sh(&format!("tr '\\0' ' ' </proc/{pid}/cmdline")).split(' ').next_back(), Some(""));
+        assert_eq!(
+            host.sh(&format!("tr '\\0' ' ' </proc/{pid}/cmdline"))
+                .split(' ')
+                .next_back(),
+            Some("")
+        );
         assert_eq!(old["State"]["ExitCode"], 3);
         assert_eq!(old["State"]["Pid"], 0);
         assert_eq!(old["Path"], "sh");
         assert_eq!(old["Config"]["Labels"]["tier"], "back");
         let address = web["NetworkSettings"]["IPAddress"].as_str().unwrap();
-        assert!(scene.ok("exec web ip -4 addr show eth0").contains(&format!("inet {address}/")));
+        assert!(
+            scene
+                .ok("exec web ip -4 addr show eth0")
+                .contains(&format!("inet {address}/"))
+        );
         assert_eq!(old["NetworkSettings"]["IPAddress"], "");
 
         let template = "'{{.Name}} {{.State.ExitCode}} {{json .Config.Labels}} {{len .Args}}'";
-        assert_eq!(scene.ok(&format!("inspect -f {template} old")), "/old 3 {\"tier\":\"back\"} 2\n");
+        assert_eq!(
+            scene.ok(&format!("inspect -f {template} old")),
+            "/old 3 {\"tier\":\"back\"} 2\n"
+        );
         assert_eq!(scene.ok("inspect -f /State/ExitCode old mid"), "3\n0\n");
-        assert_eq!(scene.ok("inspect -f /Config/Labels mid"), "{\"hot\":\"\",\"tier\":\"front\"}\n");
+        assert_eq!(
+            scene.ok("inspect -f /Config/Labels mid"),
+            "{\"hot\":\"\",\"tier\":\"front\"}\n"
+        );
         let lines = scene.ok("inspect -f json web old");
         assert_eq!(lines.lines().count(), 2);
         let line: serde_json::Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
@@ -158,7 +206,10 @@ fn inspect_shows_images_too() {
         assert_eq!(image["RootFS"]["Layers"].as_array().unwrap().len(), 2);
         let id = image["Id"].as_str().unwrap();
         assert!(id.starts_with("sha256:"), "{image}");
-        assert_eq!(scene.ok("inspect --type image -f /Id $I"), format!("{id}\n"));
+        assert_eq!(
+            scene.ok("inspect --type image -f /Id $I"),
+            format!("{id}\n")
+        );
         assert_eq!(scene.run("inspect --type container $I").code, 1);
         scene.ok("create --name web $I true");
         assert_eq!(scene.run("inspect --type image web").code, 1);

@@ -12,9 +12,15 @@ fn lines_are_shown_where_they_were_written_to_also_of_a_foreground_run_and_witho
         let scene = Scene::new(host);
         let script = "echo out; echo err >&2; printf half";
         let done = scene.run(&format!("run --name web $I sh -c '{script}'"));
-        assert_eq!((done.out.as_str(), done.err.as_str()), ("out\nhalf", "err\n"));
+        assert_eq!(
+            (done.out.as_str(), done.err.as_str()),
+            ("out\nhalf", "err\n")
+        );
         let logged = scene.run("logs web");
-        assert_eq!((logged.code, logged.out, logged.err), (0, done.out, done.err));
+        assert_eq!(
+            (logged.code, logged.out, logged.err),
+            (0, done.out, done.err)
+        );
         // Another run adds to it.
         scene.ok("start web");
         scene.ok("wait web");
@@ -31,11 +37,17 @@ fn lines_are_chosen_by_number_and_by_time() {
         let scene = Scene::new(host);
         scene.up("web", "-i", "seq 20; echo up; read go; echo late");
         let all = scene.ok("logs -t web");
-        let times: Vec<&str> = all.lines().map(|line| line.split(' ').next().unwrap()).collect();
+        let times: Vec<&str> = all
+            .lines()
+            .map(|line| line.split(' ').next().unwrap())
+            .collect();
         assert_eq!(times.len(), 21, "{all}");
         for (line, time) in all.lines().zip(&times) {
             // As Docker has it: 2026-11-25T12:00:00.123456789Z
-            assert!(time.len() == 30 && time.ends_with('Z') && time.starts_with("20"), "{line}");
+            assert!(
+                time.len() == 30 && time.ends_with('Z') && time.starts_with("20"),
+                "{line}"
+            );
         }
         assert!(times.is_sorted(), "{all}");
         assert!(all.ends_with(" up\n"), "{all}");
@@ -48,8 +60,20 @@ fn lines_are_chosen_by_number_and_by_time() {
         let fed = scene.script("echo go | rocker attach web");
         assert_eq!(fed.out, "late\n");
         assert_eq!(scene.ok(&format!("logs --since {between} web")), "late\n");
-        assert_eq!(scene.ok(&format!("logs --until {between} web")).lines().count(), 21);
-        assert_eq!(scene.ok(&format!("logs -f --until {between} web")).lines().count(), 21);
+        assert_eq!(
+            scene
+                .ok(&format!("logs --until {between} web"))
+                .lines()
+                .count(),
+            21
+        );
+        assert_eq!(
+            scene
+                .ok(&format!("logs -f --until {between} web"))
+                .lines()
+                .count(),
+            21
+        );
         assert_eq!(scene.ok("logs --since 1h web").lines().count(), 22);
         assert_eq!(scene.ok("logs --until 1h web"), "");
         assert_eq!(scene.ok("logs --since 2100-01-01 web"), "");
@@ -74,7 +98,11 @@ fn who_follows_hears_all_until_the_container_has_ended() {
             assert_eq!(one.line(), "up");
         }
         let mut none = scene.start("logs -f --tail 0 web");
-        let watches = |pid: u32| host.try_sh(&format!("ls -l /proc/{pid}/fd | grep -q '/log$'")).status.success();
+        let watches = |pid: u32| {
+            host.try_sh(&format!("ls -l /proc/{pid}/fd | grep -q '/log$'"))
+                .status
+                .success()
+        };
         host.wait_until("it follows", LIMIT, || watches(none.pid()));
         scene.script("echo go | rocker attach web");
         assert_eq!(none.line(), "1");
@@ -95,11 +123,19 @@ fn who_follows_hears_all_until_the_container_has_ended() {
 fn who_follows_and_does_not_read_holds_up_nobody() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        scene.up("web", "-i", "echo up; read go; seq 200000; echo over; exec sleep 1000");
+        scene.up(
+            "web",
+            "-i",
+            "echo up; read go; seq 200000; echo over; exec sleep 1000",
+        );
         let follows = scene.start("logs -f web");
         let sleeper = scene.shell("rocker logs -f web | sleep 5000").spawn();
-        scene.shell("echo go | rocker attach --sig-proxy=false web >/run/heard").spawn().unwrap();
-        host.wait_until("all is written", LIMIT, || scene.ok("logs --tail 1 web") == "over\n");
+        let feeder = scene
+            .shell("echo go | rocker attach web >/run/heard")
+            .spawn();
+        host.wait_until("all is written", LIMIT, || {
+            scene.ok("logs --tail 1 web") == "over\n"
+        });
         assert_eq!(scene.ok("logs web").lines().count(), 200_002);
         let start = Instant::now();
         scene.ok("stop -t 0 web");
@@ -107,6 +143,7 @@ fn who_follows_and_does_not_read_holds_up_nobody() {
         assert_eq!(follows.end().out.lines().count(), 200_002);
         host.sh("pkill -xf 'sleep 5000'");
         sleeper.unwrap().wait().unwrap();
+        assert_eq!(feeder.unwrap().wait().unwrap().code(), Some(137));
         scene.ok("rm web");
         scene.wait_until_alone();
         scene.assert_all_gone("logs -f");
@@ -138,7 +175,10 @@ fn a_log_that_is_full_begins_anew_and_who_follows_loses_nothing() {
         let log = scene.at("web", "/LogPath");
         let files = host.sh(&format!("stat -c %s {log}*"));
         let sizes: Vec<u64> = files.lines().map(|size| size.parse().unwrap()).collect();
-        assert!(sizes.len() == 3 && sizes.iter().all(|size| *size <= 20 << 10), "{sizes:?}");
+        assert!(
+            sizes.len() == 3 && sizes.iter().all(|size| *size <= 20 << 10),
+            "{sizes:?}"
+        );
         for wrong in ["max-size=0", "max-file=0", "max-file=3", "mode=x"] {
             scene.fails(125, &format!("run --log-opt {wrong} $I true"));
         }
@@ -159,10 +199,17 @@ fn of_much_that_is_written_at_once_no_line_is_lost_and_the_supervisor_does_not_g
         let peak = || {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
             let line = status.lines().find(|line| line.starts_with("RssAnon:"));
-            line.unwrap().split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+            line.unwrap()
+                .split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
         };
         let before = peak();
-        scene.shell("echo go | rocker attach web >/run/heard").spawn().unwrap();
+        let feeder = scene
+            .shell("echo go | rocker attach web >/run/heard")
+            .spawn();
         let last = format!("{pad}300000\n");
         let mut most = before;
         host.wait_until("all is written", Duration::from_secs(60), || {
@@ -170,10 +217,12 @@ fn of_much_that_is_written_at_once_no_line_is_lost_and_the_supervisor_does_not_g
             scene.ok("logs --tail 1 web") == last
         });
         assert!(most <= before + 512, "from {before} to {most} KiB");
-        let sums = host.sh(&format!("(echo up; seq 300000 | sed s/^/{pad}/) | sha256sum"));
+        let sums = host.sh(&format!(
+            "(echo up; seq 300000 | sed s/^/{pad}/) | sha256sum"
+        ));
         assert_eq!(scene.script("rocker logs web | sha256sum").out, sums);
         scene.ok("rm -f web");
-        scene.wait_until_alone();
+        assert_eq!(feeder.unwrap().wait().unwrap().code(), Some(137));
         scene.assert_all_gone("much that was written");
     });
 }

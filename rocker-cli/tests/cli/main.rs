@@ -47,6 +47,7 @@ mod rootless;
 mod run_flags;
 mod signals;
 mod started;
+mod storm;
 mod strace;
 mod supervised;
 mod system;

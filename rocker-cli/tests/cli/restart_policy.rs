@@ -17,7 +17,10 @@ fn on_failure_starts_again_as_often_as_it_says_and_not_after_success() {
         assert_eq!(scene.ok("logs fails"), "turn\n".repeat(3));
         assert_eq!(scene.at("fails", "/State/ExitCode"), "6");
         assert_eq!(scene.at("fails", "/RestartCount"), "2");
-        assert_eq!(scene.at("fails", "/HostConfig/RestartPolicy/MaximumRetryCount"), "2");
+        assert_eq!(
+            scene.at("fails", "/HostConfig/RestartPolicy/MaximumRetryCount"),
+            "2"
+        );
         assert_eq!(scene.ok("wait works"), "0\n");
         assert_eq!(scene.ok("logs works"), "turn\n");
         // In the foreground as well: the exit status is the last one.
@@ -51,7 +54,11 @@ fn always_is_until_somebody_stops_it() {
         let start = Instant::now();
         scene.ok("stop web");
         // Shorter than the pause, which is 400 ms at least, and doubled each time.
-        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            start.elapsed()
+        );
         let turns = scene.ok("logs web");
         assert_eq!(scene.at("web", "/State/Status"), "exited");
         assert_eq!(scene.at("web", "/State/ExitCode"), "0");
@@ -71,7 +78,11 @@ fn always_is_until_somebody_stops_it() {
 fn what_kills_from_inside_is_started_again_and_kill_ends_it_for_good() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        scene.up("web", "--restart unless-stopped", "echo up; exec sleep 4000");
+        scene.up(
+            "web",
+            "--restart unless-stopped",
+            "echo up; exec sleep 4000",
+        );
         host.sh("pkill -KILL -xf 'sleep 4000'");
         host.wait_until("it runs again", LIMIT, || {
             scene.ok("logs web") == "up\nup\n" && scene.at("web", "/State/Status") == "running"
@@ -100,7 +111,9 @@ fn a_signal_that_does_not_end_things_ends_no_pause_either() {
         });
         let line = scene.fails(1, "kill -s HUP web");
         assert!(line.contains("not running"), "{line}");
-        host.wait_until("it goes on", LIMIT, || scene.at("web", "/RestartCount") == "5");
+        host.wait_until("it goes on", LIMIT, || {
+            scene.at("web", "/RestartCount") == "5"
+        });
         scene.ok("kill -s TERM web");
         scene.ok("wait web");
         host.wait_until("it is over", LIMIT, || {
@@ -122,7 +135,10 @@ fn a_container_that_cannot_be_started_again_is_kept_with_the_reason() {
             "echo mine >/file; echo up; exec sleep 6000",
         );
         // The mount is of the directory, whatever becomes of its name.
-        host.sh(&format!("rmdir {}; pkill -KILL -xf 'sleep 6000'", dir.display()));
+        host.sh(&format!(
+            "rmdir {}; pkill -KILL -xf 'sleep 6000'",
+            dir.display()
+        ));
         host.wait_until("it is given up", LIMIT, || {
             scene.at("web", "/State/Status") == "exited"
         });
@@ -146,7 +162,12 @@ fn boot_starts_what_ran_and_what_always_runs_and_nothing_else() {
             ("always", "--init --restart always", false, true),
             ("always-stopped", "--init --restart always", true, true),
             ("unless", "--init --restart unless-stopped", false, true),
-            ("unless-stopped", "--init --restart unless-stopped", true, false),
+            (
+                "unless-stopped",
+                "--init --restart unless-stopped",
+                true,
+                false,
+            ),
             ("failure", "--init --restart on-failure", false, false),
             ("never", "--init", false, false),
         ];

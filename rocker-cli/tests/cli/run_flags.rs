@@ -19,7 +19,10 @@ fn labels_and_annotations_come_from_flags_and_files_and_flags_win() {
             r#"{"bare":"","empty":"","owner":"me = you","tier":"front"}"#
         );
         scene.ok("start -a web");
-        let config = host.sh(&format!("cat {}/containers/*/config.json", scene.root.display()));
+        let config = host.sh(&format!(
+            "cat {}/containers/*/config.json",
+            scene.root.display()
+        ));
         let config: serde_json::Value = serde_json::from_str(&config).unwrap();
         assert_eq!(config["annotations"]["a.b"], "c");
         assert_eq!(config["annotations"]["d"], "");
@@ -34,13 +37,20 @@ fn variables_come_from_files_and_from_the_caller_and_flags_win() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         let file = host.dir("files").join("env");
-        fs::write(&file, "# a comment\nA=of the file\nB=two words\nMOOD\nABSENT\nEMPTY=\n").unwrap();
+        fs::write(
+            &file,
+            "# a comment\nA=of the file\nB=two words\nMOOD\nABSENT\nEMPTY=\n",
+        )
+        .unwrap();
         let file = file.display();
         let print = "for name in A B MOOD ABSENT EMPTY; do eval echo $name=\\${$name-unset}; done";
         let done = scene.script(&format!(
             "MOOD=calm exec rocker run --rm --env-file {file} -e A=flag $I sh -c '{print}'"
         ));
-        assert_eq!(done.out, "A=flag\nB=two words\nMOOD=calm\nABSENT=unset\nEMPTY=\n", "{done:?}");
+        assert_eq!(
+            done.out, "A=flag\nB=two words\nMOOD=calm\nABSENT=unset\nEMPTY=\n",
+            "{done:?}"
+        );
         let wrong = host.dir("files").join("wrong");
         fs::write(&wrong, "A B=1\n").unwrap();
         let line = scene.fails(125, &format!("run --env-file {} $I true", wrong.display()));
@@ -68,11 +78,19 @@ fn the_id_and_the_process_are_written_to_files() {
         assert_eq!(scene.ok("ps -aq").lines().count(), 1);
         // The process of the next start is another one.
         scene.ok(&format!("restart -t 0 {}", printed.trim()));
-        assert_eq!(fs::read_to_string(&pid).unwrap(), host.sh("pgrep -xf 'sleep 3333'"));
+        assert_eq!(
+            fs::read_to_string(&pid).unwrap(),
+            host.sh("pgrep -xf 'sleep 3333'")
+        );
         scene.ok(&format!("rm -f {}", printed.trim()));
         fs::remove_file(&id).unwrap();
         // Of a container that there is not, nothing says that there is one.
-        for args in ["-u nosuch $I true", "$I nosuch", "--name 'a b' $I true", "--cpus 0.00001 $I true"] {
+        for args in [
+            "-u nosuch $I true",
+            "$I nosuch",
+            "--name 'a b' $I true",
+            "--cpus 0.00001 $I true",
+        ] {
             for command in ["run", "run -d"] {
                 let done = scene.run(&format!("{command} --cidfile {} {args}", id.display()));
                 assert!(done.code >= 125, "{done:?}");
@@ -107,10 +125,15 @@ fn after_its_time_a_container_is_killed() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         let start = Instant::now();
-        let done = scene.run("run --rm --timeout 1 $I sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.01; done'");
+        let done = scene.run(
+            "run --rm --timeout 1 $I sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.01; done'",
+        );
         let took = start.elapsed();
         assert_eq!((done.code, done.out.as_str()), (137, "up\n"), "{done:?}");
-        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(6), "{took:?}");
+        assert!(
+            took >= Duration::from_secs(1) && took < Duration::from_secs(6),
+            "{took:?}"
+        );
         scene.ok("run -d --name web --timeout 1 $I sleep 1000");
         assert_eq!(scene.ok("wait web"), "137\n");
         assert_eq!(scene.run("run --rm --timeout 100 $I true").code, 0);
@@ -132,9 +155,18 @@ fn an_image_is_pulled_when_it_is_missing_always_or_never() {
         // Another image of that name, which is seen only by who looks.
         let old = scene.ok("images -q");
         let root = crate::registry::busybox_root(&host.dir("newer"));
-        scene.registry.push_dir(&root, "busybox", r#"{"Env":["PATH=/bin","NEW=yes"]}"#);
-        for (when, new) in [("never", "no"), ("missing", "no"), ("always", "yes"), ("never", "yes")] {
-            let text = scene.ok(&format!("run --rm --pull {when} $I sh -c 'echo ${{NEW:-no}}'"));
+        scene
+            .registry
+            .push_dir(&root, "busybox", r#"{"Env":["PATH=/bin","NEW=yes"]}"#);
+        for (when, new) in [
+            ("never", "no"),
+            ("missing", "no"),
+            ("always", "yes"),
+            ("never", "yes"),
+        ] {
+            let text = scene.ok(&format!(
+                "run --rm --pull {when} $I sh -c 'echo ${{NEW:-no}}'"
+            ));
             assert_eq!(text, format!("{new}\n"), "{when}");
         }
         assert_ne!(scene.ok("images -q").lines().next(), old.lines().next());
@@ -156,7 +188,12 @@ fn a_flag_that_there_is_not_is_an_error_that_suggests_one_that_there_is() {
             let line = scene.fails(125, args);
             assert!(line.contains("similar") && line.contains(wanted), "{line}");
         }
-        for wrong in ["--stop-signal NOSUCH", "--stop-timeout x", "--timeout -1", "--restart"] {
+        for wrong in [
+            "--stop-signal NOSUCH",
+            "--stop-timeout x",
+            "--timeout -1",
+            "--restart",
+        ] {
             scene.fails(125, &format!("run {wrong} $I true"));
         }
         scene.assert_all_gone("flags");

@@ -16,7 +16,11 @@ fn what_is_made_is_started_later_with_what_was_asked_for_then() {
         assert_eq!(scene.ok("logs later"), "");
         assert_eq!(scene.ok("ps -q"), "");
         let done = scene.script("MOOD=wild exec rocker start -a later");
-        assert_eq!((done.code, done.out.as_str()), (6, "calm red\n"), "{done:?}");
+        assert_eq!(
+            (done.code, done.out.as_str()),
+            (6, "calm red\n"),
+            "{done:?}"
+        );
         assert_eq!(scene.ok("logs later"), "calm red\n");
         assert_eq!(scene.at("later", "/State/ExitCode"), "6");
         scene.assert_nothing_left("start -a");
@@ -31,7 +35,11 @@ fn start_ai_feeds_the_program_and_start_alone_does_not_wait_for_it() {
         let scene = Scene::new(host);
         scene.ok("create -i --name echo $I sh -c 'echo up; cat; echo over >&2; exit 2'");
         let done = scene.script("printf 'one\\ntwo\\n' | rocker start -ai echo");
-        assert_eq!((done.code, done.out.as_str()), (2, "up\none\ntwo\n"), "{done:?}");
+        assert_eq!(
+            (done.code, done.out.as_str()),
+            (2, "up\none\ntwo\n"),
+            "{done:?}"
+        );
         assert_eq!(done.err, "over\n");
         // -a alone gives it nothing to read.
         let done = scene.script("echo three | rocker start -a echo");
@@ -55,7 +63,9 @@ fn files_outlive_a_stop_and_each_start_has_a_fresh_runtime() {
         scene.ok("stop web");
         scene.assert_nothing_left("stop");
         scene.ok("start web");
-        host.wait_until("it is up again", LIMIT, || scene.ok("logs web") == "up\nup\n");
+        host.wait_until("it is up again", LIMIT, || {
+            scene.ok("logs web") == "up\nup\n"
+        });
         assert_eq!(scene.ok("exec web cat /file"), "line\nline\n");
         assert_ne!(scene.at("web", "/State/StartedAt"), first);
         // A start does not count as a restart.
@@ -123,14 +133,20 @@ fn a_container_that_cannot_be_started_stays_as_it_was() {
         let scene = Scene::new(host);
         let dir = host.dir("shown");
         scene.ok("create --name odd $I nosuch");
-        scene.ok(&format!("create --name bare -v {}:/x $I true", dir.display()));
+        scene.ok(&format!(
+            "create --name bare -v {}:/x $I true",
+            dir.display()
+        ));
         host.sh(&format!("rmdir {}", dir.display()));
         let line = scene.fails(127, "start -a odd");
         assert!(line.contains("nosuch"), "{line}");
         scene.assert_nothing_left("a start that failed");
         let done = scene.run("start odd bare");
         assert_eq!(done.code, 1, "{done:?}");
-        assert!(done.err.contains("nosuch") && done.err.contains("shown"), "{done:?}");
+        assert!(
+            done.err.contains("nosuch") && done.err.contains("shown"),
+            "{done:?}"
+        );
         assert_eq!(scene.at("odd", "/State/Running"), "false");
         assert!(scene.at("odd", "/State/Error").contains("nosuch"));
         host.dir("shown");

@@ -50,7 +50,10 @@ fn run_d_prints_the_id_and_what_supervises_is_small_and_has_one_thread() {
             let open = fs::read_link(format!("/proc/{pid}/fd/{stream}")).unwrap();
             assert_eq!(open.to_str(), Some("/dev/null"), "{stream}");
         }
-        assert_eq!(host.sh(&format!("ps -o sid= -p {pid}")).trim(), pid.to_string());
+        assert_eq!(
+            host.sh(&format!("ps -o sid= -p {pid}")).trim(),
+            pid.to_string()
+        );
 
         scene.ok("rm -f web");
         scene.assert_all_gone("run -d");
@@ -97,10 +100,16 @@ fn stop_asks_first_and_kills_then_and_says_how_it_ended() {
             "--stop-signal USR1",
             "trap \"exit 7\" USR1; trap \"exit 8\" TERM; echo up; while :; do sleep 0.01; done",
         );
-        let quits = "trap \"exit 9\" QUIT; trap \"exit 8\" TERM; echo up; while :; do sleep 0.01; done";
+        let quits =
+            "trap \"exit 9\" QUIT; trap \"exit 8\" TERM; echo up; while :; do sleep 0.01; done";
         scene.ok(&format!("run -d --name quits {image} sh -c '{quits}'"));
         host.wait_until("it is up", LIMIT, || scene.ok("logs quits") == "up\n");
-        for (name, code) in [("polite", "0"), ("plain", "143"), ("own", "7"), ("quits", "9")] {
+        for (name, code) in [
+            ("polite", "0"),
+            ("plain", "143"),
+            ("own", "7"),
+            ("quits", "9"),
+        ] {
             assert_eq!(scene.ok(&format!("stop {name}")), format!("{name}\n"));
             assert_eq!(scene.at(name, "/State/Status"), "exited", "{name}");
             assert_eq!(scene.at(name, "/State/ExitCode"), code, "{name}");
@@ -108,7 +117,10 @@ fn stop_asks_first_and_kills_then_and_says_how_it_ended() {
         let start = Instant::now();
         scene.ok("stop -t 1 stubborn");
         let took = start.elapsed();
-        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(6), "{took:?}");
+        assert!(
+            took >= Duration::from_secs(1) && took < Duration::from_secs(6),
+            "{took:?}"
+        );
         assert_eq!(scene.at("stubborn", "/State/ExitCode"), "137");
         // Once more is fine.
         assert_eq!(scene.ok("stop stubborn polite"), "stubborn\npolite\n");
@@ -134,7 +146,10 @@ fn several_are_stopped_at_once_each_with_its_own_patience() {
         let mut names: Vec<_> = done.out.lines().collect();
         names.sort_unstable();
         assert_eq!(names, ["four", "one", "three", "two"]);
-        assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(7), "{took:?}");
+        assert!(
+            took >= Duration::from_secs(2) && took < Duration::from_secs(7),
+            "{took:?}"
+        );
         assert_eq!(scene.ok("rm one two three four").lines().count(), 4);
         scene.assert_all_gone("four that were stopped");
     });
@@ -171,7 +186,8 @@ fn kill_sends_any_signal_and_the_program_decides() {
 fn wait_tells_the_exit_status_of_each_also_of_one_that_is_removed_or_has_ended() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        let script = |code: u8| format!("echo up; until [ -e /go ]; do sleep 0.01; done; exit {code}");
+        let script =
+            |code: u8| format!("echo up; until [ -e /go ]; do sleep 0.01; done; exit {code}");
         scene.ok(&format!("run -d --rm --name gone $I sh -c '{}'", script(3)));
         scene.up("kept", "", &script(4));
         scene.run("run --name over $I sh -c 'exit 5'");
@@ -179,7 +195,10 @@ fn wait_tells_the_exit_status_of_each_also_of_one_that_is_removed_or_has_ended()
         let both = scene.start("wait gone");
         host.wait_until("both listen", LIMIT, || {
             let pid = scene.supervisor("gone");
-            host.sh(&format!("ls -l /proc/{pid}/fd")).matches("socket:").count() >= 3
+            host.sh(&format!("ls -l /proc/{pid}/fd"))
+                .matches("socket:")
+                .count()
+                >= 3
         });
         scene.ok("exec gone touch /go");
         assert_eq!(both.end().out, "3\n");
@@ -211,8 +230,15 @@ fn what_is_removed_by_force_is_gone_whatever_it_does() {
         });
         let start = Instant::now();
         let all = "runs made held unattended again";
-        assert_eq!(scene.ok(&format!("rm -f {all}")), all.replace(' ', "\n") + "\n");
-        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        assert_eq!(
+            scene.ok(&format!("rm -f {all}")),
+            all.replace(' ', "\n") + "\n"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            start.elapsed()
+        );
         scene.assert_all_gone("rm -f");
     });
 }

@@ -299,12 +299,11 @@ impl<'a> Rocker<'a> {
     #[track_caller]
     pub fn up(&self, name: &str, flags: &str, script: &str) {
         self.ok(&format!("run -d --name {name} {flags} $I sh -c '{script}'"));
-        self.host
-            .wait_until(&format!("{name} is up"), LIMIT, || {
-                self.ok(&format!("logs {name}"))
-                    .lines()
-                    .any(|line| line == "up")
-            });
+        self.host.wait_until(&format!("{name} is up"), LIMIT, || {
+            self.ok(&format!("logs {name}"))
+                .lines()
+                .any(|line| line == "up")
+        });
     }
 
     /// Waits until no process of rocker's is left.

@@ -6,7 +6,10 @@ use crate::support::Scene;
 /// The cells of the row of `df` that begins so.
 fn row(table: &str, name: &str) -> Vec<String> {
     let line = table.lines().find(|line| line.starts_with(name));
-    line.unwrap().split_whitespace().map(str::to_owned).collect()
+    line.unwrap()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -16,7 +19,10 @@ fn df_counts_what_is_there_and_what_could_be_freed() {
         let table = scene.ok("system df");
         let images = row(&table, "Images");
         assert_eq!(images[1..3], ["1", "0"], "{table}");
-        assert!(images[3].ends_with("MB") && images[5] == "(100%)", "{table}");
+        assert!(
+            images[3].ends_with("MB") && images[5] == "(100%)",
+            "{table}"
+        );
         assert_eq!(row(&table, "Containers")[1..3], ["0", "0"], "{table}");
         let write = "dd if=/dev/urandom of=/file bs=1M count=3";
         scene.run(&format!("run --name done $I {write}"));
@@ -50,10 +56,18 @@ fn prune_removes_what_does_not_run_and_asks_before() {
         assert!(none.err.contains("[y/N]"), "{none:?}");
         assert_eq!(scene.script("echo n | rocker container prune").code, 0);
         assert_eq!(scene.ok("ps -aq").lines().count(), 3);
-        assert_eq!(scene.ok("container prune -f --filter until=1h"), "Total reclaimed space: 0B\n");
+        assert_eq!(
+            scene.ok("container prune -f --filter until=1h"),
+            "Total reclaimed space: 0B\n"
+        );
         let id = scene.at("done", "/Id");
         let text = scene.ok("container prune -f --filter label=keep");
-        assert!(text.starts_with(&format!("Deleted Containers:\n{id}\n\nTotal reclaimed space: ")), "{text}");
+        assert!(
+            text.starts_with(&format!(
+                "Deleted Containers:\n{id}\n\nTotal reclaimed space: "
+            )),
+            "{text}"
+        );
         let id = scene.at("made", "/Id");
         let text = scene.script("echo y | rocker container prune").out;
         assert!(text.contains(&id), "{text}");
@@ -69,15 +83,23 @@ fn system_prune_takes_images_that_nobody_needs() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         let root = crate::registry::busybox_root(&host.dir("other"));
-        let other = scene.registry.push_dir(&root, "other", r#"{"Env":["PATH=/bin"]}"#);
+        let other = scene
+            .registry
+            .push_dir(&root, "other", r#"{"Env":["PATH=/bin"]}"#);
         scene.ok(&format!("pull -q {other}"));
         scene.ok("run -d --init --name web $I sleep 1000");
         scene.ok(&format!("create --name made {other} true"));
         let text = scene.ok("system prune -f");
-        assert!(text.contains("Deleted Containers:\n") && !text.contains("Deleted Images"), "{text}");
+        assert!(
+            text.contains("Deleted Containers:\n") && !text.contains("Deleted Images"),
+            "{text}"
+        );
         assert_eq!(scene.ok("images -q").lines().count(), 2);
         let text = scene.ok("system prune -af");
-        assert!(text.contains("Deleted Images:\n") && text.contains("other"), "{text}");
+        assert!(
+            text.contains("Deleted Images:\n") && text.contains("other"),
+            "{text}"
+        );
         assert!(!text.contains("space: 0B"), "{text}");
         assert_eq!(scene.ok("images -q").lines().count(), 1);
         assert_eq!(scene.ok("exec web echo in"), "in\n");
@@ -97,9 +119,13 @@ fn info_and_version_say_what_this_is() {
         let scene = Scene::new(host);
         scene.ok("create --name made $I true");
         scene.ok("run -d --init --name web $I sleep 1000");
-        let format = "'{{.Containers}} {{.ContainersRunning}} {{.ContainersStopped}} {{.Images}} {{.NCPU}}'";
+        let format =
+            "'{{.Containers}} {{.ContainersRunning}} {{.ContainersStopped}} {{.Images}} {{.NCPU}}'";
         let cpus = host.sh("nproc");
-        assert_eq!(scene.ok(&format!("info -f {format}")), format!("2 1 1 1 {cpus}"));
+        assert_eq!(
+            scene.ok(&format!("info -f {format}")),
+            format!("2 1 1 1 {cpus}")
+        );
         let text = scene.ok("info");
         let kernel = host.sh("uname -r");
         let root = scene.root.display();
@@ -115,7 +141,10 @@ fn info_and_version_say_what_this_is() {
         let info: serde_json::Value = serde_json::from_str(&scene.ok("info -f json")).unwrap();
         assert_eq!(info["Driver"], "overlay");
         let version = env!("CARGO_PKG_VERSION");
-        assert_eq!(scene.ok("version -f '{{.Version}}'"), format!("{version}\n"));
+        assert_eq!(
+            scene.ok("version -f '{{.Version}}'"),
+            format!("{version}\n")
+        );
         assert!(scene.ok("version").contains(version));
         assert_eq!(scene.ok("--version"), format!("rocker {version}\n"));
         scene.fails(125, "info -f '{{.Nosuch}}'");
