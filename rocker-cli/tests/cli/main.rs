@@ -37,6 +37,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod listing;
+mod log_files;
 mod logs;
 mod network;
 mod plan;

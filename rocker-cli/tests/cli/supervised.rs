@@ -123,7 +123,7 @@ fn stop_asks_first_and_kills_then_and_says_how_it_ended() {
         );
         assert_eq!(scene.at("stubborn", "/State/ExitCode"), "137");
         // Once more is fine.
-        assert_eq!(scene.ok("stop stubborn polite"), "stubborn\npolite\n");
+        assert_eq!(scene.ok("stop stubborn"), "stubborn\n");
         assert_eq!(scene.at("stubborn", "/State/ExitCode"), "137");
         scene.fails(1, "stop nosuch");
         scene.assert_nothing_left("stop");
