@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::fake_host;
-use crate::support::Scene;
+use crate::support::{LIMIT, Scene};
 
 #[test]
 fn labels_and_annotations_come_from_flags_and_files_and_flags_win() {
@@ -98,6 +98,39 @@ fn the_id_and_the_process_are_written_to_files() {
             }
         }
         scene.assert_all_gone("files");
+    });
+}
+
+#[test]
+fn what_is_named_from_the_callers_directory_is_found_from_everywhere() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let dir = host.dir("files");
+        fs::create_dir(dir.join("shown")).unwrap();
+        fs::write(dir.join("shown/file"), "shown\n").unwrap();
+        fs::write(
+            dir.join("open.json"),
+            r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#,
+        )
+        .unwrap();
+        scene
+            .script("cd /run/files; ROCKER_ROOT=../rocker-root exec rocker create --name web --restart always --security-opt seccomp=open.json -v ./shown:/x --pidfile pid $I sh -c 'cat /x/file; exec sleep 5555'")
+            .succeeded();
+        scene
+            .script("cd /; ROCKER_ROOT=run/rocker-root exec rocker start web")
+            .succeeded();
+        host.wait_until("it runs", LIMIT, || scene.ok("logs web") == "shown\n");
+        // Nobody's directory is that of the one who starts it again.
+        host.sh("pkill -KILL -xf 'sleep 5555'");
+        host.wait_until("it runs again", LIMIT, || {
+            scene.ok("logs web") == "shown\nshown\n"
+        });
+        host.wait_until("its number is there", LIMIT, || {
+            fs::read_to_string(dir.join("pid")).unwrap()
+                == host.sh("pgrep -xf 'sleep 5555' || true")
+        });
+        scene.ok("rm -f web");
+        scene.assert_all_gone("relative paths");
     });
 }
 

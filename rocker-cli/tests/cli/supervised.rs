@@ -56,6 +56,18 @@ fn run_d_prints_the_id_and_what_supervises_is_small_and_has_one_thread() {
         );
 
         scene.ok("rm -f web");
+
+        let script = "mkdir -p /run/here; cd /run/here; exec rocker run -d --name web $I sleep 1000 7</etc/passwd 9>/run/nine";
+        scene.script(script).succeeded();
+        let pid = scene.supervisor("web");
+        let files = host.sh(&format!("ls -l /proc/{pid}/fd"));
+        assert!(
+            !files.contains("/etc/passwd") && !files.contains("/run/nine"),
+            "{files}"
+        );
+        let cwd = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+        assert_eq!(cwd.to_str(), Some("/"));
+        scene.ok("rm -f web");
         scene.assert_all_gone("run -d");
     });
 }
