@@ -11,9 +11,9 @@ fn on_failure_starts_again_as_often_as_it_says_and_not_after_success() {
         let scene = Scene::new(host);
         scene.ok("run -d --name fails --restart on-failure:2 $I sh -c 'echo turn; exit 6'");
         scene.ok("run -d --name works --restart on-failure:2 $I sh -c 'echo turn'");
-        host.wait_until("it is given up", LIMIT, || {
-            scene.at("fails", "/State/Status") == "exited"
-        });
+        // Who follows hears all turns.
+        assert_eq!(scene.ok("logs -f fails"), "turn\n".repeat(3));
+        assert_eq!(scene.at("fails", "/State/Status"), "exited");
         assert_eq!(scene.ok("logs fails"), "turn\n".repeat(3));
         assert_eq!(scene.at("fails", "/State/ExitCode"), "6");
         assert_eq!(scene.at("fails", "/RestartCount"), "2");
@@ -110,6 +110,8 @@ fn a_signal_that_does_not_end_things_ends_no_pause_either() {
             state == "restarting 4\n"
         });
         let line = scene.fails(1, "kill -s HUP web");
+        assert!(line.contains("not running"), "{line}");
+        let line = scene.fails(125, "exec web true");
         assert!(line.contains("not running"), "{line}");
         host.wait_until("it goes on", LIMIT, || {
             scene.at("web", "/RestartCount") == "5"

@@ -15,6 +15,9 @@ fn what_is_made_is_started_later_with_what_was_asked_for_then() {
         assert_eq!(scene.at("later", "/State/Status"), "created");
         assert_eq!(scene.ok("logs later"), "");
         assert_eq!(scene.ok("ps -q"), "");
+        assert_eq!(scene.ok("stop later"), "later\n");
+        scene.fails(1, "kill later");
+        scene.fails(125, "exec later true");
         let done = scene.script("MOOD=wild exec rocker start -a later");
         assert_eq!(
             (done.code, done.out.as_str()),

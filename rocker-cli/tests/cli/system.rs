@@ -89,6 +89,7 @@ fn system_prune_takes_images_that_nobody_needs() {
         scene.ok(&format!("pull -q {other}"));
         scene.ok("run -d --init --name web $I sleep 1000");
         scene.ok(&format!("create --name made {other} true"));
+        scene.fails(1, &format!("rmi {other}"));
         let text = scene.ok("system prune -f");
         assert!(
             text.contains("Deleted Containers:\n") && !text.contains("Deleted Images"),
