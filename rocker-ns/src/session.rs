@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid, write};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid, write};
 
 use crate::terminal::SavedMode;
 use crate::{Error, Process, Result, Signals, sys};
@@ -32,7 +32,9 @@ pub struct Line {
 static STAND_IN: OnceLock<(u32, OwnedFd)> = OnceLock::new();
 
 impl Line {
-    /// Opens a line whose one end every program inherits that this process starts from here on.
+    /// Opens a line whose one end every program inherits that this process starts from here on, beside the standard streams;
+    /// of what this process has itself inherited they get nothing (from Linux 5.11 on), or a worker that goes on by itself would
+    /// keep open what is somebody else's.
     ///
     /// # Errors
     /// [`Error::Call`] when no more files can be opened.
@@ -44,6 +46,7 @@ impl Line {
                 source,
             }
         };
+        sys::keep_from_children();
         let (reader, writer) = io::pipe().map_err(failed("pipe2(O_CLOEXEC)"))?;
         let writer = OwnedFd::from(writer);
         let inherited = fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty()));
@@ -112,7 +115,7 @@ pub fn stand_in(mut worker: Child, line: Line, signals: &Signals) -> Result<Opti
     }
 }
 
-/// Leaves terminal, session and [standing-in](stand_in) parent behind: the process goes on in the background, with
+/// Leaves terminal, session and [standing-in](stand_in) parent behind: the process goes on in the background, in `/`, with
 /// `/dev/null` for its standard streams.
 ///
 /// # Errors
@@ -132,6 +135,11 @@ pub fn leave_session() -> Result<()> {
     prctl::set_pdeathsig(None)
         .map_err(|errno| failed("prctl(PR_SET_PDEATHSIG, 0)")(errno.into()))?;
     setsid().map_err(|errno| failed("setsid()")(errno.into()))?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is what leaving means: the process would keep somebody's file system from being unmounted"
+    )]
+    chdir("/").map_err(|errno| failed("chdir(\"/\")")(errno.into()))?;
     let replaced = dup2_stdin(&null)
         .and_then(|()| dup2_stdout(&null))
         .and_then(|()| dup2_stderr(&null));

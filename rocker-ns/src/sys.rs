@@ -17,8 +17,9 @@ pub(crate) use executable::{execute_read_only, own_executable_is_read_only};
 pub(crate) use memory::{Mapping, objects, rseq_area};
 pub(crate) use namespace::{is_same_file, owner_of_namespace};
 pub(crate) use process::{
-    default_disposition, has_ended, inherited_pipe, is_asked_to_end, pidfd_getfd, pidfd_open,
-    pidfd_pass_signal, pidfd_send_signal, raise_hard_limit, try_wait, wait,
+    default_disposition, has_ended, inherited_pipe, is_asked_to_end, keep_from_children,
+    pidfd_getfd, pidfd_open, pidfd_pass_signal, pidfd_send_signal, raise_hard_limit, try_wait,
+    wait,
 };
 pub(crate) use socket::accept;
 pub(crate) use terminal::{set_window_size, window_size};

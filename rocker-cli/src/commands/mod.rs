@@ -253,7 +253,7 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
     for tip in paragraphs
         .iter()
         .filter_map(|part| part.strip_prefix("tip: "))
-        .filter(|tip| tip.starts_with("a similar"))
+        .filter(|tip| tip.starts_with("a similar") || tip.starts_with("some similar"))
     {
         line.push_str("; ");
         line.push_str(tip.split(" tip: ").next().unwrap_or_default());

@@ -207,7 +207,7 @@ fn heading(name: &str) -> String {
 fn fits(container: &ContainerSummary, name: &str, wanted: &str) -> bool {
     match name {
         "id" => container.id.starts_with(wanted),
-        "name" => container.name.contains(wanted.trim_start_matches('/')),
+        "name" => has_name(container, wanted),
         "label" => has_label(container, wanted),
         "status" => container.status.word() == wanted,
         "exited" => {
@@ -229,6 +229,22 @@ fn fits(container: &ContainerSummary, name: &str, wanted: &str) -> bool {
         }),
         // Looked at already, all at once.
         _ => true,
+    }
+}
+
+/// Whether a part of its name is `wanted`; `^` and `$` stand for its beginning and its end, and a `/` before it for nothing.
+fn has_name(container: &ContainerSummary, wanted: &str) -> bool {
+    let (starts, wanted) = match wanted.strip_prefix('^') {
+        Some(rest) => (true, rest),
+        None => (false, wanted),
+    };
+    let wanted = wanted.trim_start_matches('/');
+    let name = container.name.as_str();
+    match (starts, wanted.strip_suffix('$')) {
+        (true, Some(wanted)) => name == wanted,
+        (true, None) => name.starts_with(wanted),
+        (false, Some(wanted)) => name.ends_with(wanted),
+        (false, None) => name.contains(wanted),
     }
 }
 

@@ -38,10 +38,19 @@ impl Start {
                 detach: true,
                 ..StartOptions::default()
             };
-            let exit = self.explain.around(Executable::Protected, |engine| {
-                engine.start(&self.containers[0], &options)
+            let name = &self.containers[0];
+            return self.explain.around(Executable::Protected, |engine| {
+                loop {
+                    match engine.start(name, &options) {
+                        // Somebody else was faster: it runs all the same, or has just ended.
+                        Err(Error::AlreadyRunning { .. }) if engine.comes_up(name)? => {
+                            return Ok(0);
+                        }
+                        Err(Error::AlreadyRunning { .. }) => {}
+                        outcome => return outcome.map(|exit| exit.code),
+                    }
+                }
             });
-            return exit.map(|exit| exit.code);
         }
         Ok(each(&self.containers, |name| start(name, true)))
     }

@@ -25,7 +25,10 @@ impl Engine {
         let signals = Signals::hold()?;
         let attached = Attached::connect(&run, ATTACH, options)?.ok_or_else(not_running)?;
         match attached.run(&signals)? {
-            AttachEnd::Exited(code) => Ok(Some(code)),
+            AttachEnd::Exited(code) => {
+                self.wait_until_settled(&found.id)?;
+                Ok(Some(code))
+            }
             AttachEnd::Detached => Ok(None),
             AttachEnd::Lost => Err(Error::Lost { name: found.name }),
         }

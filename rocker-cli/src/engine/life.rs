@@ -63,7 +63,7 @@ impl Engine {
         let mut container = self.make(options, &image)?;
         let created = container.enter(State::Created);
         if created.is_err() {
-            container.forget(self)?;
+            self.unmake(&container)?;
         }
         container.remove_run_dir()?;
         created.map(|()| container.id().to_owned())
@@ -93,7 +93,7 @@ impl Engine {
         match Supervisor::new(&container, &image, &hierarchy, &signals, caller) {
             Ok(supervisor) => self.live(container, supervisor),
             Err(error) => {
-                container.forget(self)?;
+                self.unmake(&container)?;
                 container.remove_run_dir()?;
                 Err(error)
             }
@@ -177,15 +177,17 @@ impl Engine {
                 name: options.image.clone(),
             })
         });
-        match (&made, &options.id_file) {
-            (Ok(container), _) => self.tell(&container.record, "create", &[]),
-            (Err(_), Some(path)) => {
-                let why = "so that no container is looked for that there is not";
-                let _ = disk::remove_file(path, why);
-            }
-            _ => {}
+        match &made {
+            Ok(container) => self.tell(&container.record, "create", &[]),
+            Err(_) => remove_id_file(options),
         }
         made
+    }
+
+    /// Forgets a container of which nothing has come, as if there had been none.
+    fn unmake(&self, container: &Container) -> Result<()> {
+        remove_id_file(container.options());
+        container.forget(self)
     }
 
     fn record_of(&self, options: &RunOptions<'_>, image: &Image) -> Result<Record> {
@@ -247,9 +249,10 @@ impl Engine {
             // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
             let removed =
                 container.options().remove && container.asked_to_stop() != Some(Stop::ToRestart);
-            // One that has never run is not worth to be remembered.
-            let remembered = match is_new && outcome.is_err() || removed {
-                true => container.forget(self),
+            let remembered = match is_new && outcome.is_err() {
+                // One that has never run is not worth to be remembered.
+                true => self.unmake(&container),
+                false if removed => container.forget(self),
                 false => container.enter(State::Exited(Ended {
                     stopped: container.asked_to_stop().is_some()
                         || supervisor.wish == Some(Wish::ForGood),
@@ -297,5 +300,12 @@ impl Engine {
             error: outcome.as_ref().err().map(Error::chain),
             health,
         }
+    }
+}
+
+fn remove_id_file(options: &RunOptions<'_>) {
+    if let Some(path) = &options.id_file {
+        let why = "so that no container is looked for that there is not";
+        let _ = disk::remove_file(path, why);
     }
 }

@@ -127,11 +127,15 @@ impl Lines {
 /// All there are, the newest first.
 fn all(path: &Path) -> io::Result<Vec<File>> {
     let mut files = Vec::new();
+    let mut is_gap = false;
     for count in 0.. {
         match File::open(aside(path, count)) {
-            Ok(file) => files.push(file),
-            // Between two renames the newest one is missing for a moment.
-            Err(error) if error.kind() == ErrorKind::NotFound && count == 0 => {}
+            Ok(file) => {
+                files.push(file);
+                is_gap = false;
+            }
+            // Between two renames one of them is missing for a moment.
+            Err(error) if error.kind() == ErrorKind::NotFound && !is_gap => is_gap = true,
             Err(error) if error.kind() == ErrorKind::NotFound => break,
             Err(error) => return Err(error),
         }
@@ -245,6 +249,22 @@ mod tests {
         set_aside(&path, 1).unwrap();
         add(&path, "two\n");
         assert_eq!(rest(&mut lines), ["one", "two"]);
+    }
+
+    #[test]
+    fn older_files_are_found_while_they_are_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        for (count, text) in [(0, "four\n"), (1, "three\n"), (2, "two\n"), (3, "one\n")] {
+            add(&aside(&path, count), text);
+        }
+        let mut lines = Lines::open(&path).unwrap();
+        lines.files.truncate(1);
+        // As somebody leaves them who sets them aside and has got half-way.
+        fs::rename(aside(&path, 3), aside(&path, 4)).unwrap();
+        fs::rename(aside(&path, 2), aside(&path, 3)).unwrap();
+        assert_eq!(rest(&mut lines), ["one", "two", "three", "four"]);
+        assert_eq!(rest(&mut Lines::open(&path).unwrap()).len(), 4);
     }
 
     #[test]

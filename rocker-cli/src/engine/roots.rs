@@ -30,7 +30,10 @@ impl Roots {
             ),
             user => of_user(user, |name| env::var_os(name).map(PathBuf::from)),
         };
-        Self::new(asked(DATA).unwrap_or(data), asked(RUN).unwrap_or(run))
+        // Whoever goes on in the background does so elsewhere.
+        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let (data, run) = (asked(DATA).unwrap_or(data), asked(RUN).unwrap_or(run));
+        Self::new(whole(data), whole(run))
     }
 
     /// Directories of one's own.

@@ -94,6 +94,9 @@ impl Engine {
             .and_then(|record| signal_number(record.stop_signal.as_ref()?));
         if number == SIGKILL || number == own.unwrap_or(SIGTERM) {
             self.ask_to_stop(&found.id, Stop::ForGood)?;
+        } else if matches!(found.status, Status::Restarting { .. }) {
+            // There is nobody to hear it, and the one who looks after the container would take it for a wish that it ends.
+            return Err(Error::NotRunning { name: found.name });
         }
         self.signal(&found, number)?;
         if let Some(record) = record {
@@ -113,13 +116,10 @@ impl Engine {
             let nothing = AttachOptions::default();
             if let Some(mut attached) = Attached::connect(&run, ATTACH, nothing)? {
                 if let Some(AttachEnd::Exited(code)) = attached.wait(None)? {
+                    self.wait_until_settled(&found.id)?;
                     return Ok(code);
                 }
-                // The one who looked after it has gone without a word.
-                self.reconcile()?;
-                let lost = Error::Lost { name: found.name };
-                let code = self.state(&found.id)?.and_then(|state| state.exit_code());
-                return code.ok_or(lost);
+                return self.code_of_lost(&found);
             }
             if !is_held(&run)? {
                 self.reconcile()?;
@@ -127,6 +127,59 @@ impl Engine {
                     Some(state) => Ok(state.exit_code().unwrap_or(0)),
                     None => Err(Error::Lost { name: found.name }),
                 };
+            }
+            thread::sleep(MOMENT);
+        }
+    }
+
+    /// The exit status of a container whose supervisor has gone without a word, as soon as it has been taken down.
+    fn code_of_lost(&self, found: &ContainerSummary) -> Result<u8> {
+        let run = self.roots().running().join(&found.id);
+        let limit = Instant::now() + KILL_PATIENCE;
+        loop {
+            // It lets go of its lock last, or somebody else is at it.
+            let is_held = is_held(&run)?;
+            self.reconcile()?;
+            let state = self.state(&found.id)?;
+            if let Some(code) = state.and_then(|state| state.exit_code()) {
+                return Ok(code);
+            }
+            if !is_held || Instant::now() > limit {
+                let name = found.name.clone();
+                return Err(Error::Lost { name });
+            }
+            thread::sleep(MOMENT);
+        }
+    }
+
+    /// Waits until the one who has told the end of a container's program has taken it down as well, so that whoever is told can
+    /// start or remove it; not of one that is started again.
+    pub(crate) fn wait_until_settled(&self, id: &str) -> Result<()> {
+        let run = self.roots().running().join(id);
+        let limit = Instant::now() + KILL_PATIENCE;
+        let goes_on = |state| matches!(state, Some(State::Running(_) | State::Restarting(_)));
+        while is_held(&run)? && !goes_on(self.state(id)?) && Instant::now() < limit {
+            thread::sleep(MOMENT);
+        }
+        Ok(())
+    }
+
+    /// Waits until a container that somebody has begun to start runs. False where nobody looks after it any more.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`]; [`Error::AlreadyRunning`] when it takes too long.
+    pub fn comes_up(&self, name: &str) -> Result<bool> {
+        let limit = Instant::now() + KILL_PATIENCE;
+        loop {
+            let found = self.container(name)?;
+            if found.status.is_up() {
+                return Ok(true);
+            }
+            if !is_held(&self.roots().running().join(&found.id))? {
+                return Ok(false);
+            }
+            if Instant::now() > limit {
+                return Err(Error::AlreadyRunning { name: found.name });
             }
             thread::sleep(MOMENT);
         }

@@ -14,6 +14,9 @@ use crate::registry::Registry;
 /// No test may take longer; one that does has hung.
 const PATIENCE: Duration = Duration::from_secs(100);
 
+/// How long something may take that happens at once.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
 /// Where an ordinary user is at home.
 pub const ALICES_HOME: &str = "/run/alice";
 
@@ -286,6 +289,42 @@ impl<'a> Rocker<'a> {
             names.is_empty(),
             "names that are taken after {after}: {names:?}"
         );
+    }
+
+    /// What `inspect` says at a JSON pointer such as `/State/Status`.
+    #[track_caller]
+    pub fn at(&self, name: &str, pointer: &str) -> String {
+        self.ok(&format!("inspect -f {pointer} {name}"))
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Leaves a shell script to itself as the container `name`, and waits until it has said `up`.
+    #[track_caller]
+    pub fn up(&self, name: &str, flags: &str, script: &str) {
+        self.ok(&format!("run -d --name {name} {flags} $I sh -c '{script}'"));
+        self.host.wait_until(&format!("{name} is up"), LIMIT, || {
+            self.ok(&format!("logs {name}"))
+                .lines()
+                .any(|line| line == "up")
+        });
+    }
+
+    /// Waits until no process of rocker's is left.
+    #[track_caller]
+    pub fn wait_until_alone(&self) {
+        self.host.wait_until("no rocker is left", LIMIT, || {
+            let states = self.host.sh("ps -C rocker -o stat= || true");
+            states.lines().all(|state| state.starts_with('Z'))
+        });
+    }
+
+    /// The process that looks after a container.
+    #[track_caller]
+    pub fn supervisor(&self, name: &str) -> u32 {
+        let lock = format!("{}/lock", self.run_dir_of(name));
+        let text = fs::read_to_string(lock).unwrap();
+        text.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// What exists of a container only while it runs.

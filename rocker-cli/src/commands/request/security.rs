@@ -1,6 +1,6 @@
 //! What a container may do, as a person types it.
 
-use std::path::PathBuf;
+use std::path::absolute;
 
 use clap::Args;
 
@@ -75,7 +75,8 @@ fn security_opt(
         ("seccomp", Some("unconfined")) => options.seccomp = SeccompProfile::Unconfined,
         ("seccomp", Some("builtin")) => options.seccomp = SeccompProfile::Default,
         ("seccomp", Some(file)) if !file.is_empty() => {
-            options.seccomp = SeccompProfile::File(PathBuf::from(file));
+            // It is read at each start, wherever that is from.
+            options.seccomp = SeccompProfile::File(absolute(file).map_err(|_| bad())?);
         }
         ("apparmor", Some("unconfined")) => options.apparmor = None,
         ("apparmor", Some(profile)) if !profile.is_empty() => {
@@ -131,7 +132,8 @@ mod tests {
         );
         let options = asked(&["label=type:x", "label=disable", "seccomp=a=b.json"]).unwrap();
         assert_eq!(options.selinux, None);
-        assert_eq!(options.seccomp, SeccompProfile::File("a=b.json".into()));
+        let file = absolute("a=b.json").unwrap();
+        assert_eq!(options.seccomp, SeccompProfile::File(file));
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! Many commands on the same container at the same time, and the death of the one who looks after it.
+
+use std::thread;
+
+use crate::fake_host;
+use crate::support::{LIMIT, Scene};
+
+#[test]
+fn what_is_stopped_as_soon_as_it_runs_is_stopped() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        for turn in 0..10 {
+            scene.ok("run -d --rm --restart no --init --name web $I sleep 1000");
+            match turn % 3 {
+                0 => scene.ok("stop web"),
+                1 => scene.ok("rm -f web"),
+                _ => scene.ok("kill web"),
+            };
+            if turn % 3 == 2 {
+                scene.wait_until_alone();
+            }
+            scene.assert_all_gone("a container that was stopped at once");
+        }
+    });
+}
+
+#[test]
+fn whatever_is_done_to_a_container_at_the_same_time_it_can_be_removed_then() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        scene.ok("create --name web --init --restart always $I sleep 1000");
+        let orders = [
+            "start web",
+            "stop -t 0 web",
+            "restart -t 0 web",
+            "kill web",
+            "rm web",
+            "start web",
+            "rename web web",
+            "ps -a",
+            "rm -f web",
+        ];
+        // What may come of it, where two want different things.
+        let said = [
+            "is running",
+            "not running",
+            "could not be started",
+            "no container",
+        ];
+        for turn in 0..10 {
+            // A container that somebody has removed is there again.
+            scene.run("create --name web --init --restart always $I sleep 1000");
+            let batch: Vec<_> = (0..5)
+                .map(|index| {
+                    let order = orders[(turn * 5 + index * (1 + turn % 4)) % orders.len()];
+                    let mut shell = scene.shell(&format!("exec timeout 30 rocker {order}"));
+                    (order, thread::spawn(move || shell.output().unwrap()))
+                })
+                .collect();
+            for (order, one) in batch {
+                let output = one.join().unwrap();
+                let err = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_ne!(output.status.code(), Some(124), "{order} hangs: {err}");
+                let is_known = |line: &str| said.iter().any(|known| line.contains(known));
+                assert!(err.lines().all(is_known), "{order}: {err}");
+            }
+        }
+        scene.run("create --name web $I true");
+        scene.ok("rm -f web");
+        scene.wait_until_alone();
+        scene.assert_all_gone("a storm");
+    });
+}
+
+#[test]
+fn when_the_supervisor_is_killed_the_program_ends_and_those_who_wait_are_told() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        scene.up(
+            "web",
+            "--restart always",
+            "echo mine >/file; echo up; exec sleep 7000",
+        );
+        let pid = scene.supervisor("web");
+        let sockets = || {
+            host.sh(&format!("ls -l /proc/{pid}/fd | grep -c socket:"))
+                .trim()
+                .parse::<u32>()
+                .unwrap()
+        };
+        let before = sockets();
+        let clients = [
+            scene.start("wait web"),
+            scene.start("attach web"),
+            scene.start("logs -f web"),
+        ];
+        host.wait_until("two are attached", LIMIT, || sockets() == before + 2);
+        host.sh(&format!("kill -KILL {pid}"));
+        let [wait, attach, logs] = clients.map(crate::support::Background::end);
+        assert_eq!((wait.code, wait.out.as_str()), (0, "137\n"), "{wait:?}");
+        assert_eq!(attach.code, 125, "{attach:?}");
+        assert!(attach.err.contains("web"), "{attach:?}");
+        assert_eq!((logs.code, logs.out.as_str()), (0, "up\n"), "{logs:?}");
+        assert_eq!(scene.at("web", "/State/Status"), "exited");
+        assert_eq!(scene.at("web", "/State/ExitCode"), "137");
+        assert!(!host.try_sh("pgrep -xf 'sleep 7000'").status.success());
+        scene.assert_nothing_left("the death of a supervisor");
+        scene.ok("start web");
+        assert_eq!(scene.ok("exec web cat /file"), "mine\n");
+        scene.ok("rm -f web");
+        scene.assert_all_gone("the death of a supervisor");
+    });
+}
+
+#[test]
+fn an_ordinary_users_containers_are_left_to_themselves_too() {
+    fake_host::run(|host| {
+        let scene = Scene::of_alice(host);
+        let script = "trap \"exit 5\" TERM; echo up; while read line; do echo got $line; done; while :; do sleep 0.01; done";
+        scene.up("web", "-i --network none --restart unless-stopped", script);
+        assert!(scene.ok("ps").contains("Up "));
+        let mut client = scene.start("attach --sig-proxy=false web <<END\nword\nEND\n");
+        assert_eq!(client.line(), "got word");
+        client.signal("TERM");
+        assert_eq!(client.end().code, 0);
+        assert_eq!(scene.ok("exec web echo in"), "in\n");
+        assert_eq!(scene.ok("restart web"), "web\n");
+        host.wait_until("it is up again", LIMIT, || {
+            scene.ok("logs web") == "up\ngot word\nup\n"
+        });
+        scene.ok("stop web");
+        assert_eq!(scene.at("web", "/State/ExitCode"), "5");
+        let told = scene.ok("events --since 1h --until 0s --filter event=die --format '{{.Actor.Attributes.exitCode}}'");
+        assert_eq!(told, "5\n5\n");
+        scene.ok("rm web");
+        assert_eq!(scene.ok("ps -aq"), "");
+        assert!(scene.containers().is_empty());
+    });
+}
