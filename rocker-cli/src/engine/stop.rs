@@ -9,7 +9,7 @@ use super::Engine;
 use super::container::{Container, Stop};
 use super::lock::{is_held, wake_supervisor};
 use super::record::{self, RECORD, State};
-use super::summary::ContainerSummary;
+use super::summary::{ContainerSummary, Status};
 use super::supervisor::ATTACH;
 use crate::{Error, Result};
 
