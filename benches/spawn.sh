@@ -32,9 +32,8 @@ if [ "${1-}" != --inside ]; then
     name=rocker-spawn-$$
     status=0
     tests/fake_host/enter.sh "$name" "$PWD/benches/spawn.sh" --inside "$release" "${1:-200}" || status=$?
-    for dir in /sys/fs/cgroup/*/"$name"; do
-        [ ! -d "$dir" ] || find "$dir" -depth -type d -exec rmdir {} +
-    done
+    # In a hierarchy of v1 they may lie deeper than at the top.
+    find /sys/fs/cgroup -depth -type d -path "*/$name*" -exec rmdir {} +
     exit $status
 fi
 
