@@ -108,12 +108,15 @@ impl Container {
     pub(crate) fn adopt(engine: &Engine, id: &str) -> Result<Option<Self>> {
         let roots = engine.roots();
         let (data, run) = (roots.containers().join(id), roots.running().join(id));
-        disk::make_dir(
-            &run,
-            "so that there is a lock to take, also where a boot has emptied /run",
-        )?;
-        let Some(lock) = lock::try_take(&run)? else {
-            return Ok(None);
+        let why = "so that there is a lock to take, also where a boot has emptied /run";
+        let lock = loop {
+            disk::make_dir(&run, why)?;
+            match lock::try_take(&run)? {
+                None => return Ok(None),
+                Some(lock) if lock::is_that_of(&lock, &run) => break lock,
+                // Who had it has just removed the directory, and the lock with it.
+                Some(_) => {}
+            }
         };
         let record = match engine.record(id) {
             Ok(Some(record)) => record,
@@ -137,13 +140,20 @@ impl Container {
     /// Takes over a container for something that cannot be done while it runs.
     ///
     /// # Errors
-    /// [`Error::StillRunning`].
+    /// [`Error::StillRunning`]; [`Error::NoContainer`] where somebody has just removed it.
     pub(crate) fn adopt_idle(engine: &Engine, id: &str, name: &str) -> Result<Self> {
         // Nobody makes or removes it meanwhile.
         let _making = engine.making()?;
-        Self::adopt(engine, id)?.ok_or_else(|| Error::StillRunning {
+        let container = Self::adopt(engine, id)?.ok_or_else(|| Error::StillRunning {
             name: name.to_owned(),
-        })
+        })?;
+        let why = "so that what somebody has just removed is not taken for a container";
+        if !disk::exists(&container.data, why) {
+            container.remove_run_dir()?;
+            let name = name.to_owned();
+            return Err(Error::NoContainer { name });
+        }
+        Ok(container)
     }
 
     /// Notes where in its life it is now.

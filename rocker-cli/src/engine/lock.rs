@@ -1,7 +1,8 @@
 //! Who looks after a container: the one who holds its lock, and the lock is the kernel's to let go of.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,6 +36,15 @@ pub(crate) fn try_take(run: &Path) -> Result<Option<File>> {
     }
     sign(&lock, run)?;
     Ok(Some(lock))
+}
+
+/// Whether a lock that was taken is still the one that others find in this run directory.
+pub(crate) fn is_that_of(lock: &File, run: &Path) -> bool {
+    let file = |found: fs::Metadata| (found.dev(), found.ino());
+    match (lock.metadata(), fs::metadata(run.join(LOCK))) {
+        (Ok(own), Ok(found)) => file(own) == file(found),
+        _ => false,
+    }
 }
 
 /// Waits for the lock in `path`, and holds it for as long as the file is open.

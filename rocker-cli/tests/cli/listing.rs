@@ -1,6 +1,7 @@
 //! `ps` and `inspect`: which containers are shown, and how.
 
 use crate::fake_host;
+use crate::rootless::{grant_ids, internet};
 use crate::support::Scene;
 
 /// Some containers: `old` and `mid` have ended, `new` was made, `web` runs.
@@ -195,6 +196,40 @@ fn inspect_shows_all_or_what_is_picked() {
         assert!(done.err.contains("nosuch"), "{done:?}");
         scene.ok("rm -f old mid new web");
         scene.assert_all_gone("inspect");
+    });
+}
+
+#[test]
+fn ps_and_port_show_the_ports_of_what_runs() {
+    fake_host::run(|host| {
+        grant_ids(host);
+        internet(host);
+        let scene = Scene::of_alice(host);
+        let ports = "-p 8080:80 -p 127.0.0.1:5353:5353/udp";
+        scene.ok(&format!("run -d --init --name web {ports} $I sleep 1000"));
+        assert_eq!(
+            scene.ok("port web"),
+            "80/tcp -> 0.0.0.0:8080\n5353/udp -> 127.0.0.1:5353\n"
+        );
+        assert_eq!(scene.ok("port web 80"), "0.0.0.0:8080\n");
+        assert_eq!(scene.ok("port web 5353/udp"), "127.0.0.1:5353\n");
+        scene.fails(125, "port web 5353");
+        let shown = scene.ok("ps --format '{{.Ports}}'");
+        assert_eq!(shown, "0.0.0.0:8080->80/tcp, 127.0.0.1:5353->5353/udp\n");
+        assert_eq!(names(&scene, "--filter publish=8080"), "web");
+        assert_eq!(names(&scene, "--filter publish=80"), "");
+        assert_eq!(
+            scene.at("web", "/NetworkSettings/Ports/80~1tcp/0/HostPort"),
+            "8080"
+        );
+        assert_ne!(host.sh("ss -Hlnt 'sport = 8080'"), "");
+        scene.ok("stop web");
+        assert_eq!(scene.ok("port web"), "");
+        assert_eq!(host.sh("ss -Hlnt 'sport = 8080'"), "");
+        scene.ok("start web");
+        assert_ne!(host.sh("ss -Hlnt 'sport = 8080'"), "");
+        scene.ok("rm -f web");
+        assert_eq!(host.sh("ss -Hlnt 'sport = 8080'"), "");
     });
 }
 

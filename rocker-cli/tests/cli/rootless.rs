@@ -14,7 +14,7 @@ use crate::tmux::Tmux;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Grants alice the ids from 100000 on, as adduser(8) does.
-fn grant_ids(host: &Host) {
+pub fn grant_ids(host: &Host) {
     subordinate_ids(host, "alice:100000:65536");
 }
 
@@ -323,7 +323,7 @@ fn a_terminal_works_and_can_be_left() {
 }
 
 /// Connects the host with a machine elsewhere, which answers for names.
-fn internet(host: &Host) {
+pub fn internet(host: &Host) {
     host.sh("for conf in /proc/sys/net/ipv6/conf/default/disable_ipv6; do [ ! -e $conf ] || echo 1 >$conf; done
          ip netns add internet
          ip link add up0 type veth peer name down0 netns internet

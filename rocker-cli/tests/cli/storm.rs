@@ -46,6 +46,7 @@ fn whatever_is_done_to_a_container_at_the_same_time_it_can_be_removed_then() {
             "not running",
             "could not be started",
             "no container",
+            "was killed before",
         ];
         for turn in 0..10 {
             // A container that somebody has removed is there again.
@@ -69,6 +70,48 @@ fn whatever_is_done_to_a_container_at_the_same_time_it_can_be_removed_then() {
         scene.ok("rm -f web");
         scene.wait_until_alone();
         scene.assert_all_gone("a storm");
+    });
+}
+
+#[test]
+fn twenty_are_left_to_themselves_at_once_stopped_at_once_and_removed_at_once() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let script = "trap \"exit 3\" TERM; echo up; while :; do sleep 0.05; done";
+        let all: Vec<_> = (0..20)
+            .map(|number| scene.start(&format!("run -d --name n{number} $I sh -c '{script}'")))
+            .collect();
+        for one in all {
+            let done = one.end();
+            assert_eq!(
+                (done.code, done.err.as_str(), done.out.len()),
+                (0, "", 65),
+                "{done:?}"
+            );
+        }
+        let names: Vec<_> = (0..20).map(|number| format!("n{number}")).collect();
+        host.wait_until("all are up", LIMIT, || {
+            names
+                .iter()
+                .all(|name| scene.ok(&format!("logs {name}")) == "up\n")
+        });
+        let all = names.join(" ");
+        let mut addresses: Vec<_> = scene
+            .ok(&format!("inspect -f /NetworkSettings/IPAddress {all}"))
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 20, "{addresses:?}");
+        let done = scene.run(&format!("stop {all}"));
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{done:?}");
+        assert_eq!(scene.ok(&format!("wait {all}")), "3\n".repeat(20));
+        scene.assert_nothing_left("twenty that were stopped");
+        scene.ok(&format!("start {all}"));
+        scene.ok(&format!("rm -f {all}"));
+        scene.wait_until_alone();
+        scene.assert_all_gone("twenty that were removed");
     });
 }
 
