@@ -121,10 +121,6 @@ pub fn stand_in(mut worker: Child, line: Line, signals: &Signals) -> Result<Opti
 /// # Errors
 /// [`Error::Call`] when the process is the leader of a process group, or `/dev/null` cannot be opened.
 #[doc(alias = "setsid")]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "that the whole process goes elsewhere is what it is for"
-)]
 pub fn leave_session() -> Result<()> {
     let failed = |call: &str| {
         let call = call.to_owned();

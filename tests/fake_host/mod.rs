@@ -144,8 +144,9 @@ impl Host {
         for script in [
             "sed 's/^/mount /' /proc/self/mounts",
             "ip -o link | sed 's/^[0-9]*: /link /; s/ \\(state\\|qlen\\) .*//'",
-            "ip -o addr | sed 's/^[0-9]*: /address /; s/valid_lft.*//'",
-            "ip route show table all | sed 's/^/route /'",
+            // That an address is the only one of its kind the kernel finds out some seconds later, and has a route to itself then.
+            "ip -o addr | sed 's/^[0-9]*: /address /; s/valid_lft.*//; s/ tentative//'",
+            "ip route show table all | sed '/^local fe80/d; s/^/route /'",
             "nft list ruleset 2>/dev/null | sed 's/^/rule /' || true",
             "find /sys/fs/cgroup -type d | sed 's/^/cgroup /'",
         ] {

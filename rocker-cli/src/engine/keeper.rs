@@ -136,6 +136,7 @@ impl<'a> Keeper<'a> {
         }
         if status != before {
             let action = format!("health_status: {}", status.word());
+            self.container.learn_name(self.engine);
             self.engine.tell(&self.container.record, &action, &[]);
         }
     }

@@ -154,18 +154,15 @@ impl Engine {
 
     /// Makes a container of an image, which this process looks after from then on.
     fn make(&self, options: &RunOptions<'_>, image: &Image) -> Result<Container> {
-        if let (true, Some(name)) = (options.replace, &options.name)
-            && self.owner_of(name)?.is_some()
-        {
-            self.remove(name, true)?;
-        }
         let record = self.record_of(options, image)?;
         if let Some(path) = &options.id_file {
             let why = "so that the caller finds the container";
             disk::create_new(path, record.id.as_bytes(), why)
                 .map_err(disk::failed("make", path))?;
         }
-        let made = Container::create(self, record, options.name.as_deref());
+        let made = self
+            .make_room(options)
+            .and_then(|()| Container::create(self, record, options.name.as_deref()));
         let made = made.and_then(|container| {
             // From its record on nobody removes the image; until then somebody may have.
             if self.is_unpacked(image)? {
@@ -182,6 +179,16 @@ impl Engine {
             Err(_) => remove_id_file(options),
         }
         made
+    }
+
+    /// Removes the container that is to be replaced.
+    fn make_room(&self, options: &RunOptions<'_>) -> Result<()> {
+        match &options.name {
+            Some(name) if options.replace && self.owner_of(name)?.is_some() => {
+                self.remove(name, true).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forgets a container of which nothing has come, as if there had been none.
@@ -233,7 +240,7 @@ impl Engine {
                 self.tell(&container.record, "die", &code);
             }
             if began.elapsed() >= SETTLED {
-                supervisor.restarts = 0;
+                supervisor.haste = 0;
             }
             let policy = container.options().restart;
             let again = outcome.is_ok() && !wanted && policy.wants(code, supervisor.restarts);
@@ -241,8 +248,9 @@ impl Engine {
                 container.enter(State::Restarting(ended.clone()))?;
                 supervisor.attach.farewell(code);
                 self.teardown_run(&container, supervisor.hierarchy)?;
-                if supervisor.pause(&container, pause_before(supervisor.restarts))? {
+                if supervisor.pause(&container, pause_before(supervisor.haste))? {
                     supervisor.restarts += 1;
+                    supervisor.haste += 1;
                     continue;
                 }
             }

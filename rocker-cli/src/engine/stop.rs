@@ -105,7 +105,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until the program of a container ends, and returns its exit status; that of its last run, where it does not run.
+    /// Waits until a container ends for good, and returns its program's exit status; that of its last run, where it does not run.
     ///
     /// # Errors
     /// [`Error::NoContainer`]; [`Error::Lost`] when the one who looked after it was killed.
@@ -117,7 +117,11 @@ impl Engine {
             if let Some(mut attached) = Attached::connect(&run, ATTACH, nothing)? {
                 if let Some(AttachEnd::Exited(code)) = attached.wait(None)? {
                     self.wait_until_settled(&found.id)?;
-                    return Ok(code);
+                    match self.state(&found.id)? {
+                        // It is going to be started again, or was.
+                        Some(State::Running(_) | State::Restarting(_)) => continue,
+                        _ => return Ok(code),
+                    }
                 }
                 return self.code_of_lost(&found);
             }

@@ -39,6 +39,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) attach: Attach,
     /// How often it was started again.
     pub(crate) restarts: u32,
+    /// How often in a row it has ended soon.
+    pub(crate) haste: u32,
     /// Whether somebody wants the container to end, as a signal says.
     pub(crate) wish: Option<Wish>,
 }
@@ -81,6 +83,7 @@ impl<'a> Supervisor<'a> {
             log,
             attach,
             restarts: 0,
+            haste: 0,
             wish: None,
         })
     }

@@ -27,7 +27,7 @@ pub enum Restart {
 }
 
 impl Restart {
-    /// Whether a container that has ended with `code`, and was started again `restarts` times in a row, is to be started again.
+    /// Whether a container that has ended with `code`, and was started again `restarts` times, is to be started again.
     pub(crate) fn wants(self, code: u8, restarts: u32) -> bool {
         match self {
             Self::No => false,
@@ -46,11 +46,11 @@ impl Restart {
     }
 }
 
-/// How long to wait before the container is started again: longer each time, up to a minute, as Docker does.
-pub(crate) fn pause_before(restarts: u32) -> Duration {
+/// How long to wait before the container is started again: longer each time that it has ended soon, up to a minute, as Docker does.
+pub(crate) fn pause_before(haste: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(60);
-    let factor = 1_u32.checked_shl(restarts).unwrap_or(u32::MAX);
+    let factor = 1_u32.checked_shl(haste).unwrap_or(u32::MAX);
     FIRST.saturating_mul(factor).min(LONGEST)
 }
 
