@@ -31,7 +31,10 @@ fn bash_completes_commands_flags_and_the_names_of_containers_and_images() {
         assert_eq!(completed(&scene, "rocker start webs"), ["webserver"]);
         assert_eq!(completed(&scene, "rocker inspect webs"), ["webserver"]);
         let images = completed(&scene, "rocker rmi \"\"");
-        assert!(images.contains(&scene.image), "{images:?}");
+        assert!(
+            images.contains(&format!("{}:latest", scene.image)),
+            "{images:?}"
+        );
         // To ask for names changes nothing, also where nothing is there yet.
         let nowhere = "export ROCKER_ROOT=/run/nowhere ROCKER_RUN=/run/nowhere;";
         let asked = scene.script(&format!(
