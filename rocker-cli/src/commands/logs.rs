@@ -1,6 +1,6 @@
 //! `rocker logs`
 
-use std::io::{self, Write, stderr, stdout};
+use std::io::{self, BufWriter, StdoutLock, Write, stdout};
 
 use clap::Args;
 use rocker_ns::Output;
@@ -52,28 +52,52 @@ impl Logs {
                 }
             },
         };
-        let mut starts = [true, true];
+        let mut screen = Screen {
+            stdout: BufWriter::with_capacity(CHUNK, stdout().lock()),
+            timestamps: self.timestamps,
+            starts: [true, true],
+        };
         for line in engine()?.logs(&self.container, query)? {
             // Whoever has seen enough has gone.
-            if self.show(&line?, &mut starts).is_err() {
+            if screen.show(&line?, self.follow).is_err() {
                 break;
             }
         }
+        let _ = screen.stdout.flush();
         Ok(0)
     }
+}
 
-    /// Writes a line where the command has written it. `starts` says of both whether a line begins there.
-    fn show(&self, line: &LogLine, starts: &mut [bool; 2]) -> io::Result<()> {
+/// How much is written at once where nobody waits for each line.
+const CHUNK: usize = 64 << 10;
+
+/// Where lines are shown.
+struct Screen {
+    stdout: BufWriter<StdoutLock<'static>>,
+    timestamps: bool,
+    /// Whether a line begins on standard output, and on standard error.
+    starts: [bool; 2],
+}
+
+impl Screen {
+    /// Writes a line where the command has written it.
+    fn show(&mut self, line: &LogLine, at_once: bool) -> io::Result<()> {
+        let mut stderr;
         let (to, start): (&mut dyn Write, _) = match line.output {
-            Output::Stdout => (&mut stdout().lock(), &mut starts[0]),
-            Output::Stderr => (&mut stderr().lock(), &mut starts[1]),
+            Output::Stdout => (&mut self.stdout, &mut self.starts[0]),
+            Output::Stderr => {
+                // What was written before is seen before.
+                self.stdout.flush()?;
+                stderr = io::stderr().lock();
+                (&mut stderr, &mut self.starts[1])
+            }
         };
         if self.timestamps && *start {
             write!(to, "{} ", time::text(line.time))?;
         }
         *start = line.text.ends_with('\n');
         to.write_all(line.text.as_bytes())?;
-        match self.follow {
+        match at_once {
             true => to.flush(),
             false => Ok(()),
         }
