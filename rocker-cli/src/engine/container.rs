@@ -24,7 +24,7 @@ pub(crate) struct Container {
     _lock: File,
 }
 
-/// What the run directory of a container is called while it is removed: this and its id.
+/// What a directory of a container is called while it is removed: this and its id.
 const GONE: &str = ".gone-";
 
 /// Why its directory of the store is removed.
@@ -220,20 +220,25 @@ impl Container {
 
     /// Removes what outlives a run: its record and all that it wrote.
     pub(crate) fn forget(&self, engine: &Engine) -> Result<()> {
-        disk::remove_dir(&self.data, FORGET)?;
+        remove_at_once(&self.data, FORGET)?;
         engine.free_name(&self.record.name, self.id())
     }
 }
 
 fn remove_run_dir(run: &Path) -> Result<()> {
-    let name = run.file_name().unwrap_or_default().to_string_lossy();
-    let aside = run.with_file_name(format!("{GONE}{name}"));
-    let why = "so that it is gone at once for everybody else, and nobody finds it half removed";
-    match disk::rename(run, &aside, why) {
+    remove_at_once(run, "so that nothing of the run is left")
+}
+
+/// Removes a directory of a container: whoever dies meanwhile leaves it whole, or to be [swept](sweep).
+fn remove_at_once(dir: &Path, why: &'static str) -> Result<()> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let aside = dir.with_file_name(format!("{GONE}{name}"));
+    let at_once = "so that it is gone at once for everybody else, and nobody finds it half removed";
+    match disk::rename(dir, &aside, at_once) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(disk::failed("rename", run)(error))
+            Err(disk::failed("rename", dir)(error))
         }
-        _ => disk::remove_dir(&aside, "so that nothing of the run is left"),
+        _ => disk::remove_dir(&aside, why),
     }
 }
 
@@ -316,14 +321,15 @@ pub(crate) fn ids(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes what those left who died while they removed a run directory.
-pub(crate) fn sweep(running: &Path) -> Result<()> {
+/// Removes what those left in `dir` who died while they removed a directory of a container. What cannot be removed is a warning.
+pub(crate) fn sweep(dir: &Path) {
     let why = "so that what a process was removing when it died is found";
-    for name in disk::names(running, why).unwrap_or_default() {
+    for name in disk::names(dir, why).unwrap_or_default() {
         if name.starts_with(GONE) {
             let why = "so that a removal is finished that another process began";
-            disk::remove_dir(&running.join(name), why)?;
+            if let Err(error) = disk::remove_dir(&dir.join(name), why) {
+                tracing::warn!("{}", error.chain());
+            }
         }
     }
-    Ok(())
 }

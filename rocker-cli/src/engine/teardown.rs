@@ -69,7 +69,8 @@ impl Engine {
                 }
             }
         }
-        container::sweep(&self.roots().running())?;
+        container::sweep(&self.roots().running());
+        container::sweep(&self.roots().containers());
         let mut all = true;
         for id in orphans {
             let buried = is_held(&self.roots().running().join(&id))
