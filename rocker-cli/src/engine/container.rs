@@ -215,12 +215,16 @@ impl Container {
     pub(crate) fn learn_name(&mut self, engine: &Engine) {
         if let Ok(Some(record)) = engine.record(self.id()) {
             self.record.name = record.name;
+            self.record.other_name = record.other_name;
         }
     }
 
     /// Removes what outlives a run: its record and all that it wrote.
     pub(crate) fn forget(&self, engine: &Engine) -> Result<()> {
         remove_at_once(&self.data, FORGET)?;
+        if let Some(other) = &self.record.other_name {
+            engine.free_name(other, self.id())?;
+        }
         engine.free_name(&self.record.name, self.id())
     }
 }
@@ -299,6 +303,7 @@ impl Record {
         Self {
             id: id.to_owned(),
             name: String::new(),
+            other_name: None,
             manifest: String::new(),
             command: Vec::new(),
             created: SystemTime::UNIX_EPOCH,

@@ -198,6 +198,7 @@ impl Engine {
         Ok(Record {
             id: name::new_id()?,
             name: String::new(),
+            other_name: None,
             manifest: image.manifest_digest().to_string(),
             command: command(options, image.config())?,
             created: SystemTime::now(),

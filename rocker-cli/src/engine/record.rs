@@ -25,6 +25,9 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) struct Record {
     pub(crate) id: String,
     pub(crate) name: String,
+    /// A name that it had, or was about to get when somebody who gave it was killed: it may still have the link of it.
+    #[serde(default)]
+    pub(crate) other_name: Option<String>,
     /// The digest of the image's manifest, by which the image is in use.
     pub(crate) manifest: String,
     /// The program and its arguments, as image and options have them.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rocker_ns::{AttachEnd, AttachOptions, Attached, Process, signal_number};
 
-use super::Engine;
+use super::{Engine, name};
 use super::container::{Container, Stop};
 use super::lock::{self, is_held, wake_supervisor};
 use super::record::{self, RECORD, State};
@@ -160,21 +160,31 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NoContainer`], [`Error::NameTaken`], [`Error::BadName`].
-    pub fn rename(&self, name: &str, new: &str) -> Result<()> {
-        let found = self.container(name)?;
+    pub fn rename(&self, old: &str, new: &str) -> Result<()> {
+        name::check(new)?;
+        let found = self.container(old)?;
         // Its record is not written by anybody else meanwhile.
         let _making = self.making()?;
         let no_container = || Error::NoContainer {
-            name: name.to_owned(),
+            name: old.to_owned(),
         };
         let mut record = self.record(&found.id)?.ok_or_else(no_container)?;
-        let new = self.take_name(Some(new), &found.id)?;
-        let old = std::mem::replace(&mut record.name, new);
-        let path = self.roots().containers().join(&found.id).join(RECORD);
-        record::write(&path, &record)?;
-        if old != record.name {
-            self.free_name(&old, &found.id)?;
+        if new == record.name {
+            return Ok(());
         }
+        // What somebody left who was killed here.
+        if let Some(other) = record.other_name.take() {
+            self.free_name(&other, &found.id)?;
+        }
+        let path = self.roots().containers().join(&found.id).join(RECORD);
+        // Each link is noted before it is made, so that none outlives the container.
+        let old = record.name.clone();
+        record.other_name = Some(new.to_owned());
+        record::write(&path, &record)?;
+        record.name = self.take_name(Some(new), &found.id)?;
+        record.other_name = Some(old.clone());
+        record::write(&path, &record)?;
+        self.free_name(&old, &found.id)?;
         self.tell(&record, "rename", &[("oldName", old)]);
         Ok(())
     }
