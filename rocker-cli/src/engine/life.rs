@@ -236,7 +236,9 @@ impl Engine {
             let again =
                 outcome.is_ok() && stop.is_none() && policy.wants(code, supervisor.restarts);
             if again {
-                container.enter(State::Restarting(ended.clone()))?;
+                if let Err(error) = container.enter(State::Restarting(ended.clone())) {
+                    tracing::warn!("{}", error.chain());
+                }
                 supervisor.attach.farewell(code);
                 self.teardown_run(&container, supervisor.hierarchy)?;
                 if supervisor.pause(&container, pause_before(supervisor.restarts))? {
@@ -258,7 +260,7 @@ impl Engine {
                 self.tell(&container.record, "destroy", &[]);
             }
             supervisor.attach.farewell(code);
-            let undone = self.teardown(&container, supervisor.hierarchy);
+            let undone = self.teardown_noted(&container, supervisor.hierarchy, remembered);
             match outcome {
                 Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom_killed => {
                     return Err(Error::TooLittleMemory { source });
@@ -266,7 +268,7 @@ impl Engine {
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
-            remembered.and(undone)?;
+            undone?;
             return Ok(Exit { code, oom_killed });
         }
     }

@@ -27,6 +27,26 @@ impl Engine {
         all_gone(container, errors)
     }
 
+    /// The same after its end was, or was not, written down. Where it was not, as on a full disk, the run directory stays: by that the
+    /// next command finds it, and tries again.
+    pub(crate) fn teardown_noted(
+        &self,
+        container: &Container,
+        hierarchy: &Hierarchy,
+        noted: Result<()>,
+    ) -> Result<()> {
+        match noted {
+            Ok(()) => self.teardown(container, hierarchy),
+            Err(error) => {
+                let undone = self.teardown_run(container, hierarchy);
+                if let Err(error) = undone {
+                    tracing::warn!("{}", error.chain());
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// The same for a container that is about to be started again: who looks after it, and where others find it, stays.
     pub(crate) fn teardown_run(&self, container: &Container, hierarchy: &Hierarchy) -> Result<()> {
         all_gone(container, self.release(container, hierarchy))
@@ -97,10 +117,10 @@ impl Engine {
         drop(making);
         let hierarchy = self.hierarchy()?;
         let remove = container.options().remove;
-        match container.state.clone() {
+        let noted = match container.state.clone() {
             Some(State::Running(running)) if !remove => {
                 // Nobody saw its exit status: it was killed with the one who would have.
-                container.enter(State::Exited(Ended {
+                let noted = container.enter(State::Exited(Ended {
                     code: 137,
                     started: running.started,
                     finished: SystemTime::now(),
@@ -109,21 +129,25 @@ impl Engine {
                     stopped: false,
                     error: None,
                     health: running.health,
-                }))?;
-                self.tell(&container.record, "die", &[("exitCode", "137".to_owned())]);
+                }));
+                if noted.is_ok() {
+                    self.tell(&container.record, "die", &[("exitCode", "137".to_owned())]);
+                }
+                noted
             }
-            Some(State::Restarting(ended)) if !remove => container.enter(State::Exited(ended))?,
+            Some(State::Restarting(ended)) if !remove => container.enter(State::Exited(ended)),
             // It was made and not started, or has ended, and whoever tried to start it again died.
-            Some(State::Created | State::Exited(_)) => {}
+            Some(State::Created | State::Exited(_)) => Ok(()),
             Some(State::Running(_) | State::Restarting(_)) | None => {
                 let existed = !container.record.name.is_empty();
-                container.forget(self)?;
-                if existed {
+                let forgotten = container.forget(self);
+                if existed && forgotten.is_ok() {
                     self.tell(&container.record, "destroy", &[]);
                 }
+                forgotten
             }
-        }
-        self.teardown(&container, &hierarchy)
+        };
+        self.teardown_noted(&container, &hierarchy, noted)
     }
 }
 
