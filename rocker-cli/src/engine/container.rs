@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use oci_spec::runtime::Spec;
 
@@ -26,6 +27,9 @@ pub(crate) struct Container {
 
 /// What a directory of a container is called while it is removed: this and its id.
 const GONE: &str = ".gone-";
+
+/// How long the one who looked after a container may take to let go of it when it has ended.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// Why its directory of the store is removed.
 pub(crate) const FORGET: &str = "so that nothing is left of the container and of what it wrote";
@@ -139,11 +143,23 @@ impl Container {
     /// # Errors
     /// [`Error::StillRunning`].
     pub(crate) fn adopt_idle(engine: &Engine, id: &str, name: &str) -> Result<Self> {
-        // Nobody makes or removes it meanwhile.
-        let _making = engine.making()?;
-        Self::adopt(engine, id)?.ok_or_else(|| Error::StillRunning {
-            name: name.to_owned(),
-        })
+        let limit = Instant::now() + LETTING_GO;
+        loop {
+            // Nobody makes or removes it meanwhile.
+            let making = engine.making()?;
+            if let Some(container) = Self::adopt(engine, id)? {
+                return Ok(container);
+            }
+            drop(making);
+            // Its end is written down, and whoever waited for it knows: what is left takes some milliseconds.
+            let has_ended = matches!(engine.state(id), Ok(Some(State::Exited(_))));
+            if !has_ended || Instant::now() > limit {
+                return Err(Error::StillRunning {
+                    name: name.to_owned(),
+                });
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Notes where in its life it is now.
@@ -262,7 +278,8 @@ impl Engine {
     pub(crate) fn ask_to_stop(&self, id: &str, stop: Stop) -> Result<()> {
         let path = self.roots().running().join(id).join(STOP);
         let text: &[u8] = match stop {
-            Stop::ForGood => b"stop",
+            // For which there is room on a full disk too.
+            Stop::ForGood => b"",
             Stop::ToRestart => b"restart",
         };
         let why = "so that the one who looks after the container knows that its end is wanted";

@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rocker_cgroup::Cgroup;
 use rocker_ns::{AttachEnd, AttachOptions, Attached, Process, signal_number};
 
-use super::{Engine, name};
+use super::{CGROUP_PARENT, Engine, name};
 use super::container::{Container, Stop};
 use super::lock::{self, is_held, wake_supervisor};
 use super::record::{self, RECORD, State};
@@ -124,8 +125,10 @@ impl Engine {
             if !is_held(&run)? {
                 self.reconcile()?;
                 return match self.state(&found.id)? {
-                    Some(state) => Ok(state.exit_code().unwrap_or(0)),
-                    None => Err(Error::Lost { name: found.name }),
+                    Some(State::Created) => Ok(0),
+                    Some(State::Exited(ended) | State::Restarting(ended)) => Ok(ended.code),
+                    // How it ended could not be written down.
+                    Some(State::Running(_)) | None => Err(Error::Lost { name: found.name }),
                 };
             }
             thread::sleep(MOMENT);
@@ -138,10 +141,7 @@ impl Engine {
     /// [`Error::NoContainer`], [`Error::StillRunning`], [`Error::Teardown`], [`Error::State`].
     pub fn remove(&self, name: &str, force: bool) -> Result<String> {
         let found = self.container(name)?;
-        if is_held(&self.roots().running().join(&found.id))? {
-            if !force {
-                return Err(Error::StillRunning { name: found.name });
-            }
+        if force && is_held(&self.roots().running().join(&found.id))? {
             self.ask_to_stop(&found.id, Stop::ForGood)?;
             self.kill_for_good(&found)?;
             if self.record(&found.id).is_ok_and(|record| record.is_none()) {
@@ -192,15 +192,27 @@ impl Engine {
     /// Sends a signal to the program; where there is none right now, to the one who is about to start it again.
     fn signal(&self, found: &ContainerSummary, signal: i32) -> Result<()> {
         let run = self.roots().running().join(&found.id);
-        if let Ok(Some(State::Running(running))) = self.state(&found.id)
+        let state = self.state(&found.id);
+        // Nobody can say which process it is.
+        let unknown = state.is_err();
+        if let Ok(Some(State::Running(running))) = state
             && let Some(process) = Process::open(running.pid, running.start_time)?
         {
             process.signal(signal)?;
-        } else if let Some(supervisor) = lock::supervisor(&run)
-            && found.status != Status::Starting
-        {
-            // It holds it back, and looks whether the end is wanted.
-            supervisor.signal(SIGTERM)?;
+        } else if let Some(supervisor) = lock::supervisor(&run) {
+            match (unknown && signal == SIGKILL, found.status) {
+                // The program dies with it.
+                (true, _) => supervisor.signal(SIGKILL)?,
+                (false, Status::Starting) => {}
+                // It holds it back, and looks whether the end is wanted.
+                (false, _) => supervisor.signal(SIGTERM)?,
+            }
+        } else if signal == SIGKILL {
+            // Neither file says who they are, yet somebody holds the lock.
+            match Cgroup::open(&self.hierarchy()?, CGROUP_PARENT, &found.id) {
+                Err(rocker_cgroup::Error::NotFound { .. }) => {}
+                cgroup => cgroup.map(Cgroup::keep)?.kill()?,
+            }
         }
         wake_supervisor(&run);
         Ok(())
