@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use rocker_cgroup::Cgroup;
 use rocker_ns::{AttachEnd, AttachOptions, Attached, Process, signal_number};
 
-use super::{CGROUP_PARENT, Engine, name};
 use super::container::{Container, Stop};
 use super::lock::{self, is_held, wake_supervisor};
 use super::record::{self, RECORD, State};
 use super::summary::{ContainerSummary, Status};
 use super::supervisor::ATTACH;
+use super::{CGROUP_PARENT, Engine, name};
 use crate::{Error, Result};
 
 /// How long a killed container may take to end.
