@@ -20,6 +20,7 @@ mod tmux;
 mod advice;
 mod attributes;
 mod crash;
+mod crash_commands;
 mod crash_steps;
 mod cve;
 mod damaged;

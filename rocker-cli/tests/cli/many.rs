@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// Numbers by lot, the same ones each time (xorshift).
 fn lot(seed: usize) -> u64 {
-    let mut number = seed as u64 * 0x9e37_79b9_7f4a_7c15 + 1;
+    let mut number = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for _ in 0..3 {
         number ^= number << 13;
         number ^= number >> 7;
@@ -62,7 +62,7 @@ fn run_one(scene: &Scene<'_>, number: usize) -> bool {
     let end = Instant::now() + LIMIT;
     if lot(number).is_multiple_of(3) {
         // No synchronisation: any moment will do.
-        thread::sleep(Duration::from_millis(lot(number) / 3 % 1500));
+        thread::sleep(Duration::from_millis(lot(number) / 3 % 800));
         child.kill().unwrap();
     }
     match ends(&mut child, end) {
