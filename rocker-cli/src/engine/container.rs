@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use oci_spec::runtime::Spec;
 
@@ -24,8 +25,11 @@ pub(crate) struct Container {
     _lock: File,
 }
 
-/// What the run directory of a container is called while it is removed: this and its id.
+/// What a directory of a container is called while it is removed: this and its id.
 const GONE: &str = ".gone-";
+
+/// How long the one who looked after a container may take to let go of it when it has ended.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// Why its directory of the store is removed.
 pub(crate) const FORGET: &str = "so that nothing is left of the container and of what it wrote";
@@ -142,18 +146,29 @@ impl Container {
     /// # Errors
     /// [`Error::StillRunning`]; [`Error::NoContainer`] where somebody has just removed it.
     pub(crate) fn adopt_idle(engine: &Engine, id: &str, name: &str) -> Result<Self> {
-        // Nobody makes or removes it meanwhile.
-        let _making = engine.making()?;
-        let container = Self::adopt(engine, id)?.ok_or_else(|| Error::StillRunning {
-            name: name.to_owned(),
-        })?;
-        let why = "so that what somebody has just removed is not taken for a container";
-        if !disk::exists(&container.data, why) {
-            container.remove_run_dir()?;
-            let name = name.to_owned();
-            return Err(Error::NoContainer { name });
+        let limit = Instant::now() + LETTING_GO;
+        loop {
+            // Nobody makes or removes it meanwhile.
+            let making = engine.making()?;
+            if let Some(container) = Self::adopt(engine, id)? {
+                let why = "so that what somebody has just removed is not taken for a container";
+                if disk::exists(&container.data, why) {
+                    return Ok(container);
+                }
+                container.remove_run_dir()?;
+                let name = name.to_owned();
+                return Err(Error::NoContainer { name });
+            }
+            drop(making);
+            // Its end is written down, and whoever waited for it knows: what is left takes some milliseconds.
+            let has_ended = matches!(engine.state(id), Ok(Some(State::Exited(_))));
+            if !has_ended || Instant::now() > limit {
+                return Err(Error::StillRunning {
+                    name: name.to_owned(),
+                });
+            }
+            thread::sleep(Duration::from_millis(2));
         }
-        Ok(container)
     }
 
     /// Notes where in its life it is now.
@@ -225,25 +240,34 @@ impl Container {
     pub(crate) fn learn_name(&mut self, engine: &Engine) {
         if let Ok(Some(record)) = engine.record(self.id()) {
             self.record.name = record.name;
+            self.record.other_name = record.other_name;
         }
     }
 
     /// Removes what outlives a run: its record and all that it wrote.
     pub(crate) fn forget(&self, engine: &Engine) -> Result<()> {
-        disk::remove_dir(&self.data, FORGET)?;
+        remove_at_once(&self.data, FORGET)?;
+        if let Some(other) = &self.record.other_name {
+            engine.free_name(other, self.id())?;
+        }
         engine.free_name(&self.record.name, self.id())
     }
 }
 
 fn remove_run_dir(run: &Path) -> Result<()> {
-    let name = run.file_name().unwrap_or_default().to_string_lossy();
-    let aside = run.with_file_name(format!("{GONE}{name}"));
-    let why = "so that it is gone at once for everybody else, and nobody finds it half removed";
-    match disk::rename(run, &aside, why) {
+    remove_at_once(run, "so that nothing of the run is left")
+}
+
+/// Removes a directory of a container: whoever dies meanwhile leaves it whole, or to be [swept](sweep).
+fn remove_at_once(dir: &Path, why: &'static str) -> Result<()> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let aside = dir.with_file_name(format!("{GONE}{name}"));
+    let at_once = "so that it is gone at once for everybody else, and nobody finds it half removed";
+    match disk::rename(dir, &aside, at_once) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(disk::failed("rename", run)(error))
+            Err(disk::failed("rename", dir)(error))
         }
-        _ => disk::remove_dir(&aside, "so that nothing of the run is left"),
+        _ => disk::remove_dir(&aside, why),
     }
 }
 
@@ -263,7 +287,8 @@ impl Engine {
     pub(crate) fn ask_to_stop(&self, id: &str, stop: Stop) -> Result<()> {
         let path = self.roots().running().join(id).join(STOP);
         let text: &[u8] = match stop {
-            Stop::ForGood => b"stop",
+            // For which there is room on a full disk too.
+            Stop::ForGood => b"",
             Stop::ToRestart => b"restart",
         };
         let why = "so that the one who looks after the container knows that its end is wanted";
@@ -304,6 +329,7 @@ impl Record {
         Self {
             id: id.to_owned(),
             name: String::new(),
+            other_name: None,
             manifest: String::new(),
             command: Vec::new(),
             created: SystemTime::UNIX_EPOCH,
@@ -330,14 +356,17 @@ fn is_id(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The same for the run directories; what those left who died while they removed one is removed on the way.
-pub(crate) fn sweep(running: &Path) -> Result<Vec<String>> {
-    let why = "so that rocker knows which containers run, or seemed to when somebody died";
-    let mut names = disk::names(running, why).map_err(disk::failed("read", running))?;
+/// The same; what those left there who died while they removed a directory of a container is removed on the way. What cannot be
+/// removed is a warning.
+pub(crate) fn sweep(dir: &Path) -> Result<Vec<String>> {
+    let why = "so that rocker knows which containers there are, and what somebody was removing when he died";
+    let mut names = disk::names(dir, why).map_err(disk::failed("read", dir))?;
     for name in &names {
         if name.starts_with(GONE) {
             let why = "so that a removal is finished that another process began";
-            disk::remove_dir(&running.join(name), why)?;
+            if let Err(error) = disk::remove_dir(&dir.join(name), why) {
+                tracing::warn!("{}", error.chain());
+            }
         }
     }
     names.retain(|name| is_id(name));

@@ -209,6 +209,7 @@ impl Engine {
         Ok(Record {
             id: name::new_id()?,
             name: String::new(),
+            other_name: None,
             manifest: image.manifest_digest().to_string(),
             command: command(options, image.config())?,
             created: SystemTime::now(),
@@ -245,7 +246,9 @@ impl Engine {
             let policy = container.options().restart;
             let again = outcome.is_ok() && !wanted && policy.wants(code, supervisor.restarts);
             if again {
-                container.enter(State::Restarting(ended.clone()))?;
+                if let Err(error) = container.enter(State::Restarting(ended.clone())) {
+                    tracing::warn!("{}", error.chain());
+                }
                 supervisor.attach.farewell(code);
                 self.teardown_run(&container, supervisor.hierarchy)?;
                 if supervisor.pause(&container, pause_before(supervisor.haste))? {
@@ -271,7 +274,13 @@ impl Engine {
                 self.tell(&container.record, "destroy", &[]);
             }
             supervisor.attach.farewell(code);
-            let undone = self.teardown_ended(&container, supervisor.hierarchy);
+            let undone = match remembered {
+                Ok(()) => self.teardown_ended(&container, supervisor.hierarchy),
+                Err(_) => {
+                    self.teardown_unnoted(&container, supervisor.hierarchy);
+                    remembered
+                }
+            };
             match outcome {
                 Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom_killed => {
                     return Err(Error::TooLittleMemory { source });
@@ -279,7 +288,7 @@ impl Engine {
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
-            remembered.and(undone)?;
+            undone?;
             return Ok(Exit { code, oom_killed });
         }
     }

@@ -25,6 +25,9 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) struct Record {
     pub(crate) id: String,
     pub(crate) name: String,
+    /// A name that it had, or was about to get when somebody who gave it was killed: it may still have the link of it.
+    #[serde(default)]
+    pub(crate) other_name: Option<String>,
     /// The digest of the image's manifest, by which the image is in use.
     pub(crate) manifest: String,
     /// The program and its arguments, as image and options have them.
@@ -147,7 +150,11 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
         "so that it is written beside the file that others read, and they find no half of it";
     let at_once =
         "so that whoever reads it finds the old one or the new one, and nothing in between";
-    disk::write(&temporary, &text, beside)
-        .and_then(|()| disk::rename(&temporary, path, at_once))
-        .map_err(failed)
+    let written = disk::write(&temporary, &text, beside)
+        .and_then(|()| disk::rename(&temporary, path, at_once));
+    if written.is_err() {
+        let why = "so that half a file takes no room on a disk that is full";
+        let _ = disk::remove_file(&temporary, why);
+    }
+    written.map_err(failed)
 }

@@ -1,16 +1,18 @@
 //! Ending containers, and waiting for their end.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rocker_cgroup::Cgroup;
 use rocker_ns::{AttachEnd, AttachOptions, Attached, Process, signal_number};
 
-use super::Engine;
 use super::container::{Container, Stop};
-use super::lock::{is_held, wake_supervisor};
+use super::lock::{self, is_held, wake_supervisor};
 use super::record::{self, RECORD, State};
 use super::summary::{ContainerSummary, Status};
 use super::supervisor::ATTACH;
+use super::{CGROUP_PARENT, Engine, name};
 use crate::{Error, Result};
 
 /// How long a killed container may take to end.
@@ -50,7 +52,7 @@ impl Engine {
         patience: Option<Duration>,
         stop: Stop,
     ) -> Result<()> {
-        let run = self.roots().running().join(&found.id);
+        let run = self.run_dir(&found.id);
         if !is_held(&run)? {
             return Ok(());
         }
@@ -111,7 +113,7 @@ impl Engine {
     /// [`Error::NoContainer`]; [`Error::Lost`] when the one who looked after it was killed.
     pub fn wait(&self, name: &str) -> Result<u8> {
         let found = self.container(name)?;
-        let run = self.roots().running().join(&found.id);
+        let run = self.run_dir(&found.id);
         loop {
             let nothing = AttachOptions::default();
             if let Some(mut attached) = Attached::connect(&run, ATTACH, nothing)? {
@@ -128,8 +130,10 @@ impl Engine {
             if !is_held(&run)? {
                 self.reconcile()?;
                 return match self.state(&found.id)? {
-                    Some(state) => Ok(state.exit_code().unwrap_or(0)),
-                    None => Err(Error::Lost { name: found.name }),
+                    Some(State::Created) => Ok(0),
+                    Some(State::Exited(ended) | State::Restarting(ended)) => Ok(ended.code),
+                    // How it ended could not be written down.
+                    Some(State::Running(_)) | None => Err(Error::Lost { name: found.name }),
                 };
             }
             thread::sleep(MOMENT);
@@ -138,7 +142,7 @@ impl Engine {
 
     /// The exit status of a container whose supervisor has gone without a word, as soon as it has been taken down.
     fn code_of_lost(&self, found: &ContainerSummary) -> Result<u8> {
-        let run = self.roots().running().join(&found.id);
+        let run = self.run_dir(&found.id);
         let limit = Instant::now() + KILL_PATIENCE;
         loop {
             // It lets go of its lock last, or somebody else is at it.
@@ -179,7 +183,7 @@ impl Engine {
             if found.status.is_up() {
                 return Ok(true);
             }
-            if !is_held(&self.roots().running().join(&found.id))? {
+            if !is_held(&self.run_dir(&found.id))? {
                 return Ok(false);
             }
             if Instant::now() > limit {
@@ -195,10 +199,7 @@ impl Engine {
     /// [`Error::NoContainer`], [`Error::StillRunning`], [`Error::Teardown`], [`Error::State`].
     pub fn remove(&self, name: &str, force: bool) -> Result<String> {
         let found = self.container(name)?;
-        if is_held(&self.roots().running().join(&found.id))? {
-            if !force {
-                return Err(Error::StillRunning { name: found.name });
-            }
+        if force && is_held(&self.run_dir(&found.id))? {
             self.ask_to_stop(&found.id, Stop::ForGood)?;
             self.kill_for_good(&found)?;
             if self.record(&found.id).is_ok_and(|record| record.is_none()) {
@@ -217,21 +218,31 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NoContainer`], [`Error::NameTaken`], [`Error::BadName`].
-    pub fn rename(&self, name: &str, new: &str) -> Result<()> {
-        let found = self.container(name)?;
+    pub fn rename(&self, old: &str, new: &str) -> Result<()> {
+        name::check(new)?;
+        let found = self.container(old)?;
         // Its record is not written by anybody else meanwhile.
         let _making = self.making()?;
         let no_container = || Error::NoContainer {
-            name: name.to_owned(),
+            name: old.to_owned(),
         };
         let mut record = self.record(&found.id)?.ok_or_else(no_container)?;
-        let new = self.take_name(Some(new), &found.id)?;
-        let old = std::mem::replace(&mut record.name, new);
-        let path = self.roots().containers().join(&found.id).join(RECORD);
-        record::write(&path, &record)?;
-        if old != record.name {
-            self.free_name(&old, &found.id)?;
+        if new == record.name {
+            return Ok(());
         }
+        // What somebody left who was killed here.
+        if let Some(other) = record.other_name.take() {
+            self.free_name(&other, &found.id)?;
+        }
+        let path = self.roots().containers().join(&found.id).join(RECORD);
+        // Each link is noted before it is made, so that none outlives the container.
+        let old = record.name.clone();
+        record.other_name = Some(new.to_owned());
+        record::write(&path, &record)?;
+        record.name = self.take_name(Some(new), &found.id)?;
+        record.other_name = Some(old.clone());
+        record::write(&path, &record)?;
+        self.free_name(&old, &found.id)?;
         self.tell(&record, "rename", &[("oldName", old)]);
         Ok(())
     }
@@ -239,18 +250,40 @@ impl Engine {
     /// Sends a signal to the program. Where there is none right now, whoever looks after the container sees soon that its end is
     /// wanted.
     fn signal(&self, found: &ContainerSummary, signal: i32) -> Result<()> {
-        if let Ok(Some(State::Running(running))) = self.state(&found.id)
+        let state = self.state(&found.id);
+        if let Ok(Some(State::Running(running))) = &state
             && let Some(process) = Process::open(running.pid, running.start_time)?
         {
             process.signal(signal)?;
+        } else if signal == SIGKILL
+            && (state.is_err() || lock::supervisor(&self.run_dir(&found.id)).is_none())
+        {
+            self.kill_unknown(&found.id)?;
         }
-        wake_supervisor(&self.roots().running().join(&found.id));
+        wake_supervisor(&self.run_dir(&found.id));
         Ok(())
+    }
+
+    /// Kills a container of which no file says who its processes are: by its cgroup; where it has none, with the one who looks after it.
+    fn kill_unknown(&self, id: &str) -> Result<()> {
+        match Cgroup::open(&self.hierarchy()?, CGROUP_PARENT, id) {
+            Err(rocker_cgroup::Error::NotFound { .. }) => {
+                match lock::supervisor(&self.run_dir(id)) {
+                    Some(supervisor) => Ok(supervisor.signal(SIGKILL)?),
+                    None => Ok(()),
+                }
+            }
+            cgroup => Ok(cgroup.map(Cgroup::keep)?.kill()?),
+        }
+    }
+
+    fn run_dir(&self, id: &str) -> PathBuf {
+        self.roots().running().join(id)
     }
 
     /// Waits until nobody looks after a container any more: then it has been taken down. False when `limit` has passed.
     fn wait_until_gone(&self, found: &ContainerSummary, limit: Option<Duration>) -> Result<bool> {
-        let run = self.roots().running().join(&found.id);
+        let run = self.run_dir(&found.id);
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         // Whoever cannot be asked is waited for by his lock.
         if let Ok(Some(mut attached)) = Attached::connect(&run, ATTACH, AttachOptions::default())
@@ -273,7 +306,7 @@ impl Engine {
 
     /// Kills a running container and waits until the one who looks after it has taken it down.
     fn kill_for_good(&self, found: &ContainerSummary) -> Result<()> {
-        let run = self.roots().running().join(&found.id);
+        let run = self.run_dir(&found.id);
         let limit = Instant::now() + KILL_PATIENCE;
         while is_held(&run)? {
             self.signal(found, SIGKILL)?;

@@ -7,6 +7,7 @@ use rocker_net::PortForward;
 
 use super::Engine;
 use super::container::ids;
+use super::lock::is_held;
 use super::options::Io;
 use super::record::{HealthStatus, Record, State};
 use crate::{Error, Result};
@@ -176,10 +177,18 @@ impl Engine {
     pub(crate) fn summary(&self, id: &str) -> Result<Option<ContainerSummary>> {
         match (self.record(id), self.state(id)) {
             (Ok(None), _) => Ok(None),
-            (Ok(Some(record)), Ok(state)) => Ok(Some(ContainerSummary::of(
-                record,
-                Status::from(state.as_ref()),
-            ))),
+            (Ok(Some(record)), Ok(state)) => {
+                let mut status = Status::from(state.as_ref());
+                // Its end could not be written down, as on a full disk.
+                if status.is_up() && !is_held(&self.roots().running().join(id))? {
+                    status = Status::Exited {
+                        code: state.and_then(|state| state.exit_code()).unwrap_or(137),
+                        at: SystemTime::now(),
+                        oom_killed: false,
+                    };
+                }
+                Ok(Some(ContainerSummary::of(record, status)))
+            }
             (Ok(Some(record)), Err(Error::Damaged { .. })) => {
                 Ok(Some(ContainerSummary::of(record, Status::Damaged)))
             }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rocker_cgroup::{Cgroup, Hierarchy};
 
-use super::container::{self, Container, ids};
+use super::container::{self, Container};
 use super::lock::{is_free, is_held};
 use super::record::{Ended, State};
 use super::{CGROUP_PARENT, Engine, disk};
@@ -45,6 +45,14 @@ impl Engine {
         all_gone(container, errors)
     }
 
+    /// Takes down what of a container is left when its end could not be written down, as on a full disk. The run directory stays: by
+    /// that the next command finds it, and tries again.
+    pub(crate) fn teardown_unnoted(&self, container: &Container, hierarchy: &Hierarchy) {
+        if let Err(error) = self.teardown_run(container, hierarchy) {
+            tracing::warn!("{}", error.chain());
+        }
+    }
+
     /// The same for a container that is about to be started again: who looks after it, and where others find it, stays.
     pub(crate) fn teardown_run(&self, container: &Container, hierarchy: &Hierarchy) -> Result<()> {
         all_gone(container, self.release(container, hierarchy))
@@ -80,12 +88,13 @@ impl Engine {
     fn reconcile_by(&self, is_orphan: impl Fn(&Path) -> Result<bool>) -> Result<()> {
         let running = self.roots().running();
         let mut orphans = container::sweep(&running)?;
+        let known = container::sweep(&self.roots().containers())?;
         let looked = self.roots().run().join(LOOKED);
         let why = "so that one knows whether the machine has just started";
         let is_first = !disk::exists(&looked, why);
         if is_first {
             // A reboot leaves containers that run, as they say, and no trace of anybody who looks after them.
-            for id in ids(&self.roots().containers())? {
+            for id in known {
                 let ends = matches!(self.state(&id), Ok(Some(State::Created | State::Exited(_))));
                 if !ends && !orphans.contains(&id) {
                     orphans.push(id);
@@ -123,10 +132,10 @@ impl Engine {
         drop(making);
         let hierarchy = self.hierarchy()?;
         let remove = container.options().remove;
-        match container.state.clone() {
+        let noted = match container.state.clone() {
             Some(State::Running(running)) if !remove => {
                 // Nobody saw its exit status: it was killed with the one who would have.
-                container.enter(State::Exited(Ended {
+                let noted = container.enter(State::Exited(Ended {
                     code: 137,
                     started: running.started,
                     finished: SystemTime::now(),
@@ -135,21 +144,31 @@ impl Engine {
                     stopped: false,
                     error: None,
                     health: running.health,
-                }))?;
-                self.tell(&container.record, "die", &[("exitCode", "137".to_owned())]);
+                }));
+                if noted.is_ok() {
+                    self.tell(&container.record, "die", &[("exitCode", "137".to_owned())]);
+                }
+                noted
             }
-            Some(State::Restarting(ended)) if !remove => container.enter(State::Exited(ended))?,
+            Some(State::Restarting(ended)) if !remove => container.enter(State::Exited(ended)),
             // It was made and not started, or has ended, and whoever tried to start it again died.
-            Some(State::Created | State::Exited(_)) => {}
+            Some(State::Created | State::Exited(_)) => Ok(()),
             Some(State::Running(_) | State::Restarting(_)) | None => {
                 let existed = !container.record.name.is_empty();
-                container.forget(self)?;
-                if existed {
+                let forgotten = container.forget(self);
+                if existed && forgotten.is_ok() {
                     self.tell(&container.record, "destroy", &[]);
                 }
+                forgotten
+            }
+        };
+        match &noted {
+            Ok(()) => self.teardown(&container, &hierarchy),
+            Err(_) => {
+                self.teardown_unnoted(&container, &hierarchy);
+                noted
             }
         }
-        self.teardown(&container, &hierarchy)
     }
 }
 

@@ -129,8 +129,10 @@ impl<'a> Rocker<'a> {
     pub fn new(host: &'a Host) -> Self {
         let (over, watch) = mpsc::channel();
         thread::spawn(move || {
-            if watch.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let _ = writeln!(std::io::stderr(), "the test hangs: over after {PATIENCE:?}");
+            let long = std::env::var_os("ROCKER_TEST_LONG").is_some();
+            let patience = PATIENCE * if long { 6 } else { 1 };
+            if watch.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = writeln!(std::io::stderr(), "the test hangs: over after {patience:?}");
                 // Which ends the fake host and all that is in it.
                 std::process::exit(1);
             }
