@@ -9,9 +9,9 @@ use oci_spec::runtime::Spec;
 use rocker_cgroup::Cgroup;
 use rocker_ns::{Capabilities, Created, DetachKeys, ExitCode, Process, Signals, Stdio};
 
+use super::accounts::user_of;
 use super::options::Io;
 use super::process::{Care, Leave, Streams, connect, create_in, look_after, start};
-use super::run::user_of;
 use super::{CGROUP_PARENT, Engine, disk, parts, spec};
 use crate::{Error, Result};
 

@@ -1,5 +1,6 @@
 //! The composition: what Docker's daemon does, as functions.
 
+mod accounts;
 mod as_text;
 mod attached;
 mod attest;

@@ -11,9 +11,10 @@ use rocker_fs::{Device, read_beneath};
 use rocker_image::{Image, Store};
 use rocker_ns::User;
 
+use super::accounts::{ACCOUNTS_LIMIT, wanted_user};
 use super::connection::network_of;
 use super::others::Others;
-use super::run::{ACCOUNTS_LIMIT, command_of, wanted_user};
+use super::run::command_of;
 use super::spec::{self, Facts};
 use super::surroundings::Surroundings;
 use super::{Engine, RunOptions, disk, hello, image, parts, process, steps};

@@ -1,16 +1,16 @@
 //! A run of a container's program, from image to exit.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::SystemTime;
 
-use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
-use rocker_fs::{Overlay, XattrNamespace, read_beneath};
+use rocker_fs::{Overlay, XattrNamespace};
 use rocker_image::Image;
-use rocker_ns::{Namespace, User};
+use rocker_ns::Namespace;
 
+use super::accounts::{user_of, wanted_user};
 use super::attest::attest;
 use super::container::Container;
 use super::keeper::Keeper;
@@ -21,11 +21,8 @@ use super::record::{self, Health, Running, State};
 use super::spec::{self, Facts};
 use super::supervisor::Supervisor;
 use super::surroundings::{Maps, Surroundings};
-use super::{CGROUP_PARENT, Engine, disk, parts, steps, users};
+use super::{CGROUP_PARENT, Engine, disk, parts, steps};
 use crate::{Error, Result};
-
-/// The most that is read of an image's `/etc/passwd` or `/etc/group`.
-pub(crate) const ACCOUNTS_LIMIT: u64 = 8 << 20;
 
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
 const SUPERVISORS: &str = "rocker-supervisors";
@@ -252,31 +249,6 @@ fn limited(limits: &Limits) -> String {
     ];
     let set: Vec<_> = all.iter().filter(|one| one.0).map(|one| one.1).collect();
     set.join(", ")
-}
-
-/// Who the container is asked to run as.
-pub(crate) fn wanted_user(options: &RunOptions<'_>, image: &ImageConfiguration) -> String {
-    let of_image = || image.config().as_ref()?.user().clone();
-    // Whoever keeps an id wants to be it.
-    let kept = || match options.users {
-        Users::KeepId => users::callers_own().ok(),
-        _ => None,
-    };
-    let wanted = options.user.clone().or_else(kept).or_else(of_image);
-    wanted.unwrap_or_default()
-}
-
-/// Who the container runs as, by its own accounts.
-pub(crate) fn user_of(root: impl AsFd, spec: &str, groups: &[String]) -> Result<User> {
-    let file = |name| {
-        Ok::<_, Error>(read_beneath(root.as_fd(), name, ACCOUNTS_LIMIT)?.unwrap_or_default())
-    };
-    let group = file("/etc/group")?;
-    let mut user = User::resolve(spec, &file("/etc/passwd")?, &group)?;
-    for wanted in groups {
-        user.add_group(wanted, &group)?;
-    }
-    Ok(user)
 }
 
 /// Tells the host's number of the container's first process where the caller wants to find it.
