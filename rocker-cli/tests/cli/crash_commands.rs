@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-
-use crate::crash_steps::{Hit, assert_whole, kill_at_each_step, the_one, wait_for_supervisors};
+use crate::crash_steps::{
+    Hit, assert_whole, kill_at_each_step, reap, the_one, wait_for_supervisors,
+};
 use crate::fake_host;
 use crate::support::Scene;
 
@@ -124,10 +124,7 @@ fn an_exec_killed_at_any_step_leaves_its_container_as_it_was() {
             );
         }
         assert_eq!(scene.ok("exec web echo on"), "on\n");
-        // A host's init would have: until then a program whose rocker was killed keeps the container's PID namespace from ending.
-        while waitpid(None, Some(WaitPidFlag::WNOHANG))
-            .is_ok_and(|status| status != WaitStatus::StillAlive)
-        {}
+        reap();
         scene.ok("rm -f web");
         scene.assert_all_gone("rm");
     });

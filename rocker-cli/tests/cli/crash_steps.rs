@@ -5,6 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
 use crate::fake_host;
 use crate::support::Scene;
 
@@ -132,6 +134,14 @@ pub fn the_one(scene: &Scene<'_>, after: &str) -> Option<String> {
     let mut all = scene.containers();
     assert!(all.len() < 2, "after {after}: {all:?}");
     all.pop().map(|(_, state)| state)
+}
+
+/// Waits for those whose parent was killed, as a host's init does: until then a program whose `rocker exec` was killed keeps its
+/// container's PID namespace from ending. To be called while no command of the test has ended unnoticed.
+pub fn reap() {
+    while waitpid(None, Some(WaitPidFlag::WNOHANG))
+        .is_ok_and(|status| status != WaitStatus::StillAlive)
+    {}
 }
 
 /// Waits for those who have let go of their container, and are about to end.

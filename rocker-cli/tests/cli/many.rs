@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::crash_steps::reap;
 use crate::fake_host;
 use crate::support::Scene;
 
@@ -111,6 +112,7 @@ fn many_at_once_of_which_a_third_is_killed_leave_nothing() {
             start.elapsed()
         );
         assert!(killed > count / 10, "only {killed} were killed");
+        reap();
         assert_eq!(web.end().code, 0);
         host.wait_until("the detached ones have ended", LIMIT, || {
             scene.ok("ps -q").is_empty()
