@@ -25,7 +25,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.rows[0].len();
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             self.rows
                 .iter()
@@ -46,10 +46,16 @@ impl fmt::Display for Table {
     }
 }
 
+/// What makes a terminal show what follows in another order.
+const REORDERING: [char; 9] = [
+    '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}',
+    '\u{2069}',
+];
+
 /// The text with its control characters written out, since a terminal would obey them.
 pub(crate) fn printable(text: &str) -> String {
     let escape = |c: char| {
-        if c.is_control() {
+        if c.is_control() || REORDERING.contains(&c) {
             c.escape_default().collect()
         } else {
             vec![c]

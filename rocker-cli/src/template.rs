@@ -32,9 +32,7 @@ struct Scope {
 impl Template {
     /// Reads a format.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        // A shell does not make them.
-        let unescaped = text.replace("\\t", "\t").replace("\\n", "\n");
-        match parse::parse(&unescaped) {
+        match parse::parse(text) {
             Ok(nodes) => Ok(Self { nodes }),
             Err(why) => Err(Error::bad_value("--format", text, why)),
         }
@@ -55,13 +53,16 @@ impl Template {
 
     /// The names of the fields that a format shows, for the head of a table.
     pub(crate) fn fields(&self) -> Vec<String> {
-        let mut fields = Vec::new();
-        for node in &self.nodes {
-            if let Node::Show(expr) = node {
-                fields.extend(expr.field());
-            }
+        fn of(nodes: &[Node]) -> Vec<String> {
+            let shown = |node: &Node| match node {
+                Node::Text(_) => Vec::new(),
+                Node::Show(expr) => expr.field().into_iter().collect(),
+                Node::If(cases, _) => cases.iter().flat_map(|(_, then)| of(then)).collect(),
+                Node::With(_, then, _) | Node::Range(_, _, then, _) => of(then),
+            };
+            nodes.iter().flat_map(shown).collect()
         }
-        fields
+        of(&self.nodes)
     }
 }
 
@@ -197,6 +198,11 @@ mod tests {
             ),
             ("a {{- .Name -}} b", "awebb"),
             ("{{len .Env}} {{.Nothing}}", "2 <no value>"),
+            (
+                "{{if .Health}}a{{else}}none{{end}} {{.Labels.none}}",
+                "none <no value>",
+            ),
+            (r#"{{join .Env "\n"}}"#, "A=1\nB=2"),
             (r#"{{.Labels "x"}}\t{{/* no word */}}|"#, "y\t|"),
             ("{{$.Name}}{{range .Env}}{{$.Pid}}{{end}}", "web77"),
             (

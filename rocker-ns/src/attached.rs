@@ -30,6 +30,7 @@ pub struct AttachOptions {
 
 /// How a client has parted from a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AttachEnd {
     /// The program has ended, with this [exit code](crate::ExitCode).
     Exited(u8),
@@ -347,7 +348,7 @@ fn text(event: Event<'_>, has_terminal: bool) -> (Vec<u8>, bool) {
                 ("", "\n")
             };
             let line = format!(
-                "{before}rocker: {count} bytes left out, since this reader was too slow; the log has them all{after}"
+                "{before}rocker: {count} bytes left out, since this reader was too slow; a log has them, if one is kept{after}"
             );
             (line.into_bytes(), false)
         }

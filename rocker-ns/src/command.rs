@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::Uid;
 
@@ -51,6 +52,7 @@ pub struct Command {
     pub(crate) seccomp: Option<SeccompFilter>,
     pub(crate) die_with_parent: bool,
     pub(crate) timed: bool,
+    pub(crate) ready_within: Option<Duration>,
     pub(crate) fail_at: Option<usize>,
 }
 
@@ -90,6 +92,7 @@ impl Command {
             seccomp: None,
             die_with_parent: false,
             timed: false,
+            ready_within: None,
             fail_at: None,
         }
     }
@@ -319,6 +322,13 @@ impl Command {
     /// Notes when each step ran, for the events on the `tracing` target `rocker::syscall`.
     pub fn timed(&mut self, on: bool) -> &mut Self {
         self.timed = on;
+        self
+    }
+
+    /// Kills the process when it takes longer than that until it is ready for its program. A container that is
+    /// [entered](Self::enter) can stop what comes among its processes.
+    pub fn ready_within(&mut self, limit: Duration) -> &mut Self {
+        self.ready_within = Some(limit);
         self
     }
 

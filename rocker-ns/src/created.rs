@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -50,6 +51,8 @@ pub struct Created {
     /// The steps that lead into the working directory, and what it is called.
     directory: Option<(RangeInclusive<usize>, PathBuf)>,
     fail_at: Option<usize>,
+    /// When it is killed if it is not ready.
+    limit: Option<Instant>,
     /// What the kernel is to say of it when it has set itself up.
     expected: Expected,
     /// The files that it then has open.
@@ -125,6 +128,7 @@ impl Created {
             init: built.init,
             directory: built.directory.zip(command.current_dir.clone()),
             fail_at: command.fail_at,
+            limit: command.ready_within.map(|limit| Instant::now() + limit),
             expected,
             files,
             state: State::Blocked,
@@ -333,7 +337,8 @@ impl Created {
             if poll(&mut fds, PollTimeout::from(200_u8)) != Ok(0) {
                 return;
             }
-            if sys::is_asked_to_end() {
+            let is_late = self.limit.is_some_and(|limit| limit < Instant::now());
+            if is_late || sys::is_asked_to_end() {
                 let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             }
         }

@@ -201,6 +201,13 @@ impl Process {
         sys::pidfd_send_signal(self.pidfd.as_fd(), 0).is_ok() && has_not_ended(&stat)
     }
 
+    /// Whether somebody has stopped the process, as Ctrl-Z does.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        matches!(state(&stat), Some("T" | "t")) && self.is_alive()
+    }
+
     /// Sends a signal, see [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html). A
     /// process that has ended is no error.
     ///
@@ -250,10 +257,12 @@ impl AsFd for Process {
 
 /// Whether `/proc/PID/stat` is of a process that is not a zombie.
 fn has_not_ended(stat: &str) -> bool {
-    let state = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().next());
-    !matches!(state, None | Some("Z" | "X"))
+    !matches!(state(stat), None | Some("Z" | "X"))
+}
+
+/// Field 3 of `/proc/PID/stat`.
+fn state(stat: &str) -> Option<&str> {
+    stat.rsplit_once(')')?.1.split_whitespace().next()
 }
 
 /// Field 22 of `/proc/PID/stat`. The second field is the program's name in brackets, which may hold anything.

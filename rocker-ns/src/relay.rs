@@ -170,10 +170,7 @@ impl<'a> Relay<'a> {
             }
             let woken = self.wait(&inputs, &outputs)?;
             // The clients first, so that who has just come hears what comes now.
-            if self.serve(&woken.attach)? && self.terminal.is_none() {
-                self.child.stdin = None;
-                inputs.clear();
-            }
+            let no_more_input = self.serve(&woken.attach)? && self.terminal.is_none();
             let mut ready = woken.pumps.into_iter();
             for pump in &mut inputs {
                 if pump.wanted().is_some() && ready.next() == Some(true) {
@@ -185,6 +182,10 @@ impl<'a> Relay<'a> {
                     let output = outlet.pipe.unwrap_or(Output::Stdout);
                     outlet.pump.turn(&mut |bytes| self.heard(output, bytes));
                 }
+            }
+            if no_more_input {
+                self.child.stdin = None;
+                inputs.clear();
             }
             if inputs.iter().any(Pump::is_left) {
                 break None;

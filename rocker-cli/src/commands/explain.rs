@@ -1,5 +1,6 @@
 //! `--explain`, which several commands share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -36,6 +37,21 @@ pub(crate) enum Executable {
 }
 
 impl Explain {
+    /// The same flags for another process.
+    pub(crate) fn args(&self) -> Vec<OsString> {
+        let format = self.explain.map(|format| match format {
+            Format::Text => "--explain=text".into(),
+            Format::Json => "--explain=json".into(),
+        });
+        let file = self.explain_file.as_ref();
+        let file = file.map(|path| {
+            let mut arg = OsString::from("--explain-file=");
+            arg.push(path);
+            arg
+        });
+        format.into_iter().chain(file).collect()
+    }
+
     /// What shows the progress of a pull: nothing, where it would come in between of the explanation's lines for programs.
     pub(crate) fn bars(&self) -> Bars {
         match (self.explain, &self.explain_file) {

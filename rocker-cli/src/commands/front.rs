@@ -29,9 +29,11 @@ pub(super) fn stand_in(person: bool) -> Result<u8> {
     stand_in_for(std::env::args_os().skip(1), person)
 }
 
-/// Has a worker start the container of that ID, and stands in for it until that runs.
-pub(super) fn start(id: &str) -> Result<u8> {
-    stand_in_for(["start", "--", id].map(OsString::from), false)
+/// Has a worker start the container of that ID, with further `flags`, and stands in for it until that runs.
+pub(super) fn start(id: &str, flags: Vec<OsString>) -> Result<u8> {
+    let first = [OsString::from("start")];
+    let last = ["--", id].map(OsString::from);
+    stand_in_for(first.into_iter().chain(flags).chain(last), false)
 }
 
 fn stand_in_for(args: impl IntoIterator<Item = OsString>, person: bool) -> Result<u8> {

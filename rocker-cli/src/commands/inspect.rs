@@ -58,7 +58,7 @@ impl Inspect {
             let found = self.find(&engine, name)?;
             match &show {
                 Show::List => all.push(found),
-                Show::Line => print(&format!("{found}\n")),
+                Show::Line => print(&escaped(&format!("{found}\n"))),
                 Show::Pointer(pointer) => {
                     let part = found.pointer(pointer).ok_or_else(|| {
                         let expected = "the path of something that is there, such as /State/Pid";
@@ -74,7 +74,7 @@ impl Inspect {
             Ok(())
         });
         if matches!(show, Show::List) {
-            print(&format!("{:#}\n", Value::from(all)));
+            print(&escaped(&format!("{:#}\n", Value::from(all))));
         }
         Ok(status)
     }
@@ -96,6 +96,15 @@ impl Inspect {
             None => engine.inspect_image(name),
         }
     }
+}
+
+/// JSON with those control characters written out that it may have in strings: a terminal would obey them.
+fn escaped(json: &str) -> String {
+    let escape = |c: char| match c {
+        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    json.chars().map(escape).collect()
 }
 
 /// Shows what the kernel says of a container; 1 where that is otherwise than was asked for.

@@ -85,9 +85,9 @@ impl Ps {
                 }
             }
             Some(format) if format.trim() != "table" => {
-                let template = Template::parse(format.trim_start_matches("table").trim_start())?;
-                let heads: Vec<_> = template.fields().iter().map(|name| heading(name)).collect();
-                let mut table = Table::new(heads);
+                let format = format.trim_start_matches("table").trim_start();
+                let template = Template::parse(format)?;
+                let mut table = Table::new(heads(format));
                 for one in &containers {
                     let text = template.render(&row(one))?;
                     table.row(text.split('\t').map(str::to_owned));
@@ -142,7 +142,8 @@ impl Ps {
     }
 
     fn command(&self, container: &ContainerSummary) -> String {
-        let command = container.command.join(" ");
+        // It may be the image's.
+        let command = table::printable(&container.command.join(" "));
         if self.no_trunc || command.chars().count() <= 20 {
             return format!("\"{command}\"");
         }
@@ -192,6 +193,22 @@ impl Ps {
             "Size": size,
         })
     }
+}
+
+/// The heads of the columns of a format, which stand between tabs.
+fn heads(format: &str) -> Vec<String> {
+    let columns = format.split("\\t").flat_map(|part| part.split('\t'));
+    let head = |part: &str| {
+        // A part of a block by itself is none that can be read, and has no head.
+        let fields = Template::parse(part).map(|column| column.fields());
+        let heads: Vec<_> = fields
+            .unwrap_or_default()
+            .iter()
+            .map(|name| heading(name))
+            .collect();
+        heads.join(" ")
+    };
+    columns.map(head).collect()
 }
 
 /// Docker's heads of columns.

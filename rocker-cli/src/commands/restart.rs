@@ -26,7 +26,7 @@ impl Restart {
         let patience = self.time.map(Duration::from_secs);
         Ok(each(&self.containers, |name| {
             engine.stop_to_restart(name, patience)?;
-            start(name, true)
+            start(name, Vec::new())
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! `rocker start`
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, stdin};
 
 use clap::Args;
@@ -52,7 +53,9 @@ impl Start {
                 }
             });
         }
-        Ok(each(&self.containers, |name| start(name, true)))
+        Ok(each(&self.containers, |name| {
+            start(name, self.explain.args())
+        }))
     }
 
     /// Starts one container and stays in front of it.
@@ -81,15 +84,13 @@ impl Start {
     }
 }
 
-/// Starts a container in the background, and says its name if that is wanted.
-pub(super) fn start(name: &str, say: bool) -> Result<()> {
+/// Starts a container in the background by a process that gets these `flags` as well, and says its name.
+pub(super) fn start(name: &str, flags: Vec<OsString>) -> Result<()> {
     let found = engine()?.container(name)?;
     // The worker says itself what went wrong.
-    if !found.status.is_up() && front::start(&found.id)? != 0 {
+    if !found.status.is_up() && front::start(&found.id, flags)? != 0 {
         return Err(Error::NotStarted { name: found.name });
     }
-    if say {
-        print(&format!("{name}\n"));
-    }
+    print(&format!("{name}\n"));
     Ok(())
 }

@@ -129,5 +129,5 @@ impl Prune {
 fn boot() -> Result<u8> {
     let engine = engine()?;
     let ids = engine.to_boot()?;
-    Ok(super::each(&ids, |id| super::start::start(id, true)))
+    Ok(super::each(&ids, |id| super::start::start(id, Vec::new())))
 }

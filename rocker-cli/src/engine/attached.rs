@@ -30,7 +30,7 @@ impl Engine {
                 Ok(Some(code))
             }
             AttachEnd::Detached => Ok(None),
-            AttachEnd::Lost => Err(Error::Lost { name: found.name }),
+            _ => Err(Error::Lost { name: found.name }),
         }
     }
 }

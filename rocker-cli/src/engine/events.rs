@@ -131,7 +131,8 @@ impl Events {
     /// The next one; none when there is no more, or `limit` has passed.
     pub fn next_before(&mut self, limit: Option<SystemTime>) -> Option<Event> {
         loop {
-            while let Ok(Some(line)) = self.lines.next() {
+            // What cannot be read is the end.
+            while let Some(line) = self.lines.next().ok()? {
                 if let Ok(event) = serde_json::from_slice(&line) {
                     return Some(event);
                 }

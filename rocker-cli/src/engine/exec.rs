@@ -69,7 +69,7 @@ impl Engine {
             other => other,
         };
         let created = self.create_beside(&found.id, &process, &spec, options, streams);
-        let (child, terminal) = created
+        let (mut child, terminal) = created
             .and_then(|created| start(created, |_| Ok(())))
             .map_err(gone)?;
         let mut care = Care {
@@ -83,7 +83,10 @@ impl Engine {
             attendant: None,
             attach: None,
         };
-        let ended = look_after(child, terminal.as_ref(), &mut care);
+        let ended = look_after(&mut child, terminal.as_ref(), &mut care);
+        if ended.is_err() {
+            child.wait()?;
+        }
         Ok(ended.map_err(gone)?.exit_code())
     }
 

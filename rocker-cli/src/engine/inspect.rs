@@ -345,11 +345,6 @@ fn config(record: &Record, image: Option<&Image>) -> Value {
     let own = entrypoint
         .as_ref()
         .map_or(0, |list| list.iter().filter(|one| !one.is_empty()).count());
-    let mut labels = of_image
-        .and_then(|config| config.labels().clone())
-        .unwrap_or_default();
-    labels.extend(options.labels.clone());
-    let labels: BTreeMap<_, _> = labels.into_iter().collect();
     let mut config = json!({
         "Hostname": options.hostname.clone().unwrap_or_else(|| record.id.chars().take(12).collect()),
         "Domainname": options.domainname.clone().unwrap_or_default(),
@@ -361,7 +356,7 @@ fn config(record: &Record, image: Option<&Image>) -> Value {
         "Image": options.image,
         "WorkingDir": options.workdir.clone().or_else(workdir).unwrap_or_default(),
         "Entrypoint": entrypoint,
-        "Labels": labels,
+        "Labels": options.labels,
         "StopSignal": record.stop_signal.clone().unwrap_or_else(|| "SIGTERM".to_owned()),
         "StopTimeout": options.stop_timeout.map(|time| time.as_secs()),
     });

@@ -31,7 +31,7 @@ pub(crate) struct Keeper<'a> {
     /// When the program is to be killed.
     end: Option<Instant>,
     checks: Option<Checks>,
-    wish: Option<Wish>,
+    wish: Option<(Wish, Instant)>,
 }
 
 /// What somebody wants who has sent a signal to the one who looks after a container.
@@ -41,14 +41,20 @@ pub(crate) enum Wish {
     ForGood,
     /// It is to end for now, as when the machine stops.
     ForNow,
+    /// The same, if the program takes it so and ends: to many it means something else, such as to read a file anew.
+    Perhaps,
 }
+
+/// In what time a program ends that takes a signal for the wish that it end.
+const SOON: Duration = Duration::from_secs(2);
 
 impl Wish {
     /// What a signal says of it.
     pub(crate) fn of(signal: i32) -> Option<Self> {
         match signal {
             INT => Some(Self::ForGood),
-            TERM | HUP | QUIT => Some(Self::ForNow),
+            TERM => Some(Self::ForNow),
+            HUP | QUIT => Some(Self::Perhaps),
             _ => None,
         }
     }
@@ -74,7 +80,7 @@ impl<'a> Keeper<'a> {
         let now = Instant::now();
         let limit = container.options().time_limit;
         let checks = container.record.health.clone().map(|check| Checks {
-            next: now + check.pause(true),
+            next: after(check.pause(true)),
             check,
             started: now,
             probe: None,
@@ -130,7 +136,7 @@ impl<'a> Keeper<'a> {
         }
         let status = health.status;
         let young = young && status == HealthStatus::Starting;
-        checks.next = Instant::now() + checks.check.pause(young);
+        checks.next = after(checks.check.pause(young));
         if let Err(error) = self.container.enter(State::Running(running)) {
             tracing::warn!("{}", error.chain());
         }
@@ -140,6 +146,12 @@ impl<'a> Keeper<'a> {
             self.engine.tell(&self.container.record, &action, &[]);
         }
     }
+}
+
+/// The moment when so much time has passed; what is beyond all clocks is in a hundred years.
+pub(crate) fn after(time: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(100 * 365 * 86_400);
+    Instant::now() + time.min(LONG)
 }
 
 impl HealthCheck {
@@ -190,7 +202,9 @@ impl Attendant for Keeper<'_> {
     }
 
     fn passed_on(&mut self, signal: i32) {
-        self.wish = Wish::of(signal).or(self.wish);
+        if let Some(wish) = Wish::of(signal) {
+            self.wish = Some((wish, Instant::now()));
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -239,7 +253,8 @@ impl Keeper<'_> {
         if let Some(probe) = self.checks.and_then(|checks| checks.probe) {
             probe.end();
         }
-        self.wish
+        let (wish, when) = self.wish?;
+        (wish != Wish::Perhaps || when.elapsed() < SOON).then_some(wish)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A container's life: made, started, started again, ended; in the foreground or left to itself.
 
+use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::time::{Instant, SystemTime};
 
@@ -63,10 +64,10 @@ impl Engine {
         let mut container = self.make(options, &image)?;
         let created = container.enter(State::Created);
         if created.is_err() {
-            self.unmake(&container)?;
+            let _ = self.unmake(&container);
         }
-        container.remove_run_dir()?;
-        created.map(|()| container.id().to_owned())
+        let removed = container.remove_run_dir();
+        created.and(removed).map(|()| container.id().to_owned())
     }
 
     /// Runs a container to its end and returns how it ended.
@@ -93,8 +94,9 @@ impl Engine {
         match Supervisor::new(&container, &image, &hierarchy, &signals, caller) {
             Ok(supervisor) => self.live(container, supervisor),
             Err(error) => {
-                self.unmake(&container)?;
-                container.remove_run_dir()?;
+                let _ = self
+                    .unmake(&container)
+                    .and_then(|()| container.remove_run_dir());
                 Err(error)
             }
         }
@@ -218,6 +220,7 @@ impl Engine {
             options: RunOptions {
                 network: network_of(options)?,
                 env: resolved(&options.env),
+                labels: labels_over(&options.labels, image),
                 progress: &(),
                 running: None,
                 ..options.clone()
@@ -250,8 +253,9 @@ impl Engine {
                     tracing::warn!("{}", error.chain());
                 }
                 supervisor.attach.farewell(code);
-                self.teardown_run(&container, supervisor.hierarchy)?;
-                if supervisor.pause(&container, pause_before(supervisor.haste))? {
+                // What cannot be undone now can be when it ends next, and is no reason not to start it.
+                self.teardown_unnoted(&container, supervisor.hierarchy);
+                if supervisor.pause(&container, pause_before(supervisor.haste)) {
                     supervisor.restarts += 1;
                     supervisor.haste += 1;
                     continue;
@@ -260,7 +264,7 @@ impl Engine {
             // What is remembered comes first: what a crash leaves from here on is only what the next command takes down.
             let removed =
                 container.options().remove && container.asked_to_stop() != Some(Stop::ToRestart);
-            let remembered = match is_new && outcome.is_err() {
+            let remembered = match is_new && !supervisor.has_run {
                 // One that has never run is not worth to be remembered.
                 true => self.unmake(&container),
                 false if removed => container.forget(self),
@@ -325,4 +329,13 @@ fn remove_id_file(options: &RunOptions<'_>) {
         let why = "so that no container is looked for that there is not";
         let _ = disk::remove_file(path, why);
     }
+}
+
+/// The caller's labels over those of the image.
+fn labels_over(own: &BTreeMap<String, String>, image: &Image) -> BTreeMap<String, String> {
+    let of_image = image.config().config().as_ref();
+    let of_image = of_image.and_then(|config| config.labels().clone());
+    let mut labels: BTreeMap<_, _> = of_image.unwrap_or_default().into_iter().collect();
+    labels.extend(own.clone());
+    labels
 }

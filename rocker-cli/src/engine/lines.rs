@@ -6,7 +6,8 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A reader of such lines. It holds the files open that it has not read: none of them is lost to it.
+/// A reader of such lines. It holds the files open that it knows of and has not read. Lost to it is only what is set aside so often between
+/// two looks that it is gone.
 #[derive(Debug)]
 pub(crate) struct Lines {
     path: PathBuf,

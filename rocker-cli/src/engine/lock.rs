@@ -123,6 +123,7 @@ pub(crate) fn supervisor(run: &Path) -> Option<Process> {
 /// Lets the one who looks after a container go on, if somebody has stopped it (Ctrl-Z).
 pub(crate) fn wake_supervisor(run: &Path) {
     if let Some(process) = supervisor(run)
+        && process.is_stopped()
         && let Err(error) = process.signal(SIGCONT)
     {
         tracing::warn!(%error, "the one who looks after the container cannot be woken");

@@ -1,6 +1,6 @@
 //! The log of a container: what its program writes, line by line, as JSON in Docker's format.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,14 @@ impl Log {
     /// Sets the file aside and begins a new one.
     fn turn(&mut self) {
         let most = self.options.max_files.unwrap_or(1);
-        let turned = lines::set_aside(&self.path, most).and_then(|()| begin(&self.path));
+        let turned = match most {
+            // The new one in place of the old one, which is there until then.
+            0 | 1 => {
+                let new = self.path.with_extension("new");
+                begin(&new).and_then(|begun| fs::rename(&new, &self.path).map(|()| begun))
+            }
+            most => lines::set_aside(&self.path, most).and_then(|()| begin(&self.path)),
+        };
         match turned {
             Ok((file, size)) => (self.file, self.size) = (file, size),
             // The old one grows on, which is better than to lose what is written.
@@ -123,7 +130,7 @@ impl Log {
     }
 
     fn write(&mut self) {
-        if self.batch.is_empty() {
+        if self.batch.is_empty() && self.missing.is_none() {
             return;
         }
         let mut batch = std::mem::take(&mut self.batch);

@@ -10,11 +10,18 @@ use rocker_ns::{Child, ExitCode, Process, Stdio};
 
 use super::exec::ExecOptions;
 use super::record::Probe;
-use super::{Engine, disk, process};
+use super::{Engine, disk, keeper::after, process};
 use crate::{Error, Result};
 
 /// As much of what it says is remembered, as with Docker.
 const OUTPUT: usize = 4096;
+
+/// How often at most it is read at one turn.
+const READS: usize = 16;
+
+/// How long it may take until the program of a check runs: a container can stop what comes among its processes, and all else that is
+/// to be done for it waits so long.
+const SETUP: Duration = Duration::from_secs(2);
 
 /// A check that runs. It has to be looked after also while the container ends: the kernel waits until it is reaped.
 #[derive(Debug)]
@@ -51,7 +58,8 @@ impl RunningProbe {
                 .stdin(Stdio::null())
                 .stdout(stdout)
                 .stderr(stderr)
-                .die_with_parent(true);
+                .die_with_parent(true)
+                .ready_within(SETUP.min(time));
         };
         let created = engine.create_beside(id, program, &spec, &options, streams)?;
         let (child, _) = process::start(created, |_| Ok(()))?;
@@ -60,7 +68,7 @@ impl RunningProbe {
             reader: Some(reader),
             output: Vec::new(),
             start: SystemTime::now(),
-            limit: Instant::now() + time,
+            limit: after(time),
             time,
             late: false,
         })
@@ -117,19 +125,19 @@ impl RunningProbe {
             return;
         };
         let mut buffer = [0; OUTPUT];
-        loop {
+        // What talks without pause waits for the next turn, as everything else does.
+        for _ in 0..READS {
             match reader.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => return self.reader = None,
                 Ok(count) => {
                     let room = OUTPUT - self.output.len();
                     self.output.extend_from_slice(&buffer[..count.min(room)]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => break,
+                Err(_) => return self.reader = None,
             }
         }
-        self.reader = None;
     }
 }
 

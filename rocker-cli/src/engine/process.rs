@@ -130,17 +130,16 @@ pub(crate) fn start(
     Ok((child, terminal))
 }
 
-/// Passes signals, streams and the terminal on until the program ends.
+/// Passes signals, streams and the terminal on until the program ends. Whatever goes wrong here, the program does not go on
+/// without somebody to look after it: it is killed, and left to be waited for.
 pub(crate) fn look_after(
-    mut child: Child,
+    child: &mut Child,
     terminal: Option<&Terminal>,
     care: &mut Care<'_, '_>,
 ) -> Result<ExitStatus> {
-    let ended = relay(&mut child, terminal, care);
+    let ended = relay(child, terminal, care);
     if ended.is_err() {
-        // Whatever went wrong here, the program does not go on without somebody to look after it.
         child.kill()?;
-        child.wait()?;
     }
     ended
 }

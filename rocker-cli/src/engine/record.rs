@@ -99,6 +99,7 @@ pub(crate) struct Health {
 /// What the checks so far say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum HealthStatus {
     /// Nothing yet.
     #[default]

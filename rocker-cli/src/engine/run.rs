@@ -24,6 +24,9 @@ use super::surroundings::{Maps, Surroundings};
 use super::{CGROUP_PARENT, Engine, disk, parts, steps};
 use crate::{Error, Result};
 
+/// The same number on every Linux.
+const SIGTERM: i32 = 15;
+
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
 const SUPERVISORS: &str = "rocker-supervisors";
 
@@ -88,7 +91,7 @@ impl Engine {
             None => None,
         };
         attest(&mut created, &spec, cgroup.as_ref())?;
-        let (child, terminal) = start(created, |process| {
+        let (mut child, terminal) = start(created, |process| {
             let health = container.record.health.as_ref();
             container.enter(State::Running(Running {
                 pid: process.id(),
@@ -101,11 +104,16 @@ impl Engine {
             drop(sharing);
             Ok(())
         })?;
+        supervisor.has_run = true;
         self.tell(&container.record, "start", &[]);
         if let Some(running) = supervisor.caller.running.take() {
             running(container.id());
         }
         let stop_signal = parts::stop_signal(&spec);
+        if container.asked_to_stop().is_some() {
+            // Whoever asked found no program to tell.
+            child.process().signal(stop_signal.unwrap_or(SIGTERM))?;
+        }
         let mut keeper = Keeper::new(self, container, supervisor.log.as_mut());
         let mut care = Care {
             io: supervisor.caller.io,
@@ -115,8 +123,12 @@ impl Engine {
             attendant: Some(&mut keeper),
             attach: Some(&mut supervisor.attach),
         };
-        let ended = look_after(child, terminal.as_ref(), &mut care);
+        let ended = look_after(&mut child, terminal.as_ref(), &mut care);
+        // A health check first: until that is waited for, the program cannot end.
         supervisor.wish = keeper.finish();
+        if ended.is_err() {
+            child.wait()?;
+        }
         if matches!(supervisor.leave, Leave::Left) {
             supervisor.streams = Streams::Others;
         }

@@ -116,7 +116,8 @@ impl Engine {
         let run = self.run_dir(&found.id);
         loop {
             let nothing = AttachOptions::default();
-            if let Some(mut attached) = Attached::connect(&run, ATTACH, nothing)? {
+            // Whoever cannot be asked right now is waited for by his lock.
+            if let Ok(Some(mut attached)) = Attached::connect(&run, ATTACH, nothing) {
                 if let Some(AttachEnd::Exited(code)) = attached.wait(None)? {
                     self.wait_until_settled(&found.id)?;
                     match self.state(&found.id)? {

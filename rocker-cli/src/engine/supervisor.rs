@@ -1,5 +1,6 @@
 //! The one who looks after a container: the parent of its program, from its start to its last end.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rocker_cgroup::Hierarchy;
@@ -37,6 +38,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) streams: Streams,
     pub(crate) log: Option<Log>,
     pub(crate) attach: Attach,
+    /// Whether its program has run at all.
+    pub(crate) has_run: bool,
     /// How often it was started again.
     pub(crate) restarts: u32,
     /// How often in a row it has ended soon.
@@ -82,6 +85,7 @@ impl<'a> Supervisor<'a> {
             caller,
             log,
             attach,
+            has_run: false,
             restarts: 0,
             haste: 0,
             wish: None,
@@ -89,7 +93,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits before the container is started again; false when its end is wanted meanwhile.
-    pub(crate) fn pause(&mut self, container: &Container, time: Duration) -> Result<bool> {
+    pub(crate) fn pause(&mut self, container: &Container, time: Duration) -> bool {
         /// How soon it is seen that somebody wants it to end.
         const TURN: Duration = Duration::from_millis(50);
         let end = Instant::now() + time;
@@ -99,13 +103,17 @@ impl<'a> Supervisor<'a> {
                 self.wish = Wish::of(signal).or(self.wish);
             }
             if self.wish.is_some() || container.asked_to_stop().is_some() {
-                return Ok(false);
+                return false;
             }
             let now = Instant::now();
             if now >= end {
-                return Ok(true);
+                return true;
             }
-            self.attach.idle(self.signals, Some(end.min(now + TURN)))?;
+            let turn = end.min(now + TURN);
+            if let Err(error) = self.attach.idle(self.signals, Some(turn)) {
+                tracing::warn!(%error, "nobody can attach meanwhile");
+                thread::sleep(turn.saturating_duration_since(Instant::now()));
+            }
         }
     }
 }

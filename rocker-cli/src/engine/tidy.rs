@@ -32,13 +32,14 @@ impl Engine {
         let failed = disk::failed("use", &path);
         let why = "so that what is left on the network is taken back a little later, and nobody waits for it";
         let file = disk::open_lock(&path, why).map_err(&failed)?;
-        let why = "so that there is one process that will take it back";
-        if !disk::try_lock(&file, why).map_err(&failed)? {
-            return Ok(());
-        }
-        let why = "so that the next command takes it back, if that process dies";
+        // Before the look at the lock: who holds it looks for this before it lets go.
+        let why = "so that whoever takes things back sees that there is something, and so does the next command";
         disk::overwrite(&file, "1", why).map_err(&failed)?;
-        tidier(file).map_err(failed)
+        let why = "so that there is one process that will take it back";
+        match disk::try_lock(&file, why).map_err(&failed)? {
+            true => tidier(file).map_err(failed),
+            false => Ok(()),
+        }
     }
 
     /// Takes back what ended containers have left on the network, if nobody is about to: the one who was has died.
@@ -56,9 +57,18 @@ impl Engine {
         if !disk::try_lock(&file, why).map_err(&failed)? {
             return Ok(());
         }
-        self.tidy()?;
-        let why = "so that nobody looks for it again";
-        disk::overwrite(&file, "", why).map_err(failed)
+        self.note_nothing_left(&file)?;
+        self.tidy().inspect_err(|_| self.note_something_left(&file))
+    }
+
+    fn note_nothing_left(&self, file: &File) -> Result<()> {
+        let why = "so that it is seen whether something more is left from here on";
+        disk::overwrite(file, "", why).map_err(disk::failed("write", &self.tidy_file()))
+    }
+
+    fn note_something_left(&self, file: &File) {
+        let why = "so that the next command tries again";
+        let _ = disk::overwrite(file, "1", why);
     }
 
     /// Takes back what ended containers leave on the network, until there is nothing more to take back. The network itself
@@ -66,20 +76,31 @@ impl Engine {
     pub(crate) fn tidy_later(&self, file: &File) -> Result<()> {
         loop {
             thread::sleep(LINGER);
-            let still_used = self.release_ended()?;
-            let network = self.network()?;
-            if !still_used {
-                // Somebody may just have come and gone.
-                let used = network.last_use().unwrap_or(SystemTime::UNIX_EPOCH);
-                if used.elapsed().is_ok_and(|since| since < LINGER) {
-                    continue;
-                }
+            self.note_nothing_left(file)?;
+            let again = self.tidy_if_idle();
+            if again.is_err() {
+                self.note_something_left(file);
             }
-            // From here on somebody else takes back what is left.
-            let why = "so that nobody looks for it again";
-            disk::overwrite(file, "", why).map_err(disk::failed("write", &self.tidy_file()))?;
-            return network.tidy().map_err(Into::into);
+            let why = "so that what was left meanwhile is taken back as well";
+            if !again? && !disk::is_filled(&self.tidy_file(), why) {
+                return Ok(());
+            }
         }
+    }
+
+    /// Takes back the places of those that have ended, and the network, unless it was used just now. Whether to look again.
+    fn tidy_if_idle(&self) -> Result<bool> {
+        let still_used = self.release_ended()?;
+        let network = self.network()?;
+        if !still_used {
+            // Somebody may just have come and gone.
+            let used = network.last_use().unwrap_or(SystemTime::UNIX_EPOCH);
+            if used.elapsed().is_ok_and(|since| since < LINGER) {
+                return Ok(true);
+            }
+        }
+        network.tidy()?;
+        Ok(false)
     }
 
     /// The same at once.

@@ -121,15 +121,20 @@ fn pieces(text: &str) -> Outcome<Vec<Piece>> {
         }
         trim = inner.ends_with(" -");
         inner = inner.strip_suffix(" -").unwrap_or(inner).trim();
-        pieces.push(Piece::Text(before.to_owned()));
+        pieces.push(Piece::Text(unescaped(before)));
         if !(inner.starts_with("/*") && inner.ends_with("*/")) {
             pieces.push(Piece::Action(tokens(inner)?));
         }
         rest = behind;
     }
     let rest = if trim { rest.trim_start() } else { rest };
-    pieces.push(Piece::Text(rest.to_owned()));
+    pieces.push(Piece::Text(unescaped(rest)));
     Ok(pieces)
+}
+
+/// Tabs and ends of lines, which a shell does not make, outside of what is between brackets.
+fn unescaped(text: &str) -> String {
+    text.replace("\\t", "\t").replace("\\n", "\n")
 }
 
 /// Where the `}}` is that is not in quotes.

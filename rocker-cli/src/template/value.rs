@@ -10,6 +10,20 @@ pub(super) const FUNCTIONS: [&str; 16] = [
     "printf", "eq", "ne", "and", "or", "not",
 ];
 
+/// What has any names.
+const FREE: [&str; 7] = [
+    "Labels",
+    "Label",
+    "Ports",
+    "Networks",
+    "Annotations",
+    "Sysctls",
+    "Tmpfs",
+];
+
+/// What is not always there.
+const OPTIONAL: [&str; 2] = ["Health", "Healthcheck"];
+
 /// A value as it is shown.
 pub(super) fn shown(value: &Value) -> String {
     match value {
@@ -60,9 +74,16 @@ pub(super) fn items(value: &Value) -> Vec<(Value, Value)> {
 
 /// What is found along a path.
 pub(super) fn walk(value: &Value, path: &[String]) -> Outcome<Value> {
-    let mut found = value;
+    let (mut found, mut above) = (value, "");
     for name in path {
         found = match found {
+            // Names that somebody else gives are there or not, and so are the parts that not every container has.
+            Value::Object(map)
+                if !map.contains_key(name)
+                    && (FREE.contains(&above) || OPTIONAL.contains(&name.as_str())) =>
+            {
+                return Ok(Value::Null);
+            }
             Value::Object(map) => map.get(name).ok_or_else(|| {
                 let names: Vec<_> = map.keys().map(String::as_str).collect();
                 format!("one of {}", names.join(", "))
@@ -71,6 +92,7 @@ pub(super) fn walk(value: &Value, path: &[String]) -> Outcome<Value> {
             Value::Null => return Ok(Value::Null),
             _ => return Err(format!("something that has a {name}")),
         };
+        above = name;
     }
     Ok(found.clone())
 }

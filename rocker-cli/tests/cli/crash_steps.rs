@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use crate::fake_host;
 use crate::support::Scene;
@@ -142,6 +143,35 @@ pub fn reap() {
     while waitpid(None, Some(WaitPidFlag::WNOHANG))
         .is_ok_and(|status| status != WaitStatus::StillAlive)
     {}
+}
+
+/// The same while a command of the test still runs, which is waited for by itself. Whether that has ended.
+pub fn reap_all_but(own: u32) -> bool {
+    let mut has_ended = false;
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let mut fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        if (fields.next(), fields.next()) != (Some("Z"), Some("1")) {
+            continue;
+        }
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|pid| pid.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        if pid == own {
+            has_ended = true;
+        } else {
+            let _ = waitpid(Pid::from_raw(pid.cast_signed()), Some(WaitPidFlag::WNOHANG));
+        }
+    }
+    has_ended
 }
 
 /// Waits for those who have let go of their container, and are about to end.

@@ -105,12 +105,12 @@ impl Life {
         }
         options.labels = value::labels(labels.iter().chain(&self.label));
         options.annotations = value::labels(&self.annotation);
-        options.id_file = self.cidfile.clone();
-        let whole = |path: &PathBuf| {
-            let wrong = |error: std::io::Error| value::bad("--pidfile", "", error.to_string());
-            absolute(path).map_err(wrong)
+        let whole = |flag, path: &Option<PathBuf>| {
+            let wrong = |error: std::io::Error| value::bad(flag, "", error.to_string());
+            path.as_ref().map(absolute).transpose().map_err(wrong)
         };
-        options.pid_file = self.pidfile.as_ref().map(whole).transpose()?;
+        options.id_file = whole("--cidfile", &self.cidfile)?;
+        options.pid_file = whole("--pidfile", &self.pidfile)?;
         options.log = self.log()?;
         options.health = self.health()?;
         Ok(())

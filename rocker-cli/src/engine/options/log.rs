@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where what a container's program writes is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum LogDriver {
     /// In a file of JSON lines, in Docker's format.
     #[serde(rename = "json-file")]

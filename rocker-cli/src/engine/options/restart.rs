@@ -11,6 +11,7 @@ use crate::Error;
 /// Whether a container is started again when its program ends, as Docker's `--restart` has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Restart {
     /// It is not.
     #[default]
