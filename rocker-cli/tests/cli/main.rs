@@ -62,4 +62,5 @@ mod supervised;
 mod system;
 mod terminal;
 mod tidy;
+mod unhindered;
 mod userns;
