@@ -35,7 +35,7 @@ fn a_container_that_stops_its_health_checks_is_heard_and_ends_when_it_is_asked_t
         let scene = Scene::new(host);
         scene.up(
             "web",
-            "--health-cmd true --health-interval 20ms",
+            "--health-cmd true --health-interval 20ms --health-timeout 300ms",
             "trap \"exit 7\" TERM; echo up; while :; do kill -STOP -1 2>/dev/null; done",
         );
         // A check that does not even come to run is one that fails.
