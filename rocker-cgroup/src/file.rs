@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -73,7 +74,14 @@ pub(crate) fn exists(path: &Path, why: &'static str) -> bool {
 
 /// Whether there is a directory of this name.
 pub(crate) fn is_dir(path: &Path, why: &'static str) -> bool {
-    matches!(status(path, why), Ok(Status { directory: true }))
+    status(path, why).is_ok_and(|status| status.directory)
+}
+
+/// Whether there is a directory of this name without directories in it, by the number of its links: `..` of each child is one.
+/// None where the file system does not count them, or there is no such directory.
+pub(crate) fn is_childless(path: &Path, why: &'static str) -> Option<bool> {
+    let status = status(path, why).ok().filter(|status| status.directory)?;
+    (status.links >= 2).then_some(status.links == 2)
 }
 
 /// Whether this process may write to the file, or make cgroups in the directory, and why not.
@@ -90,16 +98,19 @@ pub(crate) fn may_write(path: &Path) -> io::Result<()> {
     })
 }
 
+#[derive(Default)]
 struct Status {
     directory: bool,
+    links: u64,
 }
 
 fn status(path: &Path, why: &'static str) -> io::Result<Status> {
     let args = || format!("AT_FDCWD, {path:?}, AT_STATX_SYNC_AS_STAT, STATX_ALL");
-    let mut directory = false;
+    let mut status = Status::default();
     traced("statx", why, args, || {
-        directory = fs::metadata(path)?.is_dir();
+        let found = fs::metadata(path)?;
+        (status.directory, status.links) = (found.is_dir(), found.nlink());
         Ok(())
     })?;
-    Ok(Status { directory })
+    Ok(status)
 }

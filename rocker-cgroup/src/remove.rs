@@ -119,8 +119,14 @@ pub(crate) fn parents(tree: &Tree, name: &Name) {
 
 /// Whether it is worth trying; a cgroup that is made meanwhile makes rmdir(2) fail.
 fn is_childless(path: &Path) -> bool {
-    let why = "so that the parent is removed only if it is there";
-    file::is_dir(path, why) && directory::children(path).is_ok_and(|children| children.is_empty())
+    let why =
+        "so that the parent is removed only if it is there, and nobody else's cgroup is in it";
+    // With hundreds of containers to list them would take longer than all the rest.
+    let by_links = file::is_childless(path, why);
+    by_links.unwrap_or_else(|| {
+        file::is_dir(path, why)
+            && directory::children(path).is_ok_and(|children| children.is_empty())
+    })
 }
 
 fn is_busy(error: &io::Error) -> bool {
