@@ -27,6 +27,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,9 @@ const INSIDE: &str = "ROCKER_FAKE_HOST";
 /// The machine that a test has for itself.
 #[derive(Debug)]
 pub struct Host(());
+
+/// What the names of fake hosts begin with; the process that made them, and the test, follow.
+const NAME: &str = "rocker-test-";
 
 /// Everything that rocker could leave behind on a host, one line a thing.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,11 +68,9 @@ pub fn run<F: FnOnce(&Host)>(body: F) {
         .split_once("::")
         .expect("a test function lies in a crate")
         .1;
-    let name = format!(
-        "rocker-test-{}-{}",
-        std::process::id(),
-        test.replace("::", "-")
-    );
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(remove_cgroups_of_the_dead);
+    let name = format!("{NAME}{}-{}", std::process::id(), test.replace("::", "-"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .map(|dir| dir.join("tests/fake_host/enter.sh"));
@@ -180,9 +182,58 @@ fn is_root() -> bool {
 /// Removes the cgroups that `enter.sh` made for `name`, and returns those that the test had left inside of them.
 fn remove_cgroups(name: &str) -> Vec<PathBuf> {
     let mut left = Vec::new();
-    let Ok(own) = fs::read_to_string("/proc/self/cgroup") else {
-        return left;
+    for dir in own_cgroups().iter().map(|own| own.join(name)) {
+        if dir.is_dir() {
+            remove_tree(&dir, &mut left);
+        }
+    }
+    left
+}
+
+/// Removes the cgroups of tests that were killed, and could not do it themselves: those named after a process that is gone, beneath
+/// this process's own cgroups and those beside them.
+fn remove_cgroups_of_the_dead() {
+    let names = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
     };
+    let is_of_the_dead = |dir: &PathBuf| {
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let rest = name.and_then(|name| name.strip_prefix(NAME));
+        let pid = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    };
+    for own in own_cgroups() {
+        let beside = match own.join("../cgroup.procs").exists() {
+            true => names(&own.join("..")),
+            false => Vec::new(),
+        };
+        for dir in beside.iter().chain([&own]).flat_map(|dir| names(dir)) {
+            if is_of_the_dead(&dir) {
+                remove_empty_tree(&dir);
+            }
+        }
+    }
+}
+
+/// Removes a cgroup and those in it, where no process is in them.
+fn remove_empty_tree(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty_tree(&entry.path());
+        }
+    }
+    // One that somebody is in stays, and so does the one around it.
+    let _ = fs::remove_dir(dir);
+}
+
+/// The cgroups of this process, in each tree that is mounted.
+fn own_cgroups() -> Vec<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut dirs = Vec::new();
     for line in own.lines() {
         let mut fields = line.splitn(3, ':');
         let (Some(_), Some(controllers), Some(path)) =
@@ -194,15 +245,10 @@ fn remove_cgroups(name: &str) -> Vec<PathBuf> {
             "" => "unified",
             controllers => controllers,
         };
-        let dir = Path::new("/sys/fs/cgroup")
-            .join(mount)
-            .join(path.trim_start_matches('/'))
-            .join(name);
-        if dir.is_dir() {
-            remove_tree(&dir, &mut left);
-        }
+        let tree = Path::new("/sys/fs/cgroup").join(mount);
+        dirs.push(tree.join(path.trim_start_matches('/')));
     }
-    left
+    dirs
 }
 
 fn remove_tree(dir: &Path, left: &mut Vec<PathBuf>) {
