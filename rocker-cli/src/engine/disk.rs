@@ -154,29 +154,28 @@ pub(crate) fn peek(file: &File, why: &'static str) -> io::Result<Vec<u8>> {
     Ok(text[..count].to_vec())
 }
 
-/// Whether there is such a file, see [statx(2)](https://man7.org/linux/man-pages/man2/statx.2.html).
+/// Whether there is such a file.
 pub(crate) fn exists(path: &Path, why: &'static str) -> bool {
-    let args = || {
-        format!(
-            "AT_FDCWD, {}, AT_STATX_SYNC_AS_STAT, STATX_ALL, …",
-            quoted(path)
-        )
-    };
-    traced(STATE, "statx", why, args, || fs::metadata(path).map(drop)).is_ok()
+    size(path, why).is_ok()
 }
 
 /// Whether there is such a file, and something in it.
 pub(crate) fn is_filled(path: &Path, why: &'static str) -> bool {
+    size(path, why).is_ok_and(|size| size > 0)
+}
+
+/// The size of a file in bytes: [statx(2)](https://man7.org/linux/man-pages/man2/statx.2.html).
+fn size(path: &Path, why: &'static str) -> io::Result<u64> {
     let args = || {
         let path = quoted(path);
         format!("AT_FDCWD, {path}, AT_STATX_SYNC_AS_STAT, STATX_ALL, …")
     };
-    let mut filled = false;
-    let _ = traced(STATE, "statx", why, args, || {
-        filled = fs::metadata(path)?.len() > 0;
+    let mut size = 0;
+    traced(STATE, "statx", why, args, || {
+        size = fs::metadata(path)?.len();
         Ok(())
-    });
-    filled
+    })?;
+    Ok(size)
 }
 
 /// [rename(2)](https://man7.org/linux/man-pages/man2/rename.2.html).

@@ -83,25 +83,7 @@ impl Engine {
         let store = self.store()?;
         // Nobody makes a container from here on: who is not in the records yet looks again for its layers.
         let _making = self.making()?;
-        let found = store.find(name)?;
-        let image = match &found[..] {
-            [] => {
-                return Err(Error::NoImage {
-                    name: name.to_owned(),
-                });
-            }
-            [image] => image,
-            several => {
-                let ids: Vec<_> = several
-                    .iter()
-                    .map(|image| short_id(image.config_digest()))
-                    .collect();
-                return Err(Error::Ambiguous {
-                    prefix: name.to_owned(),
-                    ids: ids.join(", "),
-                });
-            }
-        };
+        let image = &the_one(&store, name)?;
         let reference = name
             .parse::<Reference>()
             .ok()
@@ -230,6 +212,28 @@ pub(crate) fn health_of(store: &Store, image: &Image) -> Option<HealthCheckOfIma
     let document: Value = serde_json::from_reader(BufReader::new(config)).ok()?;
     let check = document.get("config")?.get("Healthcheck")?;
     serde_json::from_value(check.clone()).ok()
+}
+
+/// The one image that has this name, or an ID that begins so.
+///
+/// # Errors
+/// [`Error::NoImage`], [`Error::Ambiguous`].
+pub(crate) fn the_one(store: &Store, name: &str) -> Result<Image> {
+    let mut found = store.find(name)?;
+    match (found.pop(), &found[..]) {
+        (None, _) => Err(Error::NoImage {
+            name: name.to_owned(),
+        }),
+        (Some(one), []) => Ok(one),
+        (Some(last), others) => {
+            let all = others.iter().chain([&last]);
+            let ids: Vec<_> = all.map(|image| short_id(image.config_digest())).collect();
+            Err(Error::Ambiguous {
+                prefix: name.to_owned(),
+                ids: ids.join(", "),
+            })
+        }
+    }
 }
 
 /// The image of this name, or the only one whose ID begins so.

@@ -6,7 +6,7 @@ use rocker_cgroup::Max;
 use rocker_image::Image;
 use serde_json::{Map, Value, json};
 
-use super::image::short_id;
+use super::image::the_one;
 use super::log::LOG;
 use super::options::{LogDriver, Network, RunOptions, SeccompProfile, Share, Users};
 use super::record::{Health, Record, State};
@@ -84,25 +84,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NoImage`], [`Error::Ambiguous`].
     pub fn inspect_image(&self, name: &str) -> Result<Value> {
-        let found = self.store()?.find(name)?;
-        let image = match &found[..] {
-            [image] => image,
-            [] => {
-                return Err(Error::NoImage {
-                    name: name.to_owned(),
-                });
-            }
-            several => {
-                let ids: Vec<_> = several
-                    .iter()
-                    .map(|one| short_id(one.config_digest()))
-                    .collect();
-                return Err(Error::Ambiguous {
-                    prefix: name.to_owned(),
-                    ids: ids.join(", "),
-                });
-            }
-        };
+        let image = the_one(&self.store()?, name)?;
         let config = image.config();
         let names: Vec<_> = image
             .references()

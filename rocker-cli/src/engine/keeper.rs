@@ -12,16 +12,10 @@ use super::log::Log;
 use super::options::HealthCheck;
 use super::probe::RunningProbe;
 use super::record::{Health, HealthStatus, Probe, State};
+use super::signal::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
 
 /// How many checks are remembered, as with Docker.
 const REMEMBERED: usize = 5;
-
-/// The same numbers on every Linux, see signal(7).
-const HUP: i32 = 1;
-const INT: i32 = 2;
-const QUIT: i32 = 3;
-const KILL: i32 = 9;
-const TERM: i32 = 15;
 
 /// Looks after one run of a container's program.
 pub(crate) struct Keeper<'a> {
@@ -52,9 +46,9 @@ impl Wish {
     /// What a signal says of it.
     pub(crate) fn of(signal: i32) -> Option<Self> {
         match signal {
-            INT => Some(Self::ForGood),
-            TERM => Some(Self::ForNow),
-            HUP | QUIT => Some(Self::Perhaps),
+            SIGINT => Some(Self::ForGood),
+            SIGTERM => Some(Self::ForNow),
+            SIGHUP | SIGQUIT => Some(Self::Perhaps),
             _ => None,
         }
     }
@@ -226,7 +220,7 @@ impl Attendant for Keeper<'_> {
         let now = Instant::now();
         if self.end.is_some_and(|end| end <= now) {
             self.end = None;
-            program.signal(KILL)?;
+            program.signal(SIGKILL)?;
         }
         let Some(checks) = &mut self.checks else {
             return Ok(());

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rocker_ns::Process;
 
 use super::disk;
+use super::signal::SIGCONT;
 use crate::{Error, Result};
 
 /// The lock of a container, in its run directory.
@@ -129,9 +130,6 @@ pub(crate) fn wake_supervisor(run: &Path) {
         tracing::warn!(%error, "the one who looks after the container cannot be woken");
     }
 }
-
-/// The same number on every Linux that rocker runs on.
-const SIGCONT: i32 = 18;
 
 /// The process that a lock file names: its id, and when it started.
 fn named(lock: &File) -> Option<(u32, u64)> {

@@ -35,6 +35,7 @@ mod rootless;
 mod roots;
 mod run;
 pub(crate) mod seccomp;
+mod signal;
 mod spec;
 mod steps;
 mod stop;

@@ -18,14 +18,12 @@ use super::options::{Network, RunOptions, Share, Users};
 use super::others::Others;
 use super::process::{Care, Leave, Streams, connect, create_in, look_after, or_its_own, start};
 use super::record::{self, Health, Running, State};
+use super::signal::SIGTERM;
 use super::spec::{self, Facts};
 use super::supervisor::Supervisor;
 use super::surroundings::{Maps, Surroundings};
 use super::{CGROUP_PARENT, Engine, disk, parts, steps};
 use crate::{Error, Result};
-
-/// The same number on every Linux.
-const SIGTERM: i32 = 15;
 
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
 const SUPERVISORS: &str = "rocker-supervisors";

@@ -10,6 +10,7 @@ use rocker_ns::{AttachEnd, AttachOptions, Attached, Process, signal_number};
 use super::container::{Container, Stop};
 use super::lock::{self, is_held, wake_supervisor};
 use super::record::{self, RECORD, State};
+use super::signal::{SIGKILL, SIGTERM};
 use super::summary::{ContainerSummary, Status};
 use super::supervisor::ATTACH;
 use super::{CGROUP_PARENT, Engine, name};
@@ -21,10 +22,6 @@ const KILL_PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// Until somebody who just began to look after a container can be reached.
 const MOMENT: Duration = Duration::from_millis(2);
-
-/// The signals that ask, and that do not; the same numbers on every Linux.
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 
 impl Engine {
     /// Asks the program of a container to end, by the signal that it wants, and kills it when it has not after `patience`; without,
