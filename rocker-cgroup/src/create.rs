@@ -38,8 +38,8 @@ impl Cgroup {
     /// missing.
     ///
     /// `parent` is relative to the place where containers may live (the root of each tree, or what is delegated to this
-    /// user), such as `rocker`, and may be several directories deep. It belongs to whoever uses this crate: it is
-    /// removed together with the last cgroup below it.
+    /// user), such as `rocker`, and may be several directories deep, or empty, which is that place itself. It belongs to
+    /// whoever uses this crate: it is removed together with the last cgroup below it.
     ///
     /// On v2 the controllers are enabled down to the parent. The cgroups on this way can then have no processes of
     /// their own (but for the machine's root).
@@ -167,7 +167,8 @@ fn try_make(tree: &Tree, name: &Name, needed: &[Controller]) -> Result<Directory
                 _ => {}
             }
         }
-        fill_cpuset(tree, &parent)?;
+        // Somebody else may have made it, or be about to; what he has given it counts.
+        fill_cpuset(tree, &parent, is_filled)?;
         prepare(tree, &parent, needed)?;
     }
     let directory = Directory::new(tree, name);
@@ -183,7 +184,7 @@ fn try_make(tree: &Tree, name: &Name, needed: &[Controller]) -> Result<Directory
         Err(source) => return Err(create_error(&directory.path, source)),
         Ok(()) => {}
     }
-    if let Err(error) = fill_cpuset(tree, &directory.path) {
+    if let Err(error) = fill_cpuset(tree, &directory.path, |_| Ok(false)) {
         remove::remove(std::slice::from_ref(&directory), name)?;
         return Err(error);
     }
@@ -196,20 +197,18 @@ fn create_error(path: &Path, source: io::Error) -> Error {
     })
 }
 
-/// Gives a new cpuset of v1 its parent's CPUs and memory nodes: it is born with none, and no process can join it then.
-fn fill_cpuset(tree: &Tree, path: &Path) -> Result<()> {
+/// Gives a cpuset of v1 its parent's CPUs and memory nodes: it is born with none, and no process can join it then.
+fn fill_cpuset(
+    tree: &Tree,
+    path: &Path,
+    has_its_own: impl Fn(&Path) -> Result<bool>,
+) -> Result<()> {
     if tree.kind.is_v2() || !tree.kind.has(Controller::Cpuset) {
         return Ok(());
     }
     for name in ["cpuset.cpus", "cpuset.mems"] {
         let own = path.join(name);
-        if !file::read(
-            &own,
-            "so that it is seen whether this cpuset has CPUs and memory yet",
-        )?
-        .trim_end()
-        .is_empty()
-        {
+        if has_its_own(&own)? {
             continue;
         }
         let above = path.parent().unwrap_or(path);
@@ -228,6 +227,11 @@ fn fill_cpuset(tree: &Tree, path: &Path) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+fn is_filled(file: &Path) -> Result<bool> {
+    let why = "so that it is seen whether this cpuset has CPUs and memory yet";
+    Ok(!file::read(file, why)?.trim_end().is_empty())
 }
 
 /// Enables the controllers of v2 for the children of `path`. A failure counts if the controller is `needed`.

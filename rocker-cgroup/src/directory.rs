@@ -60,8 +60,10 @@ impl Directory {
         let mut found = vec![self.path.clone()];
         let mut next = 0;
         while next < found.len() {
-            let below = children(&found[next])?;
-            found.extend(below);
+            if !is_childless(&found[next]) {
+                let below = children(&found[next])?;
+                found.extend(below);
+            }
             next += 1;
         }
         Ok(found)
@@ -92,6 +94,13 @@ pub(crate) fn procs(directories: &[Directory]) -> Result<BTreeSet<u32>> {
         pids.extend(dir.procs()?);
     }
     Ok(pids)
+}
+
+/// Whether there is a cgroup without others below it, as far as can be told without listing it: that takes longer than all the
+/// rest, since the kernel lists the files of its controllers too.
+fn is_childless(path: &Path) -> bool {
+    let why = "so that a cgroup is listed only if there are others below it";
+    file::is_childless(path, why) == Some(true)
 }
 
 /// The cgroups directly below `path`; none when it does not exist.

@@ -23,8 +23,11 @@ impl Name {
         })
     }
 
-    /// Checks a parent and splits it at its slashes.
+    /// Checks a parent and splits it at its slashes; the empty one is the base itself.
     pub(crate) fn parent(parent: &str) -> Result<Vec<String>> {
+        if parent.is_empty() {
+            return Ok(Vec::new());
+        }
         parent
             .split('/')
             .map(|part| component(part).map(str::to_owned))
@@ -109,15 +112,7 @@ mod tests {
                 "{name:?}"
             );
         }
-        for parent in [
-            "",
-            "/rocker",
-            "rocker/",
-            "rocker/../..",
-            "..",
-            "a//b",
-            "a/.b",
-        ] {
+        for parent in ["/rocker", "rocker/", "rocker/../..", "..", "a//b", "a/.b"] {
             assert!(
                 matches!(Name::new(parent, "x"), Err(Error::InvalidName { .. })),
                 "{parent:?}"
@@ -134,6 +129,9 @@ mod tests {
             [Path::new("/base/a"), Path::new("/base/a/b")]
         );
         assert_eq!(name.below(base), Path::new("/base/a/b/c.d"));
+        let name = Name::new("", "c.d").unwrap();
+        assert_eq!(name.parents_below(base), [Path::new(""); 0]);
+        assert_eq!(name.below(base), Path::new("/base/c.d"));
     }
 
     proptest! {
@@ -143,7 +141,8 @@ mod tests {
                 let path = checked.below(Path::new("/base"));
                 prop_assert!(path.starts_with("/base"));
                 prop_assert!(path.components().all(|part| part.as_os_str() != ".."));
-                prop_assert_eq!(path.components().count(), 3 + parent.split('/').count());
+                let parents = parent.split('/').filter(|part| !part.is_empty()).count();
+                prop_assert_eq!(path.components().count(), 3 + parents);
             }
         }
     }

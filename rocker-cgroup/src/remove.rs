@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::cgroup::existing;
 use crate::directory::{self, Directory};
 use crate::kill;
 use crate::name::Name;
@@ -37,7 +36,8 @@ impl Cgroup {
     /// As [`Cgroup::remove`], and [`Error::InvalidName`].
     pub fn remove_by_name(hierarchy: &Hierarchy, parent: &str, name: &str) -> Result<()> {
         let name = Name::new(parent, name)?;
-        remove(&existing(hierarchy, &name), &name)?;
+        let all = hierarchy.usable().map(|tree| Directory::new(tree, &name));
+        remove(&all.collect::<Vec<_>>(), &name)?;
         // A crash may also have left a parent behind where the cgroup itself was never made.
         hierarchy.usable().for_each(|tree| parents(tree, &name));
         Ok(())
@@ -87,19 +87,27 @@ pub(crate) fn remove(directories: &[Directory], name: &Name) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Removes a directory, those below it first.
+/// Removes a directory, those below it first where there are any.
 fn remove_tree(dir: &Directory) -> Result<()> {
-    for path in dir.subtree()?.iter().rev() {
-        match directory::rmdir(path, "so that nothing of the container is left") {
-            Err(source) if !is_gone(&source) => {
-                return Err(Error::at("remove cgroup", path, source, |path, source| {
-                    Error::Remove { path, source }
-                }));
-            }
-            _ => {}
+    match remove_one(&dir.path) {
+        Err(Error::Remove { source, .. }) if is_busy(&source) => {
+            let all = dir.subtree()?;
+            all.iter().rev().try_for_each(|path| remove_one(path))
         }
+        removed => removed,
     }
-    Ok(())
+}
+
+/// Removes a directory that no other cgroup is below; fine where there is none.
+fn remove_one(path: &Path) -> Result<()> {
+    match directory::rmdir(path, "so that nothing of the container is left") {
+        Err(source) if !is_gone(&source) => {
+            Err(Error::at("remove cgroup", path, source, |path, source| {
+                Error::Remove { path, source }
+            }))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes the parents that are empty, the innermost first: rmdir(2) fails while anything else is in them.

@@ -156,7 +156,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(answer) = completion::answer(&args) {
         return answer;
     }
-    protect_early(&args);
     let (command, matches) = match parse(args) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -207,18 +206,6 @@ fn parse(args: Vec<OsString>) -> clap::error::Result<(Command, ArgMatches)> {
     }
     let matches = Cli::command().try_get_matches_from(args)?;
     Ok((Cli::from_arg_matches(&matches)?.command, matches))
-}
-
-/// Starts over at once where the command is one that has to, see [`Executable::Protected`]: before the command line is understood in
-/// full, which would be done twice. Where that fails, the command says so when it comes to it.
-fn protect_early(args: &[OsString]) {
-    let command = args.get(1).and_then(|word| word.to_str());
-    if matches!(command, Some("run" | "exec" | "start"))
-        && Engine::check_root().is_ok()
-        && rocker_ns::executable_is_protected().is_ok_and(|is_so| !is_so)
-    {
-        let _ = rocker_ns::protect_executable();
-    }
 }
 
 /// What the program of a command line that failed would have seen.

@@ -9,7 +9,7 @@ use rocker_cgroup::{Cgroup, Hierarchy};
 use rocker_ns::{Created, Fact};
 
 use super::host::HostMount;
-use super::{CGROUP_PARENT, Engine, disk, parts};
+use super::{Engine, cgroup_of, disk, parts};
 use crate::{Error, Result};
 
 /// Holds what the kernel says of a container's process, which has set itself up and waits, against what was asked for.
@@ -44,8 +44,7 @@ impl Engine {
                 || kind.is_none_or(|kind| shared.iter().all(|one| one.name() != kind))
         });
         let hierarchy = Hierarchy::detect()?;
-        let cgroup = Cgroup::open(&hierarchy, CGROUP_PARENT, &found.id);
-        let cgroup = cgroup.map(Cgroup::keep).ok();
+        let cgroup = cgroup_of(&hierarchy, &found.id).ok();
         facts.extend(facts_of(process.id(), &spec, cgroup.as_ref())?);
         Ok(facts)
     }

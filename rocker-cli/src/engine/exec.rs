@@ -6,13 +6,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
-use rocker_cgroup::Cgroup;
 use rocker_ns::{Capabilities, Created, DetachKeys, ExitCode, Process, Signals, Stdio};
 
 use super::accounts::user_of;
 use super::options::Io;
 use super::process::{Care, Leave, Streams, connect, create_in, look_after, start};
-use super::{CGROUP_PARENT, Engine, disk, parts, spec};
+use super::{Engine, cgroup_of, disk, parts, spec};
 use crate::{Error, Result};
 
 /// What to run beside a container's own program.
@@ -102,10 +101,10 @@ impl Engine {
         let mut command = self.beside(spec, process.id(), options)?;
         command.enter(process.to_fd()?, parts::all_namespaces(spec));
         let hierarchy = self.hierarchy()?;
-        let cgroup = match Cgroup::open(&hierarchy, CGROUP_PARENT, id) {
+        let cgroup = match cgroup_of(&hierarchy, id) {
             // That of an ordinary user may have none.
             Err(rocker_cgroup::Error::NotFound { .. }) if rocker_ns::in_user_namespace()? => None,
-            found => Some(found?.keep()),
+            found => Some(found?),
         };
         command.fail_at(options.fail_at);
         streams(&mut command);

@@ -22,7 +22,7 @@ use super::signal::SIGTERM;
 use super::spec::{self, Facts};
 use super::supervisor::Supervisor;
 use super::surroundings::{Maps, Surroundings};
-use super::{CGROUP_PARENT, Engine, disk, parts, steps};
+use super::{CGROUP_PARENT, Engine, cgroup_name, disk, parts, steps};
 use crate::{Error, Result};
 
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
@@ -233,8 +233,8 @@ fn make_cgroup(
             made => made?,
         };
     }
-    let (parent, name) = (CGROUP_PARENT, container.id());
-    let made = Cgroup::create_if_delegated(hierarchy, parent, name, &limits, Compat::Require);
+    let (parent, name) = (CGROUP_PARENT, cgroup_name(container.id()));
+    let made = Cgroup::create_if_delegated(hierarchy, parent, &name, &limits, Compat::Require);
     match made {
         Ok((cgroup, _)) => Ok(cgroup),
         Err(source) => match limited(&limits) {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rocker_cgroup::Cgroup;
 use rocker_ns::{AttachEnd, AttachOptions, Attached, Process, signal_number};
 
 use super::container::{Container, Stop};
@@ -13,7 +12,7 @@ use super::record::{self, RECORD, State};
 use super::signal::{SIGKILL, SIGTERM};
 use super::summary::{ContainerSummary, Status};
 use super::supervisor::ATTACH;
-use super::{CGROUP_PARENT, Engine, name};
+use super::{Engine, cgroup_of, name};
 use crate::{Error, Result};
 
 /// How long a killed container may take to end.
@@ -264,14 +263,14 @@ impl Engine {
 
     /// Kills a container of which no file says who its processes are: by its cgroup; where it has none, with the one who looks after it.
     fn kill_unknown(&self, id: &str) -> Result<()> {
-        match Cgroup::open(&self.hierarchy()?, CGROUP_PARENT, id) {
+        match cgroup_of(&self.hierarchy()?, id) {
             Err(rocker_cgroup::Error::NotFound { .. }) => {
                 match lock::supervisor(&self.run_dir(id)) {
                     Some(supervisor) => Ok(supervisor.signal(SIGKILL)?),
                     None => Ok(()),
                 }
             }
-            cgroup => Ok(cgroup.map(Cgroup::keep)?.kill()?),
+            cgroup => Ok(cgroup?.kill()?),
         }
     }
 

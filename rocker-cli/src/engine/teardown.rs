@@ -8,7 +8,7 @@ use rocker_cgroup::{Cgroup, Hierarchy};
 use super::container::{self, Container};
 use super::lock::{is_free, is_held};
 use super::record::{Ended, State};
-use super::{CGROUP_PARENT, Engine, disk};
+use super::{CGROUP_PARENT, Engine, cgroup_name, cgroup_of, disk};
 use crate::{Error, Result};
 
 /// The file of the run directory that says that somebody has looked, since the machine started, for containers that did not see it
@@ -174,7 +174,7 @@ impl Engine {
 
 /// Ends whatever process is left, and removes the cgroup.
 fn end_processes(container: &Container, hierarchy: &Hierarchy) -> Vec<String> {
-    let removed = Cgroup::remove_by_name(hierarchy, CGROUP_PARENT, container.id());
+    let removed = Cgroup::remove_by_name(hierarchy, CGROUP_PARENT, &cgroup_name(container.id()));
     let error = removed.map_err(Error::from).err();
     error.iter().map(Error::chain).collect()
 }
@@ -191,8 +191,7 @@ fn all_gone(container: &Container, errors: Vec<String>) -> Result<()> {
 
 /// Whether the kernel killed a process of the container for lack of memory.
 pub(crate) fn oom_killed(hierarchy: &Hierarchy, id: &str) -> bool {
-    let cgroup = Cgroup::open(hierarchy, CGROUP_PARENT, id).map(Cgroup::keep);
-    cgroup
+    cgroup_of(hierarchy, id)
         .and_then(|cgroup| cgroup.oom_kills())
         .is_ok_and(|kills| kills > 0)
 }

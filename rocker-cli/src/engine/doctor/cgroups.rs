@@ -75,7 +75,7 @@ pub(super) fn checks(host: &Host, is_root: bool) -> Vec<Check> {
 
 /// Makes a cgroup with these limits where a container would have it, and removes it.
 fn try_limits(hierarchy: &Hierarchy, limits: &Limits) -> crate::Result<()> {
-    let name = format!("doctor-{}", std::process::id());
+    let name = format!("rocker-doctor-{}", std::process::id());
     let (cgroup, _) = Cgroup::create(hierarchy, CGROUP_PARENT, &name, limits, Compat::Require)?;
     Ok(cgroup.remove()?)
 }

@@ -20,7 +20,7 @@ use crate::Result;
 use crate::engine::host::Host;
 use crate::engine::options::{DeviceNode, Network, RunOptions, SeccompProfile, Share};
 use crate::engine::record::CONFIG;
-use crate::engine::{CGROUP_PARENT, disk, seccomp};
+use crate::engine::{CGROUP_PARENT, cgroup_name, disk, seccomp};
 
 pub(super) fn linux(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Linux> {
     let options = facts.options;
@@ -33,7 +33,11 @@ pub(super) fn linux(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Lin
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(facts)?)
         .resources(resources(options, &devices)?)
-        .cgroups_path(Path::new("/").join(CGROUP_PARENT).join(facts.id))
+        .cgroups_path(
+            Path::new("/")
+                .join(CGROUP_PARENT)
+                .join(cgroup_name(facts.id)),
+        )
         .devices(devices)
         .sysctl(
             options

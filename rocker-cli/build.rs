@@ -1,0 +1,17 @@
+//! Tells the linker where the `rocker` command begins; see `src/entry.rs`.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(own_entry)");
+    let is = |name: &str, value: &str| {
+        env::var(name).is_ok_and(|found| found.split(',').any(|one| one == value))
+    };
+    let is_static =
+        is("CARGO_CFG_TARGET_FEATURE", "crt-static") && is("CARGO_CFG_TARGET_OS", "linux");
+    if is_static && is("CARGO_CFG_TARGET_ARCH", "x86_64") {
+        println!("cargo::rustc-cfg=own_entry");
+        println!("cargo::rustc-link-arg-bin=rocker=-Wl,--entry=rocker_entry");
+    }
+}
