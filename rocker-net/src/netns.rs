@@ -97,23 +97,69 @@ impl From<Netns> for OwnedFd {
 }
 
 /// Opens a netlink socket inside of `netns`; it stays there.
+///
+/// The calling thread itself goes there for that, and comes back, where it is sure to get back: a thread for these few calls takes
+/// a tenth of the time of a container that does nothing.
 pub(crate) fn connect_in(netns: BorrowedFd<'_>, protocol: Protocol) -> Result<Connection> {
-    run_in(netns, || Connection::open(protocol))?
+    match Abroad::permitted() {
+        Some(abroad) => {
+            enter(
+                netns,
+                "so that the next socket is one of the container's network",
+            )?;
+            let connection = Connection::open(protocol);
+            drop(abroad);
+            connection
+        }
+        None => run_in(netns, || Connection::open(protocol))?,
+    }
+}
+
+/// Brings the calling thread back to its own namespace when it is dropped.
+struct Abroad {
+    own: Netns,
+}
+
+impl Abroad {
+    /// None if the calling thread may not enter the namespace that it is in. One of a user namespace may be on a network above it, to
+    /// which there is no way back.
+    fn permitted() -> Option<Self> {
+        let own = Netns::current().ok()?;
+        let why = "so that it is known that this thread may come back from the container's network";
+        let may = enter(own.as_fd(), why).is_ok();
+        may.then_some(Self { own })
+    }
+}
+
+impl Drop for Abroad {
+    fn drop(&mut self) {
+        let why = "so that this thread is on its own network again";
+        if enter(self.own.as_fd(), why).is_err() {
+            // The kernel has let it in a moment ago. No other code may run on a thread that is on the wrong network.
+            std::process::abort();
+        }
+    }
 }
 
 fn run_in<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T> {
     on_a_thread(|| {
-        traced(
-            "setns",
-            "so that a throw-away thread works inside of the container's network",
-            || format!("{}, CLONE_NEWNET", netns.as_raw_fd()),
-            || Ok(setns(netns, CloneFlags::CLONE_NEWNET)?),
-        )
-        .map_err(|source| Error::Namespace {
-            operation: "enter",
-            source,
-        })?;
+        let why = "so that a throw-away thread works inside of the container's network";
+        enter(netns, why)?;
         Ok(work())
+    })
+}
+
+/// Moves the calling thread to another namespace.
+fn enter(netns: BorrowedFd<'_>, why: &'static str) -> Result<()> {
+    traced(
+        "setns",
+        why,
+        || format!("{}, CLONE_NEWNET", netns.as_raw_fd()),
+        || Ok(setns(netns, CloneFlags::CLONE_NEWNET)?),
+    )
+    .map_err(|source| Error::Namespace {
+        operation: "enter",
+        source,
     })
 }
 

@@ -63,12 +63,35 @@ pub struct Expected {
     label: Option<String>,
 }
 
-/// Which namespace a process is in: it is known by device and inode.
+/// A namespace, known by device and inode.
+type Identity = (u64, u64);
+
+/// The process that asks, as far as what it asked for depends on it. It can be looked at while the other one is not ready yet.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    status: String,
+    namespaces: Vec<(Namespace, Identity)>,
+}
+
+impl Caller {
+    /// Looks at the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::Proc`].
+    pub(crate) fn look() -> Result<Self> {
+        Ok(Self {
+            status: read(std::process::id(), "status")?,
+            namespaces: namespaces_of("thread-self")?,
+        })
+    }
+}
+
+/// Which namespace a process is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Which {
     New,
     Callers,
-    This((u64, u64)),
+    This(Identity),
 }
 
 impl Command {
@@ -92,7 +115,7 @@ impl Command {
             } else if let Some((pid, _)) =
                 entered.as_ref().filter(|(_, kinds)| kinds.contains(&kind))
             {
-                Which::This(of_process(*pid, kind)?)
+                Which::This(identity(&format!("/proc/{pid}/ns/{kind}"))?)
             } else {
                 Which::Callers
             };
@@ -125,7 +148,7 @@ impl Expected {
     /// # Errors
     /// [`Error::Proc`] when the process is gone, or the caller may not look at it (ptrace access is needed).
     pub fn compare(&self, pid: u32) -> Result<Vec<Fact>> {
-        let mut facts = self.compare_set_up(pid)?;
+        let mut facts = self.compare_set_up(pid, &Caller::look()?)?;
         facts.extend(self.compare_label(pid)?);
         Ok(facts)
     }
@@ -143,15 +166,17 @@ impl Expected {
     }
 
     /// The same of a process that has set itself up, whether or not its program runs.
-    fn compare_set_up(&self, pid: u32) -> Result<Vec<Fact>> {
+    fn compare_set_up(&self, pid: u32, caller: &Caller) -> Result<Vec<Fact>> {
         let status = read(pid, "status")?;
-        let own = read(std::process::id(), "status")?;
+        let namespaces = namespaces_of(&pid.to_string())?;
+        let is_foreign =
+            of(&namespaces, Namespace::User) != of(&caller.namespaces, Namespace::User);
         let mut facts = Vec::new();
-        self.compare_ids(pid, &status, &mut facts)?;
-        self.compare_privileges(&status, &own, &mut facts);
+        self.compare_ids(pid, &status, is_foreign, &mut facts)?;
+        self.compare_privileges(&status, &caller.status, &mut facts);
         for (kind, which) in &self.namespaces {
-            let actual = of_process(pid, *kind)?;
-            let callers = own_namespace(*kind)?;
+            let actual = of(&namespaces, *kind);
+            let callers = of(&caller.namespaces, *kind);
             let name = |which: Which| match which {
                 Which::New => "its own".to_owned(),
                 Which::Callers => "the caller's".to_owned(),
@@ -161,7 +186,7 @@ impl Expected {
                 Which::New if actual != callers => Which::New,
                 Which::Callers if actual == callers => Which::Callers,
                 Which::New => Which::Callers,
-                _ => Which::This(actual),
+                _ => Which::This(actual.unwrap_or_default()),
             };
             let what = format!("{kind} namespace");
             facts.push(Fact::new(what, name(*which), name(found)));
@@ -202,8 +227,9 @@ impl Expected {
         &self,
         pid: u32,
         files: &BTreeSet<i32>,
+        caller: &Caller,
     ) -> Result<Vec<Fact>> {
-        let mut facts = self.compare_set_up(pid)?;
+        let mut facts = self.compare_set_up(pid, caller)?;
         let open = fs::read_dir(format!("/proc/{pid}/fd")).map_err(failed(pid, "fd"))?;
         let open: BTreeSet<i32> = open
             .flatten()
@@ -215,12 +241,17 @@ impl Expected {
         Ok(facts)
     }
 
-    fn compare_ids(&self, pid: u32, status: &str, facts: &mut Vec<Fact>) -> Result<()> {
+    /// The kernel answers in ids of the reader's own user namespace, to which that of the process may be `foreign`.
+    fn compare_ids(
+        &self,
+        pid: u32,
+        status: &str,
+        foreign: bool,
+        facts: &mut Vec<Fact>,
+    ) -> Result<()> {
         let Some(user) = &self.user else {
             return Ok(());
         };
-        // The kernel answers in ids of the reader's own user namespace.
-        let foreign = of_process(pid, Namespace::User)? != own_namespace(Namespace::User)?;
         let outside = |file: &str| -> Result<Vec<IdMap>> {
             match foreign {
                 true => Ok(IdMap::parse_all(&read(pid, file)?)),
@@ -330,16 +361,22 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn of_process(pid: u32, kind: Namespace) -> Result<(u64, u64)> {
-    identity(&format!("/proc/{pid}/ns/{kind}"))
+/// The namespaces of a process or thread, by its name in /proc.
+fn namespaces_of(process: &str) -> Result<Vec<(Namespace, Identity)>> {
+    Namespace::ALL
+        .into_iter()
+        .map(|kind| Ok((kind, identity(&format!("/proc/{process}/ns/{kind}"))?)))
+        .collect()
 }
 
-fn own_namespace(kind: Namespace) -> Result<(u64, u64)> {
-    identity(&format!("/proc/thread-self/ns/{kind}"))
+/// The one of a kind.
+fn of(namespaces: &[(Namespace, Identity)], kind: Namespace) -> Option<Identity> {
+    let found = namespaces.iter().find(|(other, _)| *other == kind);
+    found.map(|(_, identity)| *identity)
 }
 
 /// Two files of namespaces are the same namespace if device and inode are the same, see namespaces(7).
-fn identity(path: &str) -> Result<(u64, u64)> {
+fn identity(path: &str) -> Result<Identity> {
     match fs::metadata(path) {
         Ok(metadata) => Ok((metadata.dev(), metadata.ino())),
         // A kernel without this kind of namespace has one for all.
@@ -364,7 +401,7 @@ fn read(pid: u32, file: &str) -> Result<String> {
     let args = || format!("AT_FDCWD, {path:?}, O_RDONLY|O_CLOEXEC");
     let why =
         "so that the kernel's own account of the process can be held against what was asked for";
-    let mut text = String::new();
+    let mut text = String::with_capacity(4096); // without it std asks for 32 bytes at first
     let opened = traced("openat", why, args, || File::open(&path));
     let read = opened.and_then(|mut file| file.read_to_string(&mut text));
     read.map(|_| text).map_err(failed(pid, file))

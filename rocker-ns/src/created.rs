@@ -257,8 +257,14 @@ impl Created {
         &mut self,
         further: impl FnOnce(u32) -> std::result::Result<Vec<Fact>, E>,
     ) -> std::result::Result<(), E> {
+        // While it sets itself up.
+        self.set_up()?;
+        let caller = attest::Caller::look();
         self.ready()?;
-        let own = self.expected.compare_before_start(self.pid, &self.files);
+        let own = caller.and_then(|caller| {
+            self.expected
+                .compare_before_start(self.pid, &self.files, &caller)
+        });
         let outcome = own.and_then(attest::check).map_err(E::from);
         let outcome = outcome.and_then(|()| Ok(attest::check(further(self.pid)?)?));
         outcome.map_err(|error| {
