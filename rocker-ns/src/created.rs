@@ -100,6 +100,7 @@ impl Created {
         let mut built = build::build(command, &streams)?;
         let report = Report::new(built.plan.steps().len(), command.timed)?;
         let init = command.init.then(Init::prepare).transpose()?;
+        let files = built.plan.take_files();
         let encoded = built.plan.encode(report.scratch());
         let orders = Orders {
             steps: &encoded.steps,
@@ -110,7 +111,7 @@ impl Created {
         let expected = command.expected()?;
         let (pid, pidfd) = clone::clone(command, &orders)?;
         drop(encoded);
-        built.plan.release_files();
+        drop(files);
         let theirs = streams.line.as_ref().map(|line| line.child.as_raw_fd());
         let files = (0..3).chain(theirs).chain(built.terminal).collect();
         streams.line = None;

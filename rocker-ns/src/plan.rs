@@ -2,11 +2,15 @@
 
 use std::ffi::c_char;
 use std::fmt;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
+use std::sync::Arc;
 
 use crate::step::{Arg, Role, Step};
 use crate::{Error, Result};
+
+/// How many steps there are beside those of a root file system, some more than usual.
+const USUAL: usize = 128;
 
 /// The ordered list of system calls that the child makes between `clone3(2)` and `execve(2)`, and nothing else.
 ///
@@ -36,6 +40,7 @@ impl Plan {
     /// [`Error::BadArgument`] for a step that refers to itself or to a later one.
     pub(crate) fn append(&mut self, steps: &[Step]) -> Result<()> {
         let base = self.steps.len();
+        self.steps.reserve(steps.len() + USUAL);
         for (index, step) in steps.iter().enumerate() {
             let early = |arg: &Arg| matches!(arg, Arg::Result(source) if *source >= index);
             if step.needs.is_some_and(|needed| needed >= index) {
@@ -52,13 +57,21 @@ impl Plan {
         Ok(())
     }
 
-    /// Lets go of the files that the steps mention, which the child has its own copies of by now; their numbers stay.
-    pub(crate) fn release_files(&mut self) {
-        for arg in self.steps.iter_mut().flat_map(|step| &mut step.args) {
+    /// Takes the files that the steps mention; their numbers stay. They are to be open until the child has its own copies of them.
+    ///
+    /// Whoever does so before the child is made spares the kernel copies of all the pages that the plan is on.
+    pub(crate) fn take_files(&mut self) -> Vec<Arc<OwnedFd>> {
+        let args = self.steps.iter_mut().flat_map(|step| &mut step.args);
+        let mut files = Vec::new();
+        for arg in args {
             if let Arg::Fd(fd) = arg {
-                *arg = Arg::Int(i64::from(fd.as_raw_fd()));
+                let number = Arg::Int(i64::from(fd.as_raw_fd()));
+                if let Arg::Fd(fd) = std::mem::replace(arg, number) {
+                    files.push(fd);
+                }
             }
         }
+        files
     }
 
     /// The same list in the form that the child executes. `scratch` is where calls that read put what they read.

@@ -67,22 +67,6 @@ struct Cli {
     command: Command,
 }
 
-/// The same with the two commands that are to start fast: to describe all the others takes a while.
-#[derive(Debug, Parser)]
-#[command(name = "rocker", version, max_term_width = 100)]
-struct Fast {
-    #[command(subcommand)]
-    command: FastCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum FastCommand {
-    /// Run a command in a new container
-    Run(Box<run::Run>),
-    /// Run a command in a running container
-    Exec(exec::Exec),
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a command in a new container
@@ -195,17 +179,31 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn parse(args: Vec<OsString>) -> clap::error::Result<(Command, ArgMatches)> {
-    let word = args.get(1).and_then(|word| word.to_str());
-    if matches!(word, Some("run" | "exec")) {
-        let matches = Fast::command().try_get_matches_from(args)?;
-        let command = match Fast::from_arg_matches(&matches)?.command {
-            FastCommand::Run(run) => Command::Run(run),
-            FastCommand::Exec(exec) => Command::Exec(exec),
-        };
-        return Ok((command, matches));
+    match args.get(1).and_then(|word| word.to_str()) {
+        Some("run") => alone("run", args, |run| Command::Run(Box::new(run))),
+        Some("exec") => alone("exec", args, Command::Exec),
+        _ => {
+            let matches = Cli::command().try_get_matches_from(args)?;
+            Ok((Cli::from_arg_matches(&matches)?.command, matches))
+        }
     }
-    let matches = Cli::command().try_get_matches_from(args)?;
-    Ok((Cli::from_arg_matches(&matches)?.command, matches))
+}
+
+/// Parses the command line of one of the two commands that are to start fast: to describe all the others takes a while.
+fn alone<Args: clap::Args>(
+    name: &'static str,
+    args: Vec<OsString>,
+    command: impl FnOnce(Args) -> Command,
+) -> clap::error::Result<(Command, ArgMatches)> {
+    let rocker = clap::Command::new("rocker")
+        .max_term_width(100)
+        .subcommand(Args::augment_args(clap::Command::new(name)));
+    let matches = rocker.try_get_matches_from(args)?;
+    let own = matches
+        .subcommand_matches(name)
+        .cloned()
+        .unwrap_or_default();
+    Ok((command(Args::from_arg_matches(&own)?), matches))
 }
 
 /// What the program of a command line that failed would have seen.

@@ -55,7 +55,7 @@ impl Engine {
         let client = Client::new(ClientOptions::default());
         let pulled = blocking::pull(
             &client,
-            &self.store()?,
+            self.store()?,
             &reference,
             options,
             &Sink(&layers),
@@ -83,7 +83,7 @@ impl Engine {
         let store = self.store()?;
         // Nobody makes a container from here on: who is not in the records yet looks again for its layers.
         let _making = self.making()?;
-        let image = &the_one(&store, name)?;
+        let image = &the_one(store, name)?;
         let reference = name
             .parse::<Reference>()
             .ok()
@@ -112,7 +112,7 @@ impl Engine {
         if last {
             done.push(format!("Deleted: {}", image.config_digest()));
             self.tell_of_image(&image.config_digest().to_string(), "delete");
-            done.extend(self.remove_unused_layers(&store)?);
+            done.extend(self.remove_unused_layers(store)?);
         }
         Ok(done)
     }
@@ -163,12 +163,12 @@ impl Engine {
         };
         if options.pull != PullPolicy::Always {
             if options.image == hello::NAME {
-                let image = hello::image(&store, &self.layers()?)?;
+                let image = hello::image(store, &self.layers()?)?;
                 if fits(&image) {
                     return Ok(image);
                 }
             }
-            if let Some(image) = find(&store, &options.image)?
+            if let Some(image) = find(store, &options.image)?
                 && fits(&image)
                 && self.is_unpacked(&image)?
             {

@@ -84,7 +84,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NoImage`], [`Error::Ambiguous`].
     pub fn inspect_image(&self, name: &str) -> Result<Value> {
-        let image = the_one(&self.store()?, name)?;
+        let image = the_one(self.store()?, name)?;
         let config = image.config();
         let names: Vec<_> = image
             .references()

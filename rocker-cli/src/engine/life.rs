@@ -206,7 +206,7 @@ impl Engine {
             true => None,
             false => options
                 .health
-                .over(health_of(&self.store()?, image).as_ref()),
+                .over(health_of(self.store()?, image).as_ref()),
         };
         Ok(Record {
             id: name::new_id()?,

@@ -50,6 +50,8 @@ mod users;
 pub(crate) mod view;
 mod watch;
 
+use std::sync::OnceLock;
+
 use rocker_cgroup::{Cgroup, Hierarchy};
 use rocker_fs::Layers;
 use rocker_image::Store;
@@ -105,6 +107,8 @@ pub struct Engine {
     roots: Roots,
     /// Who takes back a little later what ended containers leave on the network; without, it is taken back at once.
     tidier: Option<Tidier>,
+    /// Where the images are, once somebody has looked whether it is such a place.
+    store: OnceLock<Store>,
 }
 
 impl Engine {
@@ -121,6 +125,7 @@ impl Engine {
         Ok(Self {
             roots,
             tidier: None,
+            store: OnceLock::new(),
         })
     }
 
@@ -137,6 +142,7 @@ impl Engine {
         Self {
             roots,
             tidier: None,
+            store: OnceLock::new(),
         }
     }
 
@@ -154,8 +160,14 @@ impl Engine {
         &self.roots
     }
 
-    fn store(&self) -> Result<Store> {
-        Ok(Store::open(self.roots.images())?)
+    fn store(&self) -> Result<&Store> {
+        match self.store.get() {
+            Some(store) => Ok(store),
+            None => {
+                let store = Store::open(self.roots.images())?;
+                Ok(self.store.get_or_init(|| store))
+            }
+        }
     }
 
     fn layers(&self) -> Result<Layers> {

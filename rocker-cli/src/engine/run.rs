@@ -62,14 +62,11 @@ impl Engine {
                            container leaves running could not be ended with it",
             ));
         }
-        // The command holds the root open, and is gone when the process has it.
-        let mut created = {
-            let mut command = contained(&spec, root)?;
-            others.share_with(&mut command)?;
-            command.fail_at(supervisor.caller.fail_at);
-            connect(&mut command, supervisor.caller.io, supervisor.streams);
-            create_in(&mut command, hierarchy, cgroup.as_ref())?
-        };
+        let mut command = contained(&spec, root)?;
+        others.share_with(&mut command)?;
+        command.fail_at(supervisor.caller.fail_at);
+        connect(&mut command, supervisor.caller.io, supervisor.streams);
+        let mut created = create_in(&mut command, hierarchy, cgroup.as_ref())?;
         let cgroup = cgroup.map(Cgroup::keep);
         // Opened while the process waits: one that fails soon takes its namespace with it.
         let netns = match options.network {
@@ -79,8 +76,12 @@ impl Engine {
                 Some(or_its_own(&mut created, netns)?)
             }
         };
-        // From here on the child sets up its root, and at the same time this process its network.
+        // From here on the child sets up its root, and at the same time this process its network, and what else can wait until then.
         created.set_up()?;
+        // The command holds the root open, which the process has now.
+        drop(command);
+        let written = record::write(&container.config(), &spec);
+        or_its_own(&mut created, written)?;
         let _pasta = match netns {
             Some(netns) => {
                 let connected = self.connect(container, options, &netns, &spec);
@@ -151,7 +152,7 @@ impl Engine {
         Ok(overlay.mount()?.into())
     }
 
-    /// Writes the specification and the files that it mentions.
+    /// The specification, and the files that it mentions.
     fn specify(
         &self,
         container: &Container,
@@ -185,7 +186,6 @@ impl Engine {
             &container.file("resolv.conf"),
             &super::files::resolv_conf(options.network),
         )?;
-        record::write(&container.config(), &spec)?;
         Ok(spec)
     }
 }

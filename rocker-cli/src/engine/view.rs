@@ -47,7 +47,7 @@ pub(crate) struct Found {
 impl View {
     /// What a container of these options would see; none where the image is not there.
     pub(crate) fn of_image(engine: &Engine, options: &RunOptions<'_>) -> Option<Self> {
-        let image = image::find(&engine.store().ok()?, &options.image).ok()??;
+        let image = image::find(engine.store().ok()?, &options.image).ok()??;
         let config = image.config().config().as_ref();
         let of_image = || config?.working_dir().clone();
         let variables = config.and_then(|config| config.env().as_deref());

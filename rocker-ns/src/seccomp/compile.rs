@@ -2,6 +2,7 @@
 //! call is found by halving.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::decision::Decision;
 use super::filter::{EQUAL, Instruction, JUMP, LOAD, RETURN};
@@ -20,14 +21,36 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 
 /// The rules by the names that they concern.
-type Named<'profile> = HashMap<&'profile str, Vec<&'profile SeccompRule>>;
+type Named<'profile> = HashMap<&'profile str, Vec<&'profile SeccompRule>, BuildHasherDefault<Fnv>>;
+
+/// FNV-1a: a name is looked for a thousand times a profile, and the names are the kernel's, which nobody chooses to collide.
+#[derive(Debug)]
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Numbers from the first one on, up to the next run, that are decided in the same way.
 type Run<'profile> = (u32, Decision<'profile>);
 
 /// The program of a profile on a machine whose native architecture is `native`.
 pub(super) fn compile(profile: &Seccomp, native: SeccompArchitecture) -> Result<SeccompFilter> {
-    let mut named = Named::new();
+    let mut named = Named::default();
     for rule in &profile.rules {
         if let Some(arg) = rule.args.iter().find(|arg| arg.index > 5) {
             return Err(Error::SeccompArgument {
