@@ -7,6 +7,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 
 use crate::trace::{STATE, traced};
 use crate::{Error, Result};
@@ -164,18 +169,44 @@ pub(crate) fn is_filled(path: &Path, why: &'static str) -> bool {
     size(path, why).is_ok_and(|size| size > 0)
 }
 
-/// The size of a file in bytes: [statx(2)](https://man7.org/linux/man-pages/man2/statx.2.html).
+/// The size of a file in bytes.
 fn size(path: &Path, why: &'static str) -> io::Result<u64> {
+    status(path, why).map(|found| found.len())
+}
+
+/// The time since a file was changed last; none if it is not there, or the clock was set back since.
+pub(crate) fn age(path: &Path, why: &'static str) -> Option<Duration> {
+    let changed = status(path, why).and_then(|found| found.modified()).ok()?;
+    SystemTime::now().duration_since(changed).ok()
+}
+
+/// [statx(2)](https://man7.org/linux/man-pages/man2/statx.2.html).
+fn status(path: &Path, why: &'static str) -> io::Result<fs::Metadata> {
     let args = || {
         let path = quoted(path);
         format!("AT_FDCWD, {path}, AT_STATX_SYNC_AS_STAT, STATX_ALL, …")
     };
-    let mut size = 0;
+    let mut found = None;
     traced(STATE, "statx", why, args, || {
-        size = fs::metadata(path)?.len();
+        found = Some(fs::metadata(path)?);
         Ok(())
     })?;
-    Ok(size)
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Has a file changed now: [utimensat(2)](https://man7.org/linux/man-pages/man2/utimensat.2.html).
+pub(crate) fn touch(path: &Path, why: &'static str) -> io::Result<()> {
+    let args = || format!("AT_FDCWD, {}, NULL, 0", quoted(path));
+    traced(STATE, "utimensat", why, args, || {
+        let now = TimeSpec::UTIME_NOW;
+        Ok(utimensat(
+            AT_FDCWD,
+            path,
+            &now,
+            &now,
+            UtimensatFlags::FollowSymlink,
+        )?)
+    })
 }
 
 /// [rename(2)](https://man7.org/linux/man-pages/man2/rename.2.html).
