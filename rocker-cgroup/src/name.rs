@@ -130,7 +130,7 @@ mod tests {
         );
         assert_eq!(name.below(base), Path::new("/base/a/b/c.d"));
         let name = Name::new("", "c.d").unwrap();
-        assert_eq!(name.parents_below(base), [Path::new(""); 0]);
+        assert!(name.parents_below(base).is_empty());
         assert_eq!(name.below(base), Path::new("/base/c.d"));
     }
 
