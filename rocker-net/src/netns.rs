@@ -127,7 +127,7 @@ impl Abroad {
         let own = Netns::current().ok()?;
         let why = "so that it is known that this thread may come back from the container's network";
         let may = enter(own.as_fd(), why).is_ok();
-        may.then_some(Self { own })
+        may.then(|| Self { own })
     }
 }
 

@@ -205,7 +205,7 @@ mod tests {
         );
         assert_eq!(
             linux.cgroups_path().as_deref(),
-            Some(Path::new("/rocker/0123456789abcdef"))
+            Some(Path::new("/rocker-0123456789abcdef"))
         );
     }
 

@@ -113,7 +113,7 @@ fn an_exec_killed_at_any_step_leaves_its_container_as_it_was() {
                         "after {after}"
                     );
                     let script = format!(
-                        "find /sys/fs/cgroup -path '*rocker/{id}*' -name cgroup.procs -exec cat {{}} + | sort -u"
+                        "find /sys/fs/cgroup -path '*rocker-{id}*' -name cgroup.procs -exec cat {{}} + | sort -u"
                     );
                     host.wait_until(
                         &format!("one process is left after {after}"),

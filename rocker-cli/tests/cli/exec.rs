@@ -91,7 +91,7 @@ fn exec_is_as_contained_as_the_container() {
         let mut beside = scene.start("exec web sh -c 'echo up; exec sleep 4321'");
         assert_eq!(beside.line(), "up");
         let cgroups = host.sh("cat /proc/$(pgrep -xof 'sleep 4321')/cgroup");
-        let own = format!("/rocker/{}", scene.containers()[0].0);
+        let own = format!("/rocker-{}", scene.containers()[0].0);
         assert!(
             cgroups.lines().all(|line| line.ends_with(&own)),
             "{cgroups}"

@@ -101,8 +101,8 @@ fn half_a_cpu_is_half_a_cpu() {
         assert_eq!(run.line(), "up");
         let usage = || {
             let v1 =
-                "find /sys/fs/cgroup/cpuacct/rocker -mindepth 2 -name cpuacct.usage -exec cat {} +";
-            let v2 = "sed -n 's/usage_usec \\(.*\\)/\\1000/p' /sys/fs/cgroup/rocker/*/cpu.stat";
+                "find /sys/fs/cgroup/cpuacct -path '*/rocker-*' -name cpuacct.usage -exec cat {} +";
+            let v2 = "sed -n 's/usage_usec \\(.*\\)/\\1000/p' /sys/fs/cgroup/rocker-*/cpu.stat";
             let nanos = host.sh(&format!("{v1} 2>/dev/null || {v2}"));
             Duration::from_nanos(nanos.trim().parse().unwrap())
         };
