@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use rocker_image::Digest;
 
@@ -21,6 +22,8 @@ pub struct Reply {
     pub stall: bool,
     /// Whether a `Range` is honoured.
     pub ranges: bool,
+    /// How long to wait before each further 16 KiB of the body.
+    pub slow: Duration,
 }
 
 impl Reply {
@@ -50,6 +53,10 @@ impl Reply {
             stall: true,
             ..self
         }
+    }
+
+    pub fn slow(self, slow: Duration) -> Self {
+        Self { slow, ..self }
     }
 
     pub fn ranges(self) -> Self {
@@ -181,7 +188,12 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>) {
     let _ = stream
         .write_all(head.as_bytes())
         .and_then(|()| stream.write_all(b"\r\n"))
-        .and_then(|()| stream.write_all(body));
+        .and_then(|()| {
+            body.chunks(16 << 10).try_for_each(|piece| {
+                thread::sleep(reply.slow);
+                stream.write_all(piece)
+            })
+        });
     // Until the client hangs up.
     if reply.stall {
         let _ = stream.read(&mut [0]);
