@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::index::Index;
-use self::lock::Lock;
 use crate::digest::Hasher;
 use crate::document::{self, Document};
 use crate::{Algorithm, Descriptor, Digest, Error, Image, Reference, Result, file};
 
 pub use self::collect::Removed;
 pub(crate) use self::ingest::Ingest;
+pub(crate) use self::lock::Lock;
 pub(crate) use self::partial::{Claim, Partial};
 
 mod collect;

@@ -183,7 +183,7 @@ fn skip(image: &Image, progress: &dyn Progress) {
 }
 
 /// Runs what reads or writes files where that disturbs no other task.
-pub(super) async fn on_thread<T: Send + 'static>(
+pub(crate) async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {

@@ -1,4 +1,4 @@
-//! [`Lock`]: one of the store's two lock files, or the file of a download, held.
+//! [`Lock`]: one of the store's two lock files, the file of a download, or a directory, held.
 
 use std::fs::File;
 use std::io;
@@ -47,6 +47,12 @@ impl Lock {
     /// Takes the lock of a file that is open already, alone, if nobody has it.
     pub(crate) fn try_on(file: File, path: &Path, why: &'static str) -> Result<Option<Self>> {
         Self::hold(file, path, FlockArg::LockExclusiveNonblock, why)
+    }
+
+    /// Waits for the lock of a file or directory that is open already, alone.
+    pub(crate) fn on(file: File, path: &Path, why: &'static str) -> Result<Self> {
+        Self::hold(file, path, FlockArg::LockExclusive, why)?
+            .ok_or_else(|| failed(path, Errno::EWOULDBLOCK.into()))
     }
 
     /// The file that is locked.
@@ -116,7 +122,7 @@ impl Drop for Lock {
         let Some(lock) = self.file.take() else { return };
         let number = lock.as_raw_fd();
         let args = || format!("{number}<{}>, LOCK_UN", self.path.display());
-        let why = "so that whoever waits for the store gets it now";
+        let why = "so that whoever waits for the lock gets it now";
         let _ = traced("flock", why, args, || {
             lock.unlock()
                 .map(drop)

@@ -70,8 +70,10 @@ impl Reply {
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     pub headers: HashMap<String, String>,
+    pub body: String,
 }
 
 #[derive(Debug, Default)]
@@ -134,11 +136,13 @@ impl Hostile {
 }
 
 fn serve(mut stream: &TcpStream, state: &Mutex<State>) {
-    let mut lines = BufReader::new(stream).lines();
+    let mut reader = BufReader::new(stream);
+    let mut lines = reader.by_ref().lines();
     let Some(Ok(first)) = lines.next() else {
         return;
     };
-    let path = first.split(' ').nth(1).unwrap().to_owned();
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap(), words.next().unwrap());
     let headers: HashMap<String, String> = lines
         .map_while(|line| line.ok().filter(|line| !line.is_empty()))
         .map(|line| {
@@ -147,11 +151,16 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>) {
                 .unwrap()
         })
         .collect();
+    let length = headers.get("content-length");
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).unwrap();
     let mut reply = {
         let mut state = state.lock().unwrap();
         state.requests.push(Request {
+            method,
             path: path.clone(),
             headers: headers.clone(),
+            body: String::from_utf8(body).unwrap(),
         });
         match state.replies.get_mut(&path) {
             Some(replies) if replies.len() > 1 => replies.remove(0),
