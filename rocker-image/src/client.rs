@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod fetch;
+mod login;
 mod pull;
 mod select;
 

@@ -114,9 +114,9 @@ impl AuthFiles {
         let name = normalized(name);
         for path in &self.files {
             let file = AuthFile::read(path)?;
-            if let Some(helper) = file.helper_for(host(&name)) {
+            if let Some(helper) = file.helper_for(domain(&name)) {
                 let helper = Helper::new(helper, self.helpers.as_deref());
-                for server in servers(host(&name)) {
+                for server in servers(domain(&name)) {
                     if let Some(found) = helper.get(server)? {
                         return Ok(Some(found));
                     }
@@ -139,9 +139,9 @@ impl AuthFiles {
     pub fn save(&self, registry: &str, credentials: &Credentials) -> Result<SavedIn> {
         let name = normalized(registry);
         for path in &self.files {
-            if let Some(name_of_helper) = AuthFile::read(path)?.helper_for(host(&name)) {
+            if let Some(name_of_helper) = AuthFile::read(path)?.helper_for(domain(&name)) {
                 let helper = Helper::new(name_of_helper, self.helpers.as_deref());
-                helper.store(servers(host(&name))[0], credentials)?;
+                helper.store(servers(domain(&name))[0], credentials)?;
                 return Ok(SavedIn::Helper(name_of_helper.to_owned()));
             }
         }
@@ -166,9 +166,9 @@ impl AuthFiles {
         let mut found = false;
         for path in &self.files {
             let file = AuthFile::read(path)?;
-            if let Some(helper) = file.helper_for(host(&name)) {
+            if let Some(helper) = file.helper_for(domain(&name)) {
                 let helper = Helper::new(helper, self.helpers.as_deref());
-                for server in servers(host(&name)) {
+                for server in servers(domain(&name)) {
                     // Some helpers take it ill to be told to remove what they do not have.
                     if helper.get(server)?.is_some() {
                         helper.erase(server)?;
@@ -210,33 +210,34 @@ impl AuthFiles {
     }
 }
 
-/// A key of a file as the name that a reference has: without the scheme and the path that docker once put there.
-fn normalized(key: &str) -> String {
+/// A registry, or the key of a file, as the name that a reference has: without the scheme and the path that docker once put there.
+pub(crate) fn normalized(key: &str) -> String {
     let bare = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"));
     let name = match bare {
         // Behind a scheme, the path is one of the registry's and not one of images.
-        Some(url) => host(url),
+        Some(url) => domain(url),
         None => key.trim_end_matches('/'),
     };
     let name = name.trim_end_matches("/v1").trim_end_matches("/v2");
-    let (domain, rest) = name.split_at(host(name).len());
-    match domain {
+    let (registry, rest) = name.split_at(domain(name).len());
+    match registry {
         "index.docker.io" | "registry-1.docker.io" => format!("{DOCKER_HUB}{rest}"),
         _ => name.to_owned(),
     }
 }
 
-fn host(name: &str) -> &str {
+/// The registry of a name.
+pub(crate) fn domain(name: &str) -> &str {
     name.split('/').next().unwrap_or(name)
 }
 
 /// What helpers may know a registry by.
-fn servers(host: &str) -> Vec<&str> {
-    match host {
+fn servers(domain: &str) -> Vec<&str> {
+    match domain {
         DOCKER_HUB => vec![DOCKER_HUB_KEY, DOCKER_HUB],
-        host => vec![host],
+        domain => vec![domain],
     }
 }
 

@@ -133,6 +133,17 @@ pub enum Error {
         message: Untrusted,
     },
 
+    /// A registry does not accept credentials.
+    #[error(
+        "{registry} does not accept the credentials (it says {status}{})",
+        said(message)
+    )]
+    LoginRefused {
+        registry: String,
+        status: u16,
+        message: Option<Untrusted>,
+    },
+
     /// Content is not what its name says.
     #[error("{object} has the wrong digest: expected {expected}, found {found}")]
     WrongDigest {

@@ -37,6 +37,8 @@ pub(crate) struct Registry<'a> {
     reference: &'a Reference,
     /// Looked for when the registry asks.
     credentials: OnceCell<Option<Credentials>>,
+    /// What a token is to be good for.
+    scope: Option<String>,
     /// What the registry was content with last.
     authorization: Mutex<Option<Authorization>>,
 }
@@ -73,8 +75,32 @@ impl<'a> Registry<'a> {
             origin,
             reference,
             credentials: OnceCell::new(),
+            // Always what we want to do, and not what the registry says that we want.
+            scope: Some(format!("repository:{}:pull", reference.repository())),
             authorization: Mutex::new(None),
         })
+    }
+
+    /// A registry as such: it is shown these credentials, and no repository is asked for.
+    pub(crate) fn of_login(
+        http: &'a Http,
+        options: &'a ClientOptions,
+        reference: &'a Reference,
+        credentials: &Credentials,
+    ) -> Result<Self> {
+        Ok(Self {
+            credentials: OnceCell::new_with(Some(Some(credentials.clone()))),
+            scope: None,
+            ..Self::new(http, options, reference)?
+        })
+    }
+
+    /// Asks whether we are let in
+    /// ([specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#determining-support)).
+    pub(crate) async fn check(&self) -> Result<()> {
+        let mut url = self.origin.clone();
+        url.set_path("v2/");
+        self.get_url(&url, None, 0).await.map(drop)
     }
 
     /// Gets a manifest or index, by tag or digest. Returns it with what it was sent as.
@@ -212,10 +238,13 @@ impl<'a> Registry<'a> {
     }
 
     async fn get(&self, path: &str, accept: Option<&str>, from: u64) -> Result<Response> {
-        let url = self.url(path);
+        self.get_url(&self.url(path), accept, from).await
+    }
+
+    async fn get_url(&self, url: &Url, accept: Option<&str>, from: u64) -> Result<Response> {
         let mut attempt = 0;
         loop {
-            let error = match self.get_once(&url, accept, from).await {
+            let error = match self.get_once(url, accept, from).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -312,7 +341,8 @@ impl<'a> Registry<'a> {
                 }
                 kind => {
                     let service = token::Service::of(&self.origin, challenge)?;
-                    let token = service.token(self.http, self.options.silence, self.scope(), kind);
+                    let token =
+                        service.token(self.http, self.options.silence, self.scope.as_deref(), kind);
                     Some(Authorization::Bearer(token.await?))
                 }
             }
@@ -346,11 +376,6 @@ impl<'a> Registry<'a> {
             on_thread(move || options.credentials_for(&name))
         };
         Ok(self.credentials.get_or_try_init(find).await?.as_ref())
-    }
-
-    /// What a token is to be good for: always what we want to do, and not what the registry says that we want.
-    fn scope(&self) -> Option<String> {
-        Some(format!("repository:{}:pull", self.reference.repository()))
     }
 
     /// The error for an answer that is none.

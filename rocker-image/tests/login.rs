@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use hostile::{Hostile, MANIFEST, Parts, Reply, Request};
 use rocker_image::{AuthFiles, Client, ClientOptions, Credentials, Error, Pulled, Result, Store};
-use support::{Files, pull, quick};
+use support::{Files, block_on, pull, quick};
 
 /// A registry with an image, that wants to know who asks.
 struct Scene {
@@ -171,4 +171,44 @@ fn a_token_service_that_redirects_gets_no_credentials_elsewhere() {
     assert!(matches!(error, Error::Token { status: 307, .. }), "{error}");
     assert_eq!(scene.asked("/token")[0].headers["authorization"], BASIC);
     assert!(elsewhere.requests().is_empty());
+}
+
+#[test]
+fn a_registry_is_asked_for_itself_and_not_for_an_image_whether_it_lets_somebody_in() {
+    let login = |scene: &Scene, credentials: Credentials| {
+        let registry = format!("http://{}/v2/", scene.server.address());
+        block_on(Client::new(quick()).login(&registry, &credentials))
+    };
+    let basic = Credentials::basic("me", "secret");
+    let scene = Scene::new(BEARER);
+    scene.server.on(
+        "/token?service=s",
+        [Reply::new(200, r#"{"token":"t0k3n"}"#)],
+    );
+    login(&scene, basic.clone()).unwrap();
+    let requests = scene.server.requests();
+    let paths: Vec<&str> = requests
+        .iter()
+        .map(|request| request.path.as_str())
+        .collect();
+    assert_eq!(paths, ["/v2/", "/token?service=s", "/v2/"]);
+    assert_eq!(requests[1].headers["authorization"], BASIC);
+    assert_eq!(requests[2].headers["authorization"], "Bearer t0k3n");
+
+    scene.server.on("/token?service=s", [Reply::new(401, "")]);
+    for ask in [BEARER, "Basic realm=x"] {
+        let ask = ask.replace("{}", &scene.server.address());
+        let ask = Reply::new(401, "").header("WWW-Authenticate", ask);
+        scene.server.on("/v2/", [ask]);
+        let error = login(&scene, basic.clone()).unwrap_err();
+        assert!(
+            matches!(error, Error::LoginRefused { status: 401, .. }),
+            "{error}"
+        );
+    }
+    scene.server.on("/v2/", [Reply::new(404, "")]);
+    let error = login(&scene, basic.clone()).unwrap_err();
+    assert!(matches!(error, Error::UnexpectedStatus { .. }), "{error}");
+    let error = block_on(Client::new(quick()).login("nodot", &basic)).unwrap_err();
+    assert!(matches!(error, Error::InvalidReference { .. }), "{error}");
 }

@@ -66,10 +66,10 @@ impl AuthFile {
     }
 
     /// The name of the helper that keeps the credentials of this registry.
-    pub(super) fn helper_for(&self, host: &str) -> Option<&str> {
+    pub(super) fn helper_for(&self, domain: &str) -> Option<&str> {
         let own = self.object("credHelpers").into_iter().flatten();
         let own = own
-            .filter(|(key, _)| normalized(key) == host)
+            .filter(|(key, _)| normalized(key) == domain)
             .find_map(|(_, name)| name.as_str());
         own.or_else(|| self.0.get("credsStore")?.as_str())
             .filter(|name| !name.is_empty())

@@ -46,11 +46,11 @@ impl Service {
         &self,
         http: &Http,
         silence: Duration,
-        scope: Option<String>,
+        scope: Option<&str>,
         credentials: Option<&Kind>,
     ) -> Result<String> {
         let service = self.name.iter().map(|name| ("service", name.as_str()));
-        let scope = scope.iter().map(|scope| ("scope", scope.as_str()));
+        let scope = scope.map(|scope| ("scope", scope));
         let mut realm = self.realm.clone();
         let client = http.client(&realm, silence)?;
         let request = match credentials {
