@@ -188,6 +188,9 @@ pub enum Error {
     /// `-t` without a terminal.
     #[error("the input device is not a TTY: leave out -t, or run rocker in a terminal")]
     NotATerminal,
+    /// Nobody is there to be asked who he is.
+    #[error("there is no terminal to ask on: use --username and --password-stdin")]
+    CannotAsk,
     /// Several things went wrong while a container was taken down.
     #[error("not all of container {id} could be taken down: {}", .errors.join("; "))]
     Teardown {

@@ -7,25 +7,51 @@ use std::fmt;
 /// Sent to the registry's exact origin only, and to the token service that it names where that is safe.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    pub(crate) username: String,
-    pub(crate) password: String,
+    pub(crate) kind: Kind,
+}
+
+/// What credentials are made of.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Basic { username: String, password: String },
+    IdentityToken(String),
+    RegistryToken(String),
 }
 
 impl Credentials {
     /// A name and a password or access token.
     pub fn basic(username: impl Into<String>, password: impl Into<String>) -> Self {
+        let (username, password) = (username.into(), password.into());
         Self {
-            username: username.into(),
-            password: password.into(),
+            kind: Kind::Basic { username, password },
+        }
+    }
+
+    /// What a token service once gave in place of a password: it goes to that service alone, which gives an access token
+    /// for it ([OAuth 2.0, section 6](https://www.rfc-editor.org/rfc/rfc6749#section-6)).
+    pub fn identity_token(token: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::IdentityToken(token.into()),
+        }
+    }
+
+    /// What is shown to the registry itself, without asking a token service.
+    pub fn registry_token(token: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::RegistryToken(token.into()),
         }
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        let mut text = f.debug_struct("Credentials");
+        match &self.kind {
+            Kind::Basic { username, .. } => text.field("username", username),
+            Kind::IdentityToken(_) => text.field("kind", &"identity token"),
+            Kind::RegistryToken(_) => text.field("kind", &"registry token"),
+        };
+        text.finish_non_exhaustive()
     }
 }
 
@@ -173,7 +199,13 @@ mod tests {
 
     #[test]
     fn a_password_is_not_shown() {
-        assert!(!format!("{:?}", Credentials::basic("me", "hunter2")).contains("hunter2"));
+        for credentials in [
+            Credentials::basic("me", "hunter2"),
+            Credentials::identity_token("hunter2"),
+            Credentials::registry_token("hunter2"),
+        ] {
+            assert!(!format!("{credentials:?}").contains("hunter2"));
+        }
     }
 
     proptest! {

@@ -7,8 +7,8 @@ use std::thread;
 
 use crate::client::Job;
 use crate::{
-    Client, Error, LayerSink, Platform, Progress, PullOptions, Pulled, Reference, Resolved, Result,
-    Store,
+    Client, Credentials, Error, LayerSink, Platform, Progress, PullOptions, Pulled, Reference,
+    Resolved, Result, Store,
 };
 
 /// [`Client::resolve`], blocking.
@@ -18,6 +18,15 @@ use crate::{
 /// As there.
 pub fn resolve(client: &Client, reference: &Reference, platform: &Platform) -> Result<Resolved> {
     thread::scope(|scope| join(scope.spawn(|| run(fresh(client).resolve(reference, platform)))))
+}
+
+/// [`Client::login`], blocking.
+///
+/// # Errors
+///
+/// As there.
+pub fn login(client: &Client, registry: &str, credentials: &Credentials) -> Result<()> {
+    thread::scope(|scope| join(scope.spawn(|| run(fresh(client).login(registry, credentials)))))
 }
 
 /// [`Client::pull`], blocking. The sink is called on threads of its own, which have ended when this returns, so it can

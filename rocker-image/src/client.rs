@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Credentials;
 use crate::registry::{Http, Registry};
-use crate::{Descriptor, Digest, Image, LayerSink, Platform, Progress, Reference, Result, Store};
+use crate::{
+    AuthFiles, Credentials, Descriptor, Digest, Image, LayerSink, Platform, Progress, Reference,
+    Result, Store,
+};
 
 mod fetch;
+mod login;
 mod pull;
 mod select;
 
 pub(crate) use self::fetch::Job;
+pub(crate) use self::pull::on_thread;
 
 /// How a [`Client`] talks to registries.
 #[derive(Debug, Clone)]
@@ -25,9 +29,18 @@ pub struct ClientOptions {
     /// After how long without a byte a connection counts as broken. Default: 30 s.
     pub silence: Duration,
     credentials: BTreeMap<String, Credentials>,
+    auth_files: AuthFiles,
 }
 
 impl ClientOptions {
+    /// The defaults, and what the user whom the environment is of has set up for docker and podman: his
+    /// [credentials](AuthFiles::from_env).
+    ///
+    /// The default alone reads no file.
+    pub fn from_env() -> Self {
+        Self::default().auth_files(AuthFiles::from_env())
+    }
+
     /// Sets how often a failed request is tried again.
     #[must_use]
     pub fn retries(self, retries: u32) -> Self {
@@ -53,8 +66,20 @@ impl ClientOptions {
         self
     }
 
-    pub(crate) fn credentials_for(&self, domain: &str) -> Option<&Credentials> {
-        self.credentials.get(domain)
+    /// Sets the files in which credentials are looked for when a registry asks for some and none were
+    /// [given](Self::credentials) for it. Default: none.
+    #[must_use]
+    pub fn auth_files(self, auth_files: AuthFiles) -> Self {
+        Self { auth_files, ..self }
+    }
+
+    /// What to show the registry of this repository, named with its domain. Blocks.
+    pub(crate) fn credentials_for(&self, name: &str) -> Result<Option<Credentials>> {
+        let domain = name.split('/').next().unwrap_or(name);
+        match self.credentials.get(domain) {
+            Some(credentials) => Ok(Some(credentials.clone())),
+            None => self.auth_files.find(name),
+        }
     }
 }
 
@@ -66,6 +91,7 @@ impl Default for ClientOptions {
             backoff,
             silence,
             credentials: BTreeMap::new(),
+            auth_files: AuthFiles::default(),
         }
     }
 }

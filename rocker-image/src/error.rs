@@ -106,6 +106,44 @@ pub enum Error {
         message: Option<Untrusted>,
     },
 
+    /// A file with credentials cannot be read or written.
+    #[error("{operation} {}", path.display())]
+    AuthFile {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// There is no place for credentials: the user has no home directory.
+    #[error("there is no file to keep credentials in: set HOME or REGISTRY_AUTH_FILE")]
+    NoAuthFile,
+    /// A credential helper cannot be run, or does not answer as one.
+    #[error("docker-credential-{helper} {operation}")]
+    CredentialHelper {
+        helper: Untrusted,
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// A credential helper says why it does not do what it was told.
+    #[error("docker-credential-{helper} {operation}: it says {message}")]
+    CredentialHelperRefused {
+        helper: Untrusted,
+        operation: &'static str,
+        message: Untrusted,
+    },
+
+    /// A registry does not accept credentials.
+    #[error(
+        "{registry} does not accept the credentials (it says {status}{})",
+        said(message)
+    )]
+    LoginRefused {
+        registry: String,
+        status: u16,
+        message: Option<Untrusted>,
+    },
+
     /// Content is not what its name says.
     #[error("{object} has the wrong digest: expected {expected}, found {found}")]
     WrongDigest {

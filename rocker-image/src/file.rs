@@ -54,6 +54,19 @@ pub(crate) fn open_lock(path: &Path, why: &'static str) -> io::Result<File> {
     open_as(path, &how, "O_WRONLY|O_CREAT|O_CLOEXEC, 0600", why)
 }
 
+/// Opens a file to go on writing at its end, and to read what it has; it is made if it is not there.
+pub(crate) fn open_partial(path: &Path, why: &'static str) -> io::Result<File> {
+    let mut how = File::options();
+    how.read(true).append(true).create(true).mode(0o600);
+    open_as(path, &how, "O_RDWR|O_CREAT|O_APPEND|O_CLOEXEC, 0600", why)
+}
+
+/// Takes all content out of a file.
+pub(crate) fn empty(file: &File, path: &Path, why: &'static str) -> io::Result<()> {
+    let args = || format!("{}<{}>, 0", file.as_raw_fd(), path.display());
+    traced("ftruncate", why, args, || file.set_len(0))
+}
+
 /// Reads a file to its end.
 pub(crate) fn read(path: &Path, why: &'static str) -> io::Result<Vec<u8>> {
     let mut file = open(path, why)?;
@@ -150,6 +163,16 @@ pub(crate) fn own_status(path: &Path, why: &'static str) -> io::Result<Metadata>
     let args =
         || format!("AT_FDCWD, {path:?}, AT_STATX_SYNC_AS_STAT|AT_SYMLINK_NOFOLLOW, STATX_ALL");
     traced("statx", why, args, || fs::symlink_metadata(path))
+}
+
+/// What the open file is, whatever it is called by now.
+pub(crate) fn status_of(file: &File, path: &Path, why: &'static str) -> io::Result<Metadata> {
+    let args = || {
+        let number = file.as_raw_fd();
+        let path = path.display();
+        format!("{number}<{path}>, \"\", AT_STATX_SYNC_AS_STAT|AT_EMPTY_PATH, STATX_ALL")
+    };
+    traced("statx", why, args, || file.metadata())
 }
 
 #[cfg(test)]

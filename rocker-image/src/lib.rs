@@ -4,6 +4,7 @@ pub use oci_spec;
 
 pub use crate::auth::Credentials;
 pub use crate::client::{Client, ClientOptions, PullOptions, Pulled, Resolved};
+pub use crate::credentials::{AuthFiles, SavedIn};
 pub use crate::descriptor::Descriptor;
 pub use crate::digest::{Algorithm, Digest};
 pub use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ pub mod blocking;
 mod auth;
 mod client;
 mod compression;
+mod credentials;
 mod descriptor;
 mod digest;
 mod document;

@@ -30,7 +30,13 @@ pub trait Progress: Send + Sync {
         let _ = (blob, size);
     }
 
-    /// `bytes` bytes of the layer have come in all.
+    /// Somebody else, in this process or another, is downloading the layer to the same store just now. What he has of it
+    /// is shown by [`layer_advanced`](Self::layer_advanced), and where he fails this pull goes on from there.
+    fn layer_waits(&self, blob: &Digest) {
+        let _ = blob;
+    }
+
+    /// `bytes` bytes of the layer have come in all, those among them that an earlier pull left.
     fn layer_advanced(&self, blob: &Digest, bytes: u64) {
         let _ = (blob, bytes);
     }

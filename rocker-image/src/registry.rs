@@ -7,14 +7,14 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Response, Url};
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) use self::http::Http;
-use crate::auth::{Challenge, Credentials};
-use crate::client::ClientOptions;
+use crate::auth::{Challenge, Kind};
+use crate::client::{ClientOptions, on_thread};
 use crate::document::{self, MAX_SIZE};
 use crate::trace::requested;
-use crate::{Descriptor, Digest, Error, Reference, Result, Untrusted};
+use crate::{Credentials, Descriptor, Digest, Error, Reference, Result, Untrusted};
 
 mod http;
 mod token;
@@ -35,14 +35,17 @@ pub(crate) struct Registry<'a> {
     /// Scheme, host and port.
     origin: Url,
     reference: &'a Reference,
-    credentials: Option<&'a Credentials>,
+    /// Looked for when the registry asks.
+    credentials: OnceCell<Option<Credentials>>,
+    /// What a token is to be good for.
+    scope: Option<String>,
     /// What the registry was content with last.
     authorization: Mutex<Option<Authorization>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Authorization {
-    Basic(Credentials),
+    Basic { username: String, password: String },
     Bearer(String),
 }
 
@@ -66,15 +69,38 @@ impl<'a> Registry<'a> {
             plain if http::is_loopback(&plain) => plain,
             _ => parse("https")?,
         };
-        let credentials = options.credentials_for(reference.domain());
         Ok(Self {
             http,
             options,
             origin,
             reference,
-            credentials,
+            credentials: OnceCell::new(),
+            // Always what we want to do, and not what the registry says that we want.
+            scope: Some(format!("repository:{}:pull", reference.repository())),
             authorization: Mutex::new(None),
         })
+    }
+
+    /// A registry as such: it is shown these credentials, and no repository is asked for.
+    pub(crate) fn of_login(
+        http: &'a Http,
+        options: &'a ClientOptions,
+        reference: &'a Reference,
+        credentials: &Credentials,
+    ) -> Result<Self> {
+        Ok(Self {
+            credentials: OnceCell::new_with(Some(Some(credentials.clone()))),
+            scope: None,
+            ..Self::new(http, options, reference)?
+        })
+    }
+
+    /// Asks whether we are let in
+    /// ([specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#determining-support)).
+    pub(crate) async fn check(&self) -> Result<()> {
+        let mut url = self.origin.clone();
+        url.set_path("v2/");
+        self.get_url(&url, None, 0).await.map(drop)
     }
 
     /// Gets a manifest or index, by tag or digest. Returns it with what it was sent as.
@@ -212,10 +238,13 @@ impl<'a> Registry<'a> {
     }
 
     async fn get(&self, path: &str, accept: Option<&str>, from: u64) -> Result<Response> {
-        let url = self.url(path);
+        self.get_url(&self.url(path), accept, from).await
+    }
+
+    async fn get_url(&self, url: &Url, accept: Option<&str>, from: u64) -> Result<Response> {
         let mut attempt = 0;
         loop {
-            let error = match self.get_once(&url, accept, from).await {
+            let error = match self.get_once(url, accept, from).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -245,8 +274,8 @@ impl<'a> Registry<'a> {
                 request = request.header(RANGE, format!("bytes={from}-"));
             }
             request = match &authorization {
-                Some(Authorization::Basic(credentials)) if own => {
-                    request.basic_auth(&credentials.username, Some(&credentials.password))
+                Some(Authorization::Basic { username, password }) if own => {
+                    request.basic_auth(username, Some(password))
                 }
                 Some(Authorization::Bearer(token)) if own => request.bearer_auth(token),
                 _ => request,
@@ -302,21 +331,30 @@ impl<'a> Registry<'a> {
             .collect();
         let challenges = Challenge::parse(&text.join(", "));
         let find = |scheme| challenges.iter().find(|challenge| challenge.is(scheme));
+        // The same once more would be refused once more.
+        let other = |new: &Authorization| used.as_ref() != Some(new);
+        let kind = || async { Ok(self.credentials().await?.map(|found| &found.kind)) };
         *authorization = if let Some(challenge) = find("Bearer") {
-            let repository = self.reference.repository();
-            let token = token::fetch(
-                self.http,
-                self.options.silence,
-                &self.origin,
-                repository,
-                challenge,
-                self.credentials,
-            );
-            Some(Authorization::Bearer(token.await?))
+            match kind().await? {
+                Some(Kind::RegistryToken(token)) => {
+                    Some(Authorization::Bearer(token.clone())).filter(other)
+                }
+                kind => {
+                    let service = token::Service::of(&self.origin, challenge)?;
+                    let token =
+                        service.token(self.http, self.options.silence, self.scope.as_deref(), kind);
+                    Some(Authorization::Bearer(token.await?))
+                }
+            }
         } else if find("Basic").is_some() {
-            // The same once more would be refused once more.
-            let new = self.credentials.cloned().map(Authorization::Basic);
-            new.filter(|new| used.as_ref() != Some(new))
+            match kind().await? {
+                Some(Kind::Basic { username, password }) => Some(Authorization::Basic {
+                    username: username.clone(),
+                    password: password.clone(),
+                })
+                .filter(other),
+                _ => None,
+            }
         } else {
             return Err(Error::UnknownChallenge {
                 url: self.origin.to_string(),
@@ -324,6 +362,20 @@ impl<'a> Registry<'a> {
             });
         };
         Ok(authorization.clone())
+    }
+
+    /// What to prove who we are with, if there is anything.
+    async fn credentials(&self) -> Result<Option<&Credentials>> {
+        let find = || {
+            let options = self.options.clone();
+            let name = format!(
+                "{}/{}",
+                self.reference.domain(),
+                self.reference.repository()
+            );
+            on_thread(move || options.credentials_for(&name))
+        };
+        Ok(self.credentials.get_or_try_init(find).await?.as_ref())
     }
 
     /// The error for an answer that is none.

@@ -6,19 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::index::Index;
-use self::lock::Lock;
 use crate::digest::Hasher;
 use crate::document::{self, Document};
 use crate::{Algorithm, Descriptor, Digest, Error, Image, Reference, Result, file};
 
 pub use self::collect::Removed;
 pub(crate) use self::ingest::Ingest;
+pub(crate) use self::lock::Lock;
+pub(crate) use self::partial::{Claim, Partial};
 
 mod collect;
 mod import;
 mod index;
 mod ingest;
 mod lock;
+mod partial;
 
 /// The contents of `oci-layout`.
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -29,7 +31,8 @@ const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 ///
 /// Any number of processes may use a store at once. Every file is written under a temporary name, synchronised and
 /// renamed; `index.json` changes under a lock. A process that dies at any moment leaves a sound store, and at worst a
-/// temporary file that the next [collection](Self::remove_unreferenced) removes.
+/// temporary file: of a download, the next one of the same blob goes on from it, and all else the next
+/// [collection](Self::remove_unreferenced) removes.
 ///
 /// A `Store` is a path and cheap to clone.
 #[derive(Debug, Clone)]
@@ -354,7 +357,12 @@ impl Store {
         Ingest::new(&self.ingest_dir())
     }
 
-    pub(crate) fn commit(&self, file: Ingest, digest: &Digest) -> Result<()> {
+    /// Takes up or begins the download of a blob, unless somebody else is at it.
+    pub(crate) fn claim(&self, blob: &Descriptor) -> Result<Claim> {
+        Partial::claim(&self.ingest_dir(), blob)
+    }
+
+    pub(crate) fn commit(&self, file: Partial, digest: &Digest) -> Result<()> {
         file.commit(&digest.blob_path(&self.root))
     }
 

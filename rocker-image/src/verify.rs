@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::compression::{Compression, Decoder};
 use crate::digest::{Digest, Hasher};
-use crate::store::Ingest;
+use crate::store::Partial;
 use crate::{Descriptor, Error, LayerSink, Result};
 
 /// How much of a file is read at once.
@@ -64,12 +64,12 @@ impl Source {
     }
 }
 
-/// Reads a blob, hashes it, and copies it into the store.
+/// Reads a blob, hashes it, and copies it into the store. What an earlier download left in the copy comes first.
 pub(crate) struct BlobReader {
     source: Source,
     expected: Descriptor,
     hasher: Option<Hasher>,
-    copy: Option<Ingest>,
+    copy: Option<Partial>,
     chunk: Chunk,
     /// How much of `chunk` is consumed.
     at: usize,
@@ -79,7 +79,7 @@ pub(crate) struct BlobReader {
 }
 
 impl BlobReader {
-    pub(crate) fn new(source: Source, expected: Descriptor, copy: Option<Ingest>) -> Self {
+    pub(crate) fn new(source: Source, expected: Descriptor, copy: Option<Partial>) -> Self {
         let hasher = Some(Hasher::new(expected.digest.algorithm()));
         let chunk = Box::new([0; 0]);
         Self {
@@ -97,10 +97,51 @@ impl BlobReader {
 
     /// Gets the next chunk and does with it all that is to be done before anybody sees it.
     fn advance(&mut self) -> Result<()> {
-        let Some(chunk) = self.source.next()? else {
-            self.ended = true;
-            return Ok(());
+        if let Some(chunk) = self.next_kept()? {
+            return self.take(chunk, false);
+        }
+        match self.source.next() {
+            Ok(Some(chunk)) => self.take(chunk, true),
+            Ok(None) => {
+                self.ended = true;
+                Ok(())
+            }
+            Err(error) => {
+                // Nothing is known to be wrong with what came so far.
+                if let Some(copy) = &mut self.copy {
+                    copy.keep();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The next piece of what an earlier download left, until there is no more.
+    fn next_kept(&mut self) -> Result<Option<Chunk>> {
+        let Some(copy) = &self.copy else {
+            return Ok(None);
         };
+        if self.received >= copy.kept() {
+            return Ok(None);
+        }
+        let mut chunk = vec![0; FILE_CHUNK];
+        let length = loop {
+            match copy.read_kept(&mut chunk, self.received) {
+                Ok(0) => {
+                    return Err(Error::Read {
+                        source: io::ErrorKind::UnexpectedEof.into(),
+                    });
+                }
+                Ok(length) => break length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::Read { source }),
+            }
+        };
+        chunk.truncate(length);
+        Ok(Some(Box::new(chunk)))
+    }
+
+    fn take(&mut self, chunk: Chunk, is_new: bool) -> Result<()> {
         let bytes = (*chunk).as_ref();
         self.received += bytes.len() as u64;
         if self.received > self.expected.size {
@@ -109,7 +150,7 @@ impl BlobReader {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }
-        if let Some(copy) = &mut self.copy {
+        if let Some(copy) = self.copy.as_mut().filter(|_| is_new) {
             copy.write(bytes)?;
         }
         self.chunk = chunk;
@@ -197,7 +238,7 @@ impl LayerReader {
     }
 
     /// Has `sink` unpack the layer, holds it to its contract, and returns the copy of the blob, which is right.
-    pub(crate) fn unpack(mut self, sink: &dyn LayerSink) -> Result<Option<Ingest>> {
+    pub(crate) fn unpack(mut self, sink: &dyn LayerSink) -> Result<Option<Partial>> {
         let result = sink.unpack(&self.diff_id.clone(), &mut self);
         match (self.verdict, result) {
             // What is wrong with the layer is the cause of whatever the sink makes of it.

@@ -22,6 +22,8 @@ use crate::fake_host::Host;
 pub struct Registry {
     server: Child,
     dir: PathBuf,
+    /// What skopeo needs to get in.
+    options: Vec<String>,
 }
 
 impl Registry {
@@ -30,12 +32,29 @@ impl Registry {
 
     /// Starts it, and returns when it answers.
     pub fn start(host: &Host) -> Self {
+        Self::start_with(host, "", "", &[])
+    }
+
+    /// The same, for nobody but `me` with the password `secret`.
+    pub fn start_closed(host: &Host) -> Self {
+        let file = host.dir("registry").join("htpasswd");
+        let line = "me:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
+        fs::write(&file, line).expect("the registry's directory is writable");
+        let auth = format!(
+            "auth: {{htpasswd: {{realm: x, path: {}}}}}\n",
+            file.display()
+        );
+        Self::start_with(host, &auth, "", &["--dest-creds=me:secret"])
+    }
+
+    /// The same with further lines of its configuration, and of that of its server.
+    fn start_with(host: &Host, more: &str, http: &str, options: &[&str]) -> Self {
         let dir = host.dir("registry");
         let config = dir.join("config.yml");
         let text = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: \"{}\"}}\n",
+             http: {{addr: \"{}\"{http}}}\n{more}",
             dir.join("data").display(),
             Self::ADDRESS
         );
@@ -48,7 +67,12 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .expect("docker-registry is installed");
-        let registry = Self { server, dir };
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let registry = Self {
+            server,
+            dir,
+            options,
+        };
         host.wait_until("the registry answers", Duration::from_secs(20), || {
             registry.answers()
         });
@@ -127,7 +151,10 @@ impl Registry {
         skopeo_copy(
             layout,
             &format!("docker://{name}"),
-            &["--dest-tls-verify=false"],
+            &["--dest-tls-verify=false"]
+                .into_iter()
+                .chain(self.options.iter().map(String::as_str))
+                .collect::<Vec<_>>(),
         );
         name
     }
@@ -177,7 +204,11 @@ impl Registry {
             stream.read_to_string(&mut answer)?;
             Ok(answer)
         };
-        ask().is_ok_and(|answer| answer.contains(" 200 "))
+        ask().is_ok_and(|answer| {
+            [" 200 ", " 401 ", " 400 "]
+                .iter()
+                .any(|status| answer.contains(status))
+        })
     }
 }
 

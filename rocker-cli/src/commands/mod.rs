@@ -15,6 +15,8 @@ mod images;
 mod info;
 mod inspect;
 mod kill;
+mod login;
+mod logout;
 mod logs;
 mod plan;
 mod port;
@@ -104,6 +106,10 @@ enum Command {
     Events(events::Events),
     /// Pull an image from a registry
     Pull(pull::Pull),
+    /// Log in to a registry
+    Login(login::Login),
+    /// Forget what is saved for a registry
+    Logout(logout::Logout),
     /// List images
     Images(images::Images),
     /// Remove images
@@ -164,6 +170,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Port(command) => command.run(),
         Command::Events(command) => command.run(),
         Command::Pull(command) => command.run(),
+        Command::Login(command) => command.run(),
+        Command::Logout(command) => command.run(),
         Command::Images(command) => command.run(),
         Command::Rmi(command) => command.run(),
         Command::Container(command) => command.run(),

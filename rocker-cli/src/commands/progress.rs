@@ -76,6 +76,17 @@ impl Progress for Bars {
         }
     }
 
+    fn layer_waits(&self, blob: &Digest) {
+        if self.plain {
+            let _ = writeln!(
+                io::stderr(),
+                "{}: Waiting for another pull",
+                &blob.hex()[..12]
+            );
+        }
+        self.with(blob, |bar| bar.set_message("Waiting"));
+    }
+
     fn layer_advanced(&self, blob: &Digest, bytes: u64) {
         self.with(blob, |bar| bar.set_position(bytes));
     }

@@ -52,7 +52,7 @@ impl Engine {
         if let Err(error) = layers.sweep() {
             tracing::warn!(%error, "what an interrupted pull left could not be removed");
         }
-        let client = Client::new(ClientOptions::default());
+        let client = Client::new(ClientOptions::from_env());
         let pulled = blocking::pull(
             &client,
             self.store()?,

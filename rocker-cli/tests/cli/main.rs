@@ -45,6 +45,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod log_files;
+mod login;
 mod logs;
 mod many;
 mod network;

@@ -2,20 +2,27 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Response;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::compression::Compression;
-use crate::registry::{Registry, shown, unreachable};
+use crate::registry::{self, Registry, unreachable};
 use crate::sink::Discard;
-use crate::store::Pin;
+use crate::store::{Claim, Partial, Pin};
 use crate::verify::{BlobReader, LayerReader, Part, Source};
 use crate::{Descriptor, Digest, Error, Layer, LayerOutcome, LayerSink, Progress, Result, Store};
 
 /// How many pieces may wait for a thread that unpacks. With pieces of some 100 KiB at most, this bounds the memory that
 /// a layer takes.
 const WAITING: usize = 16;
+
+/// How often it is looked whether somebody else is done with a download.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A connection that brought so many bytes before it broke was a good one: the next may break as often as the first.
+const PROGRESS: u64 = 1 << 20;
 
 /// Has a [`Job`] run on a thread of its own.
 pub(crate) type Spawn<'a> = &'a (dyn Fn(Job) + Sync);
@@ -28,8 +35,8 @@ pub(crate) struct Job {
     compression: Compression,
     diff_id: Digest,
     store: Store,
-    /// Whether the blob is to be stored.
-    copy: bool,
+    /// Where the blob is stored, if it is not yet.
+    copy: Option<Partial>,
     /// Whether the layer is unpacked already, so that it is only verified.
     discard: bool,
     done: oneshot::Sender<Result<()>>,
@@ -42,13 +49,8 @@ impl Job {
     pub(crate) fn run(self, sink: &dyn LayerSink) {
         let sink = if self.discard { &Discard } else { sink };
         let work = || {
-            let copy = if self.copy {
-                Some(self.store.ingest()?)
-            } else {
-                None
-            };
             let digest = self.expected.digest.clone();
-            let blob = BlobReader::new(self.source, self.expected, copy);
+            let blob = BlobReader::new(self.source, self.expected, self.copy);
             match LayerReader::new(blob, self.compression, self.diff_id)?.unpack(sink)? {
                 Some(copy) => self.store.commit(copy, &digest),
                 None => Ok(()),
@@ -92,48 +94,78 @@ impl<'a> Fetcher<'a> {
     }
 
     async fn get(&self, layer: &Layer, compression: Compression) -> Result<LayerOutcome> {
-        let unpacked = self.sink.contains(&layer.diff_id);
-        if self.store.has_blob(&layer.blob, layer.size) {
-            let pair = (layer.blob.clone(), layer.diff_id.clone());
-            if unpacked && self.verified.contains(&pair) {
-                return Ok(LayerOutcome::Skipped);
-            }
-            let source = Source::File(self.store.open_blob(&layer.blob)?);
-            match self
-                .start(layer, compression, source, false, unpacked)
-                .await
-            {
-                Ok(result) => match result {
-                    // A blob that has rotted is fetched again.
-                    Err(Error::WrongDigest { .. } | Error::Read { .. }) => {
-                        tracing::warn!(blob = %layer.blob, "the stored blob is damaged");
-                    }
-                    result => {
-                        return result.map(|()| match unpacked {
-                            true => LayerOutcome::Skipped,
-                            false => LayerOutcome::Unpacked,
-                        });
-                    }
-                },
-                Err(_) => {
-                    return Err(Error::UnpackPanicked {
-                        diff_id: layer.diff_id.clone(),
-                    });
+        let mut shown = Shown::default();
+        let mut is_damaged = false;
+        loop {
+            if !is_damaged && self.store.has_blob(&layer.blob, layer.size) {
+                if let Some(outcome) = self.stored(layer, compression).await? {
+                    return Ok(outcome);
                 }
+                tracing::warn!(blob = %layer.blob, "the stored blob is damaged");
+                is_damaged = true;
+            }
+            let blob = Descriptor::new(layer.media_type.as_str(), layer.blob.clone(), layer.size);
+            let (partial, has_waited) = claim(self.store, &blob, |bytes| {
+                shown.wait(self.progress, &layer.blob, bytes);
+            })
+            .await?;
+            is_damaged &= !has_waited;
+            if !is_damaged && self.store.has_blob(&layer.blob, layer.size) {
+                // Somebody was faster.
+                continue;
+            }
+            let kept = partial.kept();
+            match self.fetch(layer, compression, partial, &mut shown).await {
+                Err(Error::WrongDigest { .. }) if kept > 0 => {
+                    tracing::warn!(blob = %layer.blob, kept, "what an earlier download left is damaged");
+                }
+                result => return result.map(|()| LayerOutcome::Downloaded),
             }
         }
+    }
+
+    /// Takes a layer from the store. A blob that has rotted is none.
+    async fn stored(
+        &self,
+        layer: &Layer,
+        compression: Compression,
+    ) -> Result<Option<LayerOutcome>> {
+        let is_unpacked = self.sink.contains(&layer.diff_id);
+        let pair = (layer.blob.clone(), layer.diff_id.clone());
+        if is_unpacked && self.verified.contains(&pair) {
+            return Ok(Some(LayerOutcome::Skipped));
+        }
+        let source = Source::File(self.store.open_blob(&layer.blob)?);
+        let done = self.start(layer, compression, source, None, is_unpacked);
+        match done.await.unwrap_or_else(|_| Err(panicked(layer))) {
+            Err(Error::WrongDigest { .. } | Error::Read { .. }) => Ok(None),
+            result => result.map(|()| {
+                Some(match is_unpacked {
+                    true => LayerOutcome::Skipped,
+                    false => LayerOutcome::Unpacked,
+                })
+            }),
+        }
+    }
+
+    /// Downloads what is missing of a layer.
+    async fn fetch(
+        &self,
+        layer: &Layer,
+        compression: Compression,
+        partial: Partial,
+        shown: &mut Shown,
+    ) -> Result<()> {
+        let kept = partial.kept();
+        shown.advance(self.progress, &layer.blob, kept);
         let (sender, parts) = mpsc::channel(WAITING);
-        let done = self.start(layer, compression, Source::Download(parts), true, unpacked);
-        let fed = self.download(layer, sender).await;
-        // Also after an error, so that no temporary file is left when the pull returns.
+        let (source, is_unpacked) = (Source::Download(parts), self.sink.contains(&layer.diff_id));
+        let done = self.start(layer, compression, source, Some(partial), is_unpacked);
+        let fed = self.download(layer, sender, kept, shown).await;
+        // Also after an error, so that no file is in use any more when the pull returns.
         let done = done.await;
         fed?;
-        done.unwrap_or_else(|_| {
-            Err(Error::UnpackPanicked {
-                diff_id: layer.diff_id.clone(),
-            })
-        })?;
-        Ok(LayerOutcome::Downloaded)
+        done.unwrap_or_else(|_| Err(panicked(layer)))
     }
 
     fn start(
@@ -141,7 +173,7 @@ impl<'a> Fetcher<'a> {
         layer: &Layer,
         compression: Compression,
         source: Source,
-        copy: bool,
+        copy: Option<Partial>,
         discard: bool,
     ) -> oneshot::Receiver<Result<()>> {
         let (done, receiver) = oneshot::channel();
@@ -159,16 +191,49 @@ impl<'a> Fetcher<'a> {
         receiver
     }
 
-    /// Passes a blob on from the registry to `sender`. Where the connection breaks, it goes on from there.
-    async fn download(&self, layer: &Layer, sender: mpsc::Sender<Part>) -> Result<()> {
-        let mut passed = 0;
+    /// Passes a blob on from the registry to `sender`, from the byte `passed` on. Where the connection breaks, it goes on
+    /// from there.
+    async fn download(
+        &self,
+        layer: &Layer,
+        sender: mpsc::Sender<Part>,
+        mut passed: u64,
+        shown: &mut Shown,
+    ) -> Result<()> {
         let mut attempt = 0;
-        loop {
-            let response = self.registry.blob(&layer.blob, passed).await?;
-            let error = match self.pass_on(layer, response, &sender, &mut passed).await {
+        let mut ranges = true;
+        // What is whole was left by who was killed before he could say so.
+        while passed < layer.size {
+            let from = if ranges { passed } else { 0 };
+            let response = match self.registry.blob(&layer.blob, from).await {
+                Ok(response) if is_other_range(&response, from) => None,
+                Ok(response) => Some(response),
+                Err(Error::UnexpectedStatus { status: 416, .. }) if from > 0 => None,
+                Err(error) => return Err(error),
+            };
+            let Some(response) = response else {
+                if !ranges {
+                    return Err(Error::Protocol {
+                        url: self
+                            .registry
+                            .url(&format!("blobs/{}", layer.blob))
+                            .to_string(),
+                        problem: "the registry sends a part where the whole was asked for",
+                    });
+                }
+                tracing::debug!(blob = %layer.blob, "the registry cannot go on from where it was; asking for all of it");
+                ranges = false;
+                continue;
+            };
+            let before = passed;
+            let sent = self.pass_on(layer, response, &sender, &mut passed, shown);
+            let error = match sent.await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            if passed - before >= PROGRESS {
+                attempt = 0;
+            }
             let Some(pause) = self.registry.pause(&error, attempt) else {
                 return Err(error);
             };
@@ -176,6 +241,9 @@ impl<'a> Fetcher<'a> {
             tokio::time::sleep(pause).await;
             attempt += 1;
         }
+        // Nobody hears it if the thread has given up.
+        let _ = sender.send(Part::End).await;
+        Ok(())
     }
 
     async fn pass_on(
@@ -184,26 +252,21 @@ impl<'a> Fetcher<'a> {
         mut response: Response,
         sender: &mpsc::Sender<Part>,
         passed: &mut u64,
+        shown: &mut Shown,
     ) -> Result<()> {
-        let url = shown(response.url());
+        let url = registry::shown(response.url());
         let wrong_size = |found| Error::WrongSize {
             object: format!("blob {}", layer.blob),
             expected: layer.size,
             found,
         };
         let mut skip = match response.status().as_u16() {
-            206 if begins_at(&response, *passed) => 0,
-            206 => {
-                return Err(Error::Protocol {
-                    url,
-                    problem: "the registry sends another range than was asked for",
-                });
-            }
+            206 => 0,
             _ => {
-                if let Some(length) = response
-                    .content_length()
-                    .filter(|length| *length != layer.size)
-                {
+                let length = response.content_length();
+                if let Some(length) = length.filter(|length| *length != layer.size) {
+                    // The thread is to know that it will never be whole, so that it leaves nothing.
+                    let _ = sender.send(Part::End).await;
                     return Err(wrong_size(length));
                 }
                 *passed
@@ -226,6 +289,8 @@ impl<'a> Fetcher<'a> {
             }
             let total = *passed + chunk.len() as u64;
             if total > layer.size {
+                // As above.
+                let _ = sender.send(Part::Data(Box::new(chunk))).await;
                 return Err(wrong_size(total));
             }
             if sender.send(Part::Data(Box::new(chunk))).await.is_err() {
@@ -233,18 +298,69 @@ impl<'a> Fetcher<'a> {
                 return Ok(());
             }
             *passed = total;
-            self.progress.layer_advanced(&layer.blob, total);
+            shown.advance(self.progress, &layer.blob, total);
         }
+        // As above; and where all is right, it is the end.
+        let _ = sender.send(Part::End).await;
         if *passed != layer.size {
             return Err(wrong_size(*passed));
         }
-        // As above.
-        let _ = sender.send(Part::End).await;
         Ok(())
     }
 }
 
-/// Whether the part of the blob that the registry sends begins where it should.
+/// What was shown of a layer's progress: it only goes forward.
+#[derive(Debug, Default)]
+struct Shown {
+    bytes: u64,
+    waits: bool,
+}
+
+impl Shown {
+    fn advance(&mut self, progress: &dyn Progress, blob: &Digest, bytes: u64) {
+        if bytes > self.bytes {
+            self.bytes = bytes;
+            progress.layer_advanced(blob, bytes);
+        }
+    }
+
+    fn wait(&mut self, progress: &dyn Progress, blob: &Digest, bytes: u64) {
+        if !self.waits {
+            self.waits = true;
+            progress.layer_waits(blob);
+        }
+        self.advance(progress, blob, bytes);
+    }
+}
+
+/// Waits until nobody else downloads the blob. Says how many bytes he who does has, and in the end whether there was one.
+pub(super) async fn claim(
+    store: &Store,
+    blob: &Descriptor,
+    mut others: impl FnMut(u64),
+) -> Result<(Partial, bool)> {
+    let mut has_waited = false;
+    loop {
+        match store.claim(blob)? {
+            Claim::Ours(partial) => return Ok((partial, has_waited)),
+            Claim::Theirs(bytes) => others(bytes),
+        }
+        has_waited = true;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn panicked(layer: &Layer) -> Error {
+    Error::UnpackPanicked {
+        diff_id: layer.diff_id.clone(),
+    }
+}
+
+/// Whether the registry sends a part of the blob that begins elsewhere than it should.
+fn is_other_range(response: &Response, from: u64) -> bool {
+    response.status().as_u16() == 206 && !begins_at(response, from)
+}
+
 fn begins_at(response: &Response, from: u64) -> bool {
     let range = response
         .headers()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::fetch::{Fetcher, Spawn};
+use super::fetch::{Fetcher, Spawn, claim};
 use super::{Client, PullOptions, Pulled, select};
 use crate::document;
 use crate::registry::Registry;
@@ -106,7 +106,6 @@ impl Client {
         let image = on_thread({
             let (store, reference) = (store.clone(), reference.clone());
             move || {
-                store.put_blob(&*config, Some(&config_descriptor))?;
                 store.put_blob(&*selected.bytes, Some(&descriptor))?;
                 store.name(&reference, &descriptor, &image)?;
                 Ok(store.image(&reference)?.unwrap_or(image))
@@ -120,17 +119,33 @@ impl Client {
     }
 }
 
-/// Gets an image's configuration, from the store if it is there.
+/// Gets an image's configuration, from the store if it is there; else it is there from then on, for others who pull the same.
 async fn config(
     registry: &Registry<'_>,
     store: &Store,
     descriptor: &Descriptor,
 ) -> Result<Vec<u8>> {
-    let (store, digest) = (store.clone(), descriptor.digest.clone());
-    match on_thread(move || store.read_document(&digest)).await {
-        Ok(bytes) => Ok(bytes),
-        Err(_) => registry.small_blob(descriptor).await,
+    let stored = || {
+        let (store, digest) = (store.clone(), descriptor.digest.clone());
+        on_thread(move || store.read_document(&digest))
+    };
+    if let Ok(bytes) = stored().await {
+        return Ok(bytes);
     }
+    let (mut partial, _) = claim(store, descriptor, |_| {}).await?;
+    // Somebody may have been faster.
+    if let Ok(bytes) = stored().await {
+        return Ok(bytes);
+    }
+    let bytes = registry.small_blob(descriptor).await?;
+    let (store, digest) = (store.clone(), descriptor.digest.clone());
+    on_thread(move || {
+        partial.restart()?;
+        partial.write(&bytes)?;
+        store.commit(partial, &digest)?;
+        Ok(bytes)
+    })
+    .await
 }
 
 /// The layers of all images in the store. Each was read to its end before its image got into the index.
@@ -168,7 +183,7 @@ fn skip(image: &Image, progress: &dyn Progress) {
 }
 
 /// Runs what reads or writes files where that disturbs no other task.
-pub(super) async fn on_thread<T: Send + 'static>(
+pub(crate) async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {

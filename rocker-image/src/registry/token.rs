@@ -1,17 +1,22 @@
 //! Getting a token from the service that a registry names
 //! ([specification](https://distribution.github.io/distribution/spec/auth/token/)).
 
+use std::time::Duration;
+
 use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
 use super::{Http, http, read_limited, said_in, shown, unreachable};
-use crate::auth::{Challenge, Credentials};
+use crate::auth::{Challenge, Kind};
 use crate::trace::requested;
 use crate::{Error, Result};
-use std::time::Duration;
 
 /// No honest token is longer.
 const MAX_SIZE: u64 = 1 << 20;
+
+/// Who we are, to a token service that wants to know.
+const CLIENT_ID: &str = "rocker";
 
 #[derive(Deserialize)]
 struct Answer {
@@ -19,59 +24,94 @@ struct Answer {
     access_token: Option<String>,
 }
 
-/// Asks the token service of `challenge` for leave to pull from `repository`.
-pub(crate) async fn fetch(
-    http: &Http,
-    silence: Duration,
-    registry: &Url,
-    repository: &str,
-    challenge: &Challenge,
-    credentials: Option<&Credentials>,
-) -> Result<String> {
-    let mut realm = realm(registry, challenge)?;
-    let place = shown(&realm);
-    {
-        let mut query = realm.query_pairs_mut();
-        query.extend_pairs(
-            challenge
-                .parameter("service")
-                .map(|service| ("service", service)),
-        );
-        // Always what we want to do, and not what the registry says that we want.
-        query.append_pair("scope", &format!("repository:{repository}:pull"));
+/// The token service of a registry.
+#[derive(Debug)]
+pub(crate) struct Service {
+    realm: Url,
+    name: Option<String>,
+}
+
+impl Service {
+    /// The service that a registry names in its challenge, if it is a place that credentials may be sent to.
+    pub(crate) fn of(registry: &Url, challenge: &Challenge) -> Result<Self> {
+        Ok(Self {
+            realm: realm(registry, challenge)?,
+            name: challenge.parameter("service").map(str::to_owned),
+        })
     }
-    let mut request = http.client(&realm, silence)?.get(realm.clone());
-    if let Some(credentials) = credentials {
-        request = request.basic_auth(&credentials.username, Some(&credentials.password));
+
+    /// Asks for leave to do what `scope` says: with an identity token as
+    /// [OAuth 2.0](https://distribution.github.io/distribution/spec/auth/oauth/) does, and else with or without a password.
+    pub(crate) async fn token(
+        &self,
+        http: &Http,
+        silence: Duration,
+        scope: Option<&str>,
+        credentials: Option<&Kind>,
+    ) -> Result<String> {
+        let service = self.name.iter().map(|name| ("service", name.as_str()));
+        let scope = scope.map(|scope| ("scope", scope));
+        let mut realm = self.realm.clone();
+        let client = http.client(&realm, silence)?;
+        let request = match credentials {
+            Some(Kind::IdentityToken(token)) => {
+                let fixed = [
+                    ("grant_type", "refresh_token"),
+                    ("client_id", CLIENT_ID),
+                    ("refresh_token", token),
+                ];
+                // In the body, where it gets into no log.
+                let mut form = realm.clone();
+                form.query_pairs_mut()
+                    .clear()
+                    .extend_pairs(service.chain(scope).chain(fixed));
+                client
+                    .post(realm.clone())
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form.query().unwrap_or_default().to_owned())
+            }
+            credentials => {
+                realm.query_pairs_mut().extend_pairs(service.chain(scope));
+                let request = client.get(realm.clone());
+                match credentials {
+                    Some(Kind::Basic { username, password }) => {
+                        request.basic_auth(username, Some(password))
+                    }
+                    _ => request,
+                }
+            }
+        };
+        let why =
+            "so that the registry lets us in: a token for what we want to do, and nothing else";
+        let place = shown(&realm);
+        let response = requested(&realm, why, request)
+            .await
+            .map_err(|error| unreachable(&place, error))?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(Error::Token {
+                realm: place,
+                status,
+                message: said_in(response).await,
+            });
+        }
+        let bytes = read_limited(response, MAX_SIZE, || "the token".to_owned()).await?;
+        let answer: Answer =
+            serde_json::from_slice(&bytes).map_err(|source| Error::InvalidDocument {
+                object: format!("the answer of {place}"),
+                source,
+            })?;
+        let token = answer
+            .token
+            .or(answer.access_token)
+            .filter(|token| !token.is_empty());
+        // It becomes part of a header.
+        let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
+        token.ok_or(Error::Protocol {
+            url: place,
+            problem: "the token service gives no token",
+        })
     }
-    let why = "so that the registry lets us pull: a token for this repository, and nothing else";
-    let response = requested(&realm, why, request)
-        .await
-        .map_err(|error| unreachable(&place, error))?;
-    let status = response.status().as_u16();
-    if status != 200 {
-        return Err(Error::Token {
-            realm: place,
-            status,
-            message: said_in(response).await,
-        });
-    }
-    let bytes = read_limited(response, MAX_SIZE, || "the token".to_owned()).await?;
-    let answer: Answer =
-        serde_json::from_slice(&bytes).map_err(|source| Error::InvalidDocument {
-            object: format!("the answer of {place}"),
-            source,
-        })?;
-    let token = answer
-        .token
-        .or(answer.access_token)
-        .filter(|token| !token.is_empty());
-    // It becomes part of a header.
-    let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
-    token.ok_or(Error::Protocol {
-        url: place,
-        problem: "the token service gives no token",
-    })
 }
 
 /// The token service's URL, if it is a place that credentials may be sent to.
@@ -86,7 +126,7 @@ fn realm(registry: &Url, challenge: &Challenge) -> Result<Url> {
     let same_host = realm.host_str() == registry.host_str();
     match (realm.scheme(), registry.scheme()) {
         ("https", _) => {}
-        ("http", "http") if same_host => {}
+        ("http", "http") if same_host && http::is_loopback(registry) => {}
         _ => return Err(refused("it is not https")),
     }
     if !same_host && http::is_private(&realm) {
@@ -129,6 +169,7 @@ mod tests {
             "https://127.0.0.1/token",
             "https://[fe80::1]/token",
             "https://localhost/token",
+            "https://10.0.0.1/token",
             "https://a:b@auth.example/token",
             "file:///etc/passwd",
             "",
@@ -142,5 +183,6 @@ mod tests {
             );
         }
         assert!(check("http://127.0.0.1:5000", "http://auth.example/token").is_err());
+        assert!(check("http://registry.example", "http://registry.example/token").is_err());
     }
 }

@@ -39,7 +39,7 @@ struct Live {
 }
 
 impl Store {
-    /// Removes the blobs that no image uses, and what dead processes left. Does not wait: where somebody is putting an
+    /// Removes the blobs that no image uses, and what dead processes left, downloads that broke off among it. Does not wait: where somebody is putting an
     /// image into the store, the answer says that the work is [deferred](Removed::deferred).
     ///
     /// # Errors

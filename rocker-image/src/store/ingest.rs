@@ -42,19 +42,12 @@ impl Ingest {
 
     /// Gives the file its name, in place of what had it before. When this returns, a power cut takes nothing back.
     pub(crate) fn commit(mut self, path: &Path) -> Result<()> {
-        let why = "so that the content is on the disk before it has the name of whole content";
-        file::sync(&self.file, self.path(), why).map_err(failed("fsync", self.path()))?;
-        let why = "so that whoever looks for the name finds all of the content, or none";
-        file::rename(self.path(), path, why).map_err(failed("rename a temporary file to", path))?;
-        // It is not there any more, so nothing is left to remove.
-        if let Some(gone) = self.path.take() {
-            let _ = gone.keep();
-        }
-        let dir = path.parent().unwrap_or(Path::new("."));
-        let why = "so that the directory itself can be forced to the disk";
-        let opened = file::open(dir, why).map_err(failed("open", dir))?;
-        let why = "so that not even a power cut takes the new name back";
-        file::sync(&opened, dir, why).map_err(failed("fsync", dir))
+        let from = self.path().to_owned();
+        let path_guard = &mut self.path;
+        settle(&self.file, &from, path, || {
+            // It is not there any more, so nothing is left to remove.
+            let _ = path_guard.take().map(TempPath::keep);
+        })
     }
 }
 
@@ -67,7 +60,21 @@ impl Drop for Ingest {
     }
 }
 
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+/// Gives a file that is written to its end its name. `renamed` is called as soon as it is not called `from` any more.
+pub(super) fn settle(file: &File, from: &Path, to: &Path, renamed: impl FnOnce()) -> Result<()> {
+    let why = "so that the content is on the disk before it has the name of whole content";
+    file::sync(file, from, why).map_err(failed("fsync", from))?;
+    let why = "so that whoever looks for the name finds all of the content, or none";
+    file::rename(from, to, why).map_err(failed("rename a temporary file to", to))?;
+    renamed();
+    let dir = to.parent().unwrap_or(Path::new("."));
+    let why = "so that the directory itself can be forced to the disk";
+    let opened = file::open(dir, why).map_err(failed("open", dir))?;
+    let why = "so that not even a power cut takes the new name back";
+    file::sync(&opened, dir, why).map_err(failed("fsync", dir))
+}
+
+pub(super) fn failed(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Store {
         operation,

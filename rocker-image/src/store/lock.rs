@@ -1,4 +1,4 @@
-//! [`Lock`]: one of the store's two lock files, held.
+//! [`Lock`]: one of the store's two lock files, the file of a download, or a directory, held.
 
 use std::fs::File;
 use std::io;
@@ -44,13 +44,39 @@ impl Lock {
         Self::acquire(path, FlockArg::LockExclusiveNonblock, why)
     }
 
+    /// Takes the lock of a file that is open already, alone, if nobody has it.
+    pub(crate) fn try_on(file: File, path: &Path, why: &'static str) -> Result<Option<Self>> {
+        Self::hold(file, path, FlockArg::LockExclusiveNonblock, why)
+    }
+
+    /// Waits for the lock of a file or directory that is open already, alone.
+    pub(crate) fn on(file: File, path: &Path, why: &'static str) -> Result<Self> {
+        Self::hold(file, path, FlockArg::LockExclusive, why)?
+            .ok_or_else(|| failed(path, Errno::EWOULDBLOCK.into()))
+    }
+
+    /// The file that is locked.
+    pub(crate) fn file(&self) -> io::Result<&File> {
+        // It is there until the lock is dropped.
+        self.file.as_deref().ok_or_else(|| Errno::EBADF.into())
+    }
+
+    /// Whether it is this process that took the lock, and not one that this one was forked from.
+    pub(crate) fn is_ours(&self) -> bool {
+        std::process::id() == self.owner
+    }
+
     fn acquire(path: &Path, how: FlockArg, why: &'static str) -> Result<Option<Self>> {
         let opening = "so that there is a file to lock, which everybody finds by its name";
-        let mut file = file::open_lock(path, opening).map_err(|source| Error::Store {
+        let file = file::open_lock(path, opening).map_err(|source| Error::Store {
             operation: "open",
             path: path.to_owned(),
             source,
         })?;
+        Self::hold(file, path, how, why)
+    }
+
+    fn hold(mut file: File, path: &Path, how: FlockArg, why: &'static str) -> Result<Option<Self>> {
         let name = match how {
             FlockArg::LockShared => "LOCK_SH",
             FlockArg::LockExclusive => "LOCK_EX",
@@ -90,13 +116,13 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // The lock belongs to the open file, which a forked child shares: it must not unlock it for its parent.
-        if std::process::id() != self.owner {
+        if !self.is_ours() {
             std::mem::forget(self.file.take());
         }
         let Some(lock) = self.file.take() else { return };
         let number = lock.as_raw_fd();
         let args = || format!("{number}<{}>, LOCK_UN", self.path.display());
-        let why = "so that whoever waits for the store gets it now";
+        let why = "so that whoever waits for the lock gets it now";
         let _ = traced("flock", why, args, || {
             lock.unlock()
                 .map(drop)

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use rocker_image::Digest;
 
@@ -21,6 +22,8 @@ pub struct Reply {
     pub stall: bool,
     /// Whether a `Range` is honoured.
     pub ranges: bool,
+    /// How long to wait before each further 16 KiB of the body.
+    pub slow: Duration,
 }
 
 impl Reply {
@@ -52,6 +55,10 @@ impl Reply {
         }
     }
 
+    pub fn slow(self, slow: Duration) -> Self {
+        Self { slow, ..self }
+    }
+
     pub fn ranges(self) -> Self {
         Self {
             ranges: true,
@@ -63,8 +70,10 @@ impl Reply {
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     pub headers: HashMap<String, String>,
+    pub body: String,
 }
 
 #[derive(Debug, Default)]
@@ -127,11 +136,13 @@ impl Hostile {
 }
 
 fn serve(mut stream: &TcpStream, state: &Mutex<State>) {
-    let mut lines = BufReader::new(stream).lines();
+    let mut reader = BufReader::new(stream);
+    let mut lines = reader.by_ref().lines();
     let Some(Ok(first)) = lines.next() else {
         return;
     };
-    let path = first.split(' ').nth(1).unwrap().to_owned();
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap(), words.next().unwrap());
     let headers: HashMap<String, String> = lines
         .map_while(|line| line.ok().filter(|line| !line.is_empty()))
         .map(|line| {
@@ -140,11 +151,16 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>) {
                 .unwrap()
         })
         .collect();
+    let length = headers.get("content-length");
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).unwrap();
     let mut reply = {
         let mut state = state.lock().unwrap();
         state.requests.push(Request {
+            method,
             path: path.clone(),
             headers: headers.clone(),
+            body: String::from_utf8(body).unwrap(),
         });
         match state.replies.get_mut(&path) {
             Some(replies) if replies.len() > 1 => replies.remove(0),
@@ -181,7 +197,12 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>) {
     let _ = stream
         .write_all(head.as_bytes())
         .and_then(|()| stream.write_all(b"\r\n"))
-        .and_then(|()| stream.write_all(body));
+        .and_then(|()| {
+            body.chunks(16 << 10).try_for_each(|piece| {
+                thread::sleep(reply.slow);
+                stream.write_all(piece)
+            })
+        });
     // Until the client hangs up.
     if reply.stall {
         let _ = stream.read(&mut [0]);
