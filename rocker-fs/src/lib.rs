@@ -8,6 +8,9 @@ mod device_nodes;
 mod encode;
 mod error;
 mod file_system;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod idmap;
 mod layer;
 mod layers;

@@ -180,8 +180,16 @@ impl Member {
                 )
             }
         };
-        let major = header.device_major().ok().flatten().unwrap_or(0);
-        let minor = header.device_minor().ok().flatten().unwrap_or(0);
+        let device = match kind {
+            EntryType::Char | EntryType::Block => {
+                let number = |field: std::io::Result<Option<u32>>| field.ok().flatten();
+                number(header.device_major()).zip(number(header.device_minor()))
+            }
+            // Others have anything in these fields.
+            _ => Some((0, 0)),
+        };
+        // Not 0:0 in its place, which would be a whiteout.
+        let device = device.ok_or_else(|| malformed("its device is not one"))?;
         let link = match pax.get(b"linkpath") {
             Some(target) => target.to_vec(),
             None => entry
@@ -194,12 +202,16 @@ impl Member {
         }
         let (xattrs, xattrs_left_out) = xattrs(&pax, options, &shown)?;
         let size = entry.size();
+        // Most programs take what is behind such an entry for the next one, whatever its size; the tar crate skips it.
+        if size > 0 && has_no_data(kind) {
+            return Err(malformed("data behind a kind of entry that has none"));
+        }
         Ok(Self {
             name: shown,
             path,
             kind,
             link,
-            device: (major, minor),
+            device,
             uid,
             gid,
             mode,
@@ -236,6 +248,19 @@ impl Member {
     }
 }
 
+/// Whether POSIX gives this kind of entry no data.
+fn has_no_data(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Directory
+            | EntryType::Fifo
+    )
+}
+
 /// Refuses an entry that another reader of tar, which splits PAX records at newlines, would take for a different file.
 fn agree<R: Read>(entry: &Entry<'_, R>, pax: &Pax<'_>) -> std::result::Result<(), &'static str> {
     for key in [
@@ -248,7 +273,8 @@ fn agree<R: Read>(entry: &Entry<'_, R>, pax: &Pax<'_>) -> std::result::Result<()
         b"GNU.sparse.name",
     ] {
         let theirs = pax::first_by_lines(pax.raw, key);
-        if theirs.is_some() && theirs != pax.get(key) {
+        // An empty value takes the record back, for some.
+        if theirs.is_some_and(<[u8]>::is_empty) || theirs.is_some() && theirs != pax.get(key) {
             return Err("its PAX records read differently in different programs");
         }
     }

@@ -28,6 +28,9 @@ mod digest;
 mod document;
 mod error;
 mod file;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod platform;
 mod progress;

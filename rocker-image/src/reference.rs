@@ -10,7 +10,7 @@ const OLD_DEFAULT_DOMAIN: &str = "index.docker.io";
 const OFFICIAL: &str = "library/";
 const DEFAULT_TAG: &str = "latest";
 
-/// The longest name, domain and repository together, that registries accept.
+/// The longest repository that registries accept. No domain is longer.
 const NAME_MAX: usize = 255;
 const TAG_MAX: usize = 128;
 
@@ -53,11 +53,14 @@ impl Reference {
 
     /// The form that people write: `busybox:latest`, `ghcr.io/owner/image:1`.
     pub fn familiar(&self) -> String {
+        let short = match self.repository.strip_prefix(OFFICIAL) {
+            Some(official) if !official.contains('/') => official,
+            _ => &self.repository,
+        };
+        // A repository may begin with what would be taken for another registry.
+        let stays = split_domain(short) == (DEFAULT_DOMAIN, short);
         let name = match self.domain.as_str() {
-            DEFAULT_DOMAIN => match self.repository.strip_prefix(OFFICIAL) {
-                Some(official) if !official.contains('/') => official.to_owned(),
-                _ => self.repository.clone(),
-            },
+            DEFAULT_DOMAIN if stays => short.to_owned(),
             domain => format!("{domain}/{}", self.repository),
         };
         name + &self.suffix()
@@ -150,8 +153,10 @@ impl FromStr for Reference {
                 "the repository is not lower-case words joined by '/', '.', '_', '__' or '-'",
             ));
         }
-        if domain.len() + 1 + repository.len() > NAME_MAX {
-            return Err(invalid("the name is longer than 255 characters"));
+        if domain.len().max(repository.len()) > NAME_MAX {
+            return Err(invalid(
+                "the registry or the repository is longer than 255 characters",
+            ));
         }
         let tag = match (tag, &digest) {
             (None, None) => Some(DEFAULT_TAG.to_owned()),
@@ -198,7 +203,8 @@ fn is_domain(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, port)) => {
-                if address.parse::<std::net::Ipv6Addr>().is_err() {
+                // One that ends in an IPv4 address is none to Docker.
+                if address.contains('.') || address.parse::<std::net::Ipv6Addr>().is_err() {
                     return false;
                 }
                 (
@@ -407,16 +413,117 @@ mod tests {
                 .parse::<Reference>()
                 .is_err()
         );
-        assert!(
-            format!("h.io/{}", "a".repeat(250))
-                .parse::<Reference>()
-                .is_ok()
+    }
+
+    #[test]
+    fn what_is_short_for_something_else_is_not_shown_short() {
+        for input in [
+            "ghcr.io/a",
+            "localhost/a",
+            "index.docker.io/a",
+            "docker.io/a",
+        ] {
+            let canonical = format!("docker.io/{input}:latest");
+            check(&format!("docker.io/{input}"), &canonical, &canonical);
+        }
+        check(
+            "docker.io/localhost",
+            "docker.io/library/localhost:latest",
+            "localhost:latest",
         );
-        assert!(
-            format!("h.io/{}", "a".repeat(251))
-                .parse::<Reference>()
-                .is_err()
-        );
+    }
+
+    /// Each edge of the grammar, from both sides: what is the domain, the repository and the tag, or nothing.
+    #[test]
+    #[rustfmt::skip] // A table.
+    fn every_edge_of_the_grammar_is_where_docker_has_it() {
+        let digest = format!("@sha256:{HEX}");
+        let sha512 = format!("@sha512:{HEX}{HEX}");
+        let long = |length: usize| "a".repeat(length);
+        let hub = "docker.io";
+        let good: &[(&str, &str, &str, Option<&str>)] = &[
+            // Which part is the domain.
+            ("a", hub, "library/a", Some("latest")),
+            ("a.b", hub, "library/a.b", Some("latest")),
+            ("a.b:80", hub, "library/a.b", Some("80")),
+            ("localhost", hub, "library/localhost", Some("latest")),
+            ("localhost:5000", hub, "library/localhost", Some("5000")),
+            ("docker.io", hub, "library/docker.io", Some("latest")),
+            ("docker.io/library", hub, "library/library", Some("latest")),
+            ("docker.io/library/a", hub, "library/a", Some("latest")),
+            ("index.docker.io/a/b", hub, "a/b", Some("latest")),
+            ("index.docker.io:443/a", "index.docker.io:443", "a", Some("latest")),
+            ("registry-1.docker.io/a", "registry-1.docker.io", "a", Some("latest")),
+            ("a.b/c", "a.b", "c", Some("latest")),
+            ("a:1/c", "a:1", "c", Some("latest")),
+            ("A/c", "A", "c", Some("latest")),
+            ("LOCALHOST/c", "LOCALHOST", "c", Some("latest")),
+            ("a-b/c", hub, "a-b/c", Some("latest")),
+            ("do__cker/docker", hub, "do__cker/docker", Some("latest")),
+            ("b.gcr.io/test.example.com/my-app", "b.gcr.io", "test.example.com/my-app", Some("latest")),
+            // Domains.
+            ("0101.com/a", "0101.com", "a", Some("latest")),
+            ("xn--n3h.com/a", "xn--n3h.com", "a", Some("latest")),
+            ("a-b.C-D:1/a", "a-b.C-D:1", "a", Some("latest")),
+            ("1.2.3.4/a", "1.2.3.4", "a", Some("latest")),
+            ("h.io:1/a", "h.io:1", "a", Some("latest")),
+            ("h.io:65535/a:1", "h.io:65535", "a", Some("1")),
+            ("h.io:00443/a", "h.io:00443", "a", Some("latest")),
+            ("[::]/a", "[::]", "a", Some("latest")),
+            ("[fd00:1:2::3]:8080/a:t", "[fd00:1:2::3]:8080", "a", Some("t")),
+            ("[2001:0DB8:85a3:0000:0000:8a2e:0370:7334]/a", "[2001:0DB8:85a3:0000:0000:8a2e:0370:7334]", "a", Some("latest")),
+            // Repositories.
+            ("a_b/c__d/e.f/g-h/i--j/k---l", hub, "a_b/c__d/e.f/g-h/i--j/k---l", Some("latest")),
+            ("0/1", hub, "0/1", Some("latest")),
+            ("h.io/foo/project--id.module--name.ver---sion--name", "h.io", "foo/project--id.module--name.ver---sion--name", Some("latest")),
+            (&long(247), hub, &format!("library/{}", long(247)), Some("latest")),
+            (&format!("h.io/{}", long(255)), "h.io", &long(255), Some("latest")),
+            (&format!("h.io/{}a", "a/".repeat(127)), "h.io", &format!("{}a", "a/".repeat(127)), Some("latest")),
+            // What is almost an identifier.
+            (&HEX[1..], hub, &format!("library/{}", &HEX[1..]), Some("latest")),
+            (&format!("{HEX}0"), hub, &format!("library/{HEX}0"), Some("latest")),
+            (&format!("{HEX}:1"), hub, &format!("library/{HEX}"), Some("1")),
+            (&format!("library/{HEX}"), hub, &format!("library/{HEX}"), Some("latest")),
+            (&format!("{HEX}{digest}"), hub, &format!("library/{HEX}"), None),
+            ("sha256:a", hub, "library/sha256", Some("a")),
+            // Tags.
+            ("a:_", hub, "library/a", Some("_")),
+            ("a:A.b-C_9", hub, "library/a", Some("A.b-C_9")),
+            ("a:9.-", hub, "library/a", Some("9.-")),
+            (&format!("a:{}", long(128)), hub, "library/a", Some(&long(128))),
+            // Digests.
+            (&format!("a{digest}"), hub, "library/a", None),
+            (&format!("a{sha512}"), hub, "library/a", None),
+            (&format!("localhost:1/a:t{sha512}"), "localhost:1", "a", Some("t")),
+            (&format!("localhost:1{digest}"), hub, "library/localhost", Some("1")),
+        ];
+        for (input, domain, repository, tag) in good {
+            let reference: Reference = input.parse().unwrap();
+            assert_eq!((reference.domain(), reference.repository(), reference.tag()), (*domain, *repository, *tag), "{input}");
+            for form in [reference.to_string(), reference.familiar()] {
+                assert_eq!(form.parse::<Reference>().unwrap(), reference, "{input}");
+            }
+        }
+        let bad = [
+            // Domains.
+            "h_o.io/a", "h.io./a", ".h.io/a", "h.-io/a", "h.io-/a", "h.io:http/a", "h.io:-1/a", "h.io:+1/a", "h.io:1:2/a", ":1/a",
+            "do__cker:8080/a", "[]/a", "[::]:/a", "[::]::1/a", "[fe80::1%eth0]/a", "[::ffff:1.2.3.4]/a", "[1:2]/a", "::1/a", "fd00:1::3:80/a", "[1.2.3.4]/a",
+            "h.io:1/", "user@h.io/a", "h.io\\a", "h\u{e9}.io/a", "*.io/a", "%61.io/a",
+            // Repositories.
+            "a/", "a//b", "a/b/", "a/-b", "a/b-", "a/_b", "a/b_", "a/.b", "a/b.", "a/b..c", "a/b___c", "a/b.-c", "a/b-_c", "a/b_.c", "a/B", "a/..", "a/.",
+            "h.io/%2e%2e/a", "h.io/a?b", "h.io/a#b", "a\0", "a\t", " a", "a ", "a\u{202e}b",
+            // Tags and digests.
+            "a:", "a:b:c", "a:-", "a:.", "a:b+c", "a:b~", "a:b/", "a:\u{e9}", "a@", "a@sha256", "a@sha256:", "a:@sha256:", "a@sha384:", "@", "a@sha256:zz", "a@:",
+        ];
+        let made = [
+            format!("h.io/{}", long(256)), long(248), format!("{}.io/a", long(300)), format!("a:{}", long(129)), HEX.to_owned(),
+            digest.clone(), format!("a@@sha256:{HEX}"), format!("a{digest}{digest}"), format!("a{digest}:t"), format!("a{digest}0"),
+            format!("a@SHA256:{HEX}"), format!("a@sha256:{}", HEX.to_uppercase()), format!("a@sha512:{HEX}"), format!("a@sha384:{HEX}{}", &HEX[..32]),
+            format!("a@sha256:{}", &HEX[1..]), format!("a@sha256:{}/", &HEX[1..]), format!("a@sha256:../{}", &HEX[3..]), format!("a/@sha256:{HEX}"),
+        ];
+        for input in bad.iter().copied().chain(made.iter().map(String::as_str)) {
+            assert!(input.parse::<Reference>().is_err(), "{input:?} gave {:?}", input.parse::<Reference>());
+        }
     }
 
     proptest! {
