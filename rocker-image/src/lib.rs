@@ -2,6 +2,7 @@
 
 pub use oci_spec;
 
+pub use crate::archive::{ArchiveFormat, Displaced, Loaded};
 pub use crate::auth::Credentials;
 pub use crate::client::{Client, ClientOptions, PullOptions, Pulled, Resolved};
 pub use crate::descriptor::Descriptor;
@@ -18,6 +19,7 @@ pub use crate::untrusted::Untrusted;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 
+mod archive;
 mod auth;
 mod client;
 mod compression;
