@@ -191,6 +191,12 @@ pub enum Error {
     /// Nobody is there to be asked who he is.
     #[error("there is no terminal to ask on: use --username and --password-stdin")]
     CannotAsk,
+    /// An archive for the eyes of a person.
+    #[error("an archive is not for a terminal: give -o FILE, or redirect the output")]
+    ToTerminal,
+    /// An archive that somebody would have to type.
+    #[error("an archive does not come from a terminal: give -i FILE, or redirect the input")]
+    FromTerminal,
     /// Several things went wrong while a container was taken down.
     #[error("not all of container {id} could be taken down: {}", .errors.join("; "))]
     Teardown {

@@ -1,6 +1,6 @@
 //! [`Compression`]: how a layer's media type says that it is packed, and [`Decoder`], which unpacks it.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -33,6 +33,45 @@ impl Compression {
             _ => return None,
         })
     }
+}
+
+/// How many bytes tell what a file is compressed with.
+const MAGIC: usize = 6;
+
+/// What a file that begins so is compressed with.
+///
+/// # Errors
+///
+/// The name of a compression that is known and not understood.
+pub(crate) fn of_head(head: &[u8]) -> Result<Compression, &'static str> {
+    match head {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Err("xz"),
+        [b'B', b'Z', b'h', ..] => Err("bzip2"),
+        _ => Ok(Compression::None),
+    }
+}
+
+/// Reads as much of the beginning as tells the compression, and gives it back in front of the rest.
+pub(crate) fn sniff<R: Read>(
+    mut inner: R,
+) -> io::Result<(Result<Compression, &'static str>, impl BufRead + use<R>)> {
+    let mut head = Vec::with_capacity(MAGIC);
+    (&mut inner).take(MAGIC as u64).read_to_end(&mut head)?;
+    let found = of_head(&head);
+    let rest = BufReader::with_capacity(128 * 1024, inner);
+    Ok((found, Cursor::new(head).chain(rest)))
+}
+
+/// Decompresses what it reads, whatever that is compressed with: gzip, zstd, or nothing.
+pub(crate) fn decompressed<R: Read>(inner: R) -> io::Result<impl Read + use<R>> {
+    let (found, inner) = sniff(inner)?;
+    let compression = found.map_err(|name| {
+        let text = format!("it is compressed with {name}, and only gzip and zstd are understood");
+        io::Error::new(io::ErrorKind::Unsupported, text)
+    })?;
+    Decoder::new(compression, inner)
 }
 
 /// Decompresses what it reads.

@@ -9,6 +9,8 @@ pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(crate) const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
@@ -28,6 +30,22 @@ pub(crate) const MAX_SIZE: u64 = 4 << 20;
 pub(crate) struct Manifest {
     pub(crate) config: Descriptor,
     pub(crate) layers: Vec<Descriptor>,
+}
+
+impl Manifest {
+    /// The manifest as one of OCI's.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        let value = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": self.config,
+            "layers": self.layers,
+        });
+        serde_json::to_vec(&value).map_err(|source| Error::InvalidDocument {
+            object: "a manifest".to_owned(),
+            source,
+        })
+    }
 }
 
 /// A manifest or an index, and certainly not both.

@@ -235,6 +235,34 @@ pub enum Error {
     #[error("the thread that unpacked layer {diff_id} panicked")]
     UnpackPanicked { diff_id: Digest },
 
+    /// The archive of images could not be read: it is cut off, or no tar archive, or not compressed as it says.
+    #[error("read the archive")]
+    ReadArchive {
+        #[source]
+        source: io::Error,
+    },
+    /// The archive of images could not be written.
+    #[error("write the archive")]
+    WriteArchive {
+        #[source]
+        source: io::Error,
+    },
+    /// An archive has something in it that no archive of images has.
+    #[error("the archive's \"{member}\" {problem}")]
+    ArchiveMember {
+        member: Untrusted,
+        problem: &'static str,
+    },
+    /// An archive names a file that is not in it.
+    #[error("the archive has no \"{member}\", which its \"{named_by}\" names")]
+    NotInArchive {
+        member: Untrusted,
+        named_by: &'static str,
+    },
+    /// The archive is of something else than images.
+    #[error("this is no archive of images: {problem}")]
+    NotAnArchive { problem: &'static str },
+
     /// A file of the store cannot be read or written.
     #[error("{operation} {}", path.display())]
     Store {

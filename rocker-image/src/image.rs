@@ -132,6 +132,10 @@ impl Image {
         self.size
     }
 
+    pub(crate) fn manifest_descriptor(&self) -> &Descriptor {
+        &self.manifest
+    }
+
     pub(crate) fn with_references(self, references: Vec<Reference>) -> Self {
         Self { references, ..self }
     }

@@ -2,6 +2,7 @@
 
 pub use oci_spec;
 
+pub use crate::archive::{ArchiveFormat, Displaced, Loaded};
 pub use crate::auth::Credentials;
 pub use crate::client::{Client, ClientOptions, PullOptions, Pulled, Resolved};
 pub use crate::credentials::{AuthFiles, SavedIn};
@@ -19,6 +20,7 @@ pub use crate::untrusted::Untrusted;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 
+mod archive;
 mod auth;
 mod client;
 mod compression;

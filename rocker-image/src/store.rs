@@ -5,12 +5,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::index::Index;
 use crate::digest::Hasher;
 use crate::document::{self, Document};
 use crate::{Algorithm, Descriptor, Digest, Error, Image, Reference, Result, file};
 
 pub use self::collect::Removed;
+pub(crate) use self::import::{Packed, encode};
+pub(crate) use self::index::{CONTAINERD_NAME, Index, REF_NAME};
 pub(crate) use self::ingest::Ingest;
 pub(crate) use self::lock::Lock;
 pub(crate) use self::partial::{Claim, Partial};
@@ -105,7 +106,7 @@ impl Store {
         let Some(entry) = index.find(reference) else {
             return Ok(None);
         };
-        self.load(&entry.descriptor())
+        self.load_image(&entry.descriptor())
             .map(|image| Some(image.with_references(names(&index, &entry.digest))))
     }
 
@@ -123,7 +124,7 @@ impl Store {
         let Some(entry) = entry else {
             return Ok(None);
         };
-        self.load(&entry.descriptor())
+        self.load_image(&entry.descriptor())
             .map(|image| Some(image.with_references(names(&index, manifest))))
     }
 
@@ -145,7 +146,7 @@ impl Store {
             {
                 continue;
             }
-            match self.load(&entry.descriptor()) {
+            match self.load_image(&entry.descriptor()) {
                 Ok(image) => images.push(image.with_references(names(&index, &entry.digest))),
                 Err(error) => {
                     tracing::warn!(manifest = %entry.digest, error = &error as &dyn std::error::Error, "leaving out an image");
@@ -194,7 +195,7 @@ impl Store {
         let known = known.ok_or_else(|| Error::NoSuchBlob {
             digest: manifest.clone(),
         })?;
-        let image = self.load(&known.descriptor())?;
+        let image = self.load_image(&known.descriptor())?;
         self.name(reference, &known.descriptor(), &image)
     }
 
@@ -322,7 +323,7 @@ impl Store {
     }
 
     /// Reads the image of a manifest.
-    pub(crate) fn load(&self, descriptor: &Descriptor) -> Result<Image> {
+    pub(crate) fn load_image(&self, descriptor: &Descriptor) -> Result<Image> {
         let object = format!("manifest {}", descriptor.digest);
         let bytes = self.read_document(&descriptor.digest)?;
         match Document::parse(&object, &bytes, &descriptor.media_type)? {
@@ -366,7 +367,7 @@ impl Store {
         file.commit(&digest.blob_path(&self.root))
     }
 
-    fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
+    pub(crate) fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
         let why = "so that two processes that change the index do not undo each other's change";
         let _lock = Lock::exclusive(&self.index_lock(), why)?;
         let mut index = Index::read(&self.index_path())?;

@@ -158,6 +158,14 @@ impl BlobReader {
         Ok(())
     }
 
+    /// What is to be said of a blob that somebody has read as far as they could: what was wrong with it, if anything.
+    pub(crate) fn verdict(mut self) -> Result<()> {
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => self.finish(),
+        }
+    }
+
     /// Reads what is left, and compares size and digest.
     fn finish(&mut self) -> Result<()> {
         while !self.ended {

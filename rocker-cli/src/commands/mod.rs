@@ -11,10 +11,12 @@ mod explain;
 mod filter;
 mod front;
 mod hello;
+mod image;
 mod images;
 mod info;
 mod inspect;
 mod kill;
+mod load;
 mod login;
 mod logout;
 mod logs;
@@ -29,6 +31,7 @@ mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod start;
 mod stop;
 mod system;
@@ -114,6 +117,12 @@ enum Command {
     Images(images::Images),
     /// Remove images
     Rmi(rmi::Rmi),
+    /// Write images into an archive
+    Save(save::Save),
+    /// Load images from an archive
+    Load(load::Load),
+    /// Look after images
+    Image(image::Image),
     /// Look after all containers
     Container(container::Container),
     /// Look after all of rocker
@@ -174,6 +183,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Logout(command) => command.run(),
         Command::Images(command) => command.run(),
         Command::Rmi(command) => command.run(),
+        Command::Save(command) => command.run(),
+        Command::Load(command) => command.run(),
+        Command::Image(command) => command.run(),
         Command::Container(command) => command.run(),
         Command::System(command) => command.run(),
         Command::Plan(command) => command.run(),
@@ -312,6 +324,15 @@ fn each_at_once(names: &[String], work: impl Fn(&str) -> Result<()> + Sync) -> u
         Some(Err(panic)) => std::panic::resume_unwind(panic),
         None => Ok(()),
     })
+}
+
+/// Does what is no run of a container: as with Docker, the exit status of a failure is 1 then.
+fn plainly(work: impl FnOnce() -> Result<()>) -> Result<u8> {
+    let outcome = work().inspect_err(|error| {
+        crate::explain::blame(error);
+        complain(error, || None);
+    });
+    Ok(u8::from(outcome.is_err()))
 }
 
 /// Asks the person in front of the terminal; nobody there is a no.

@@ -194,6 +194,25 @@ fn status(path: &Path, why: &'static str) -> io::Result<fs::Metadata> {
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
+/// Makes a file that must not be there, for its owner alone.
+pub(crate) fn create_private(path: &Path, why: &'static str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true).mode(0o600);
+    let shown = "O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0600";
+    open_for(STATE, path, &options, shown, why)
+}
+
+/// [fsync(2)](https://man7.org/linux/man-pages/man2/fsync.2.html).
+pub(crate) fn sync(file: &File, why: &'static str) -> io::Result<()> {
+    traced(
+        STATE,
+        "fsync",
+        why,
+        || file.as_raw_fd().to_string(),
+        || file.sync_all(),
+    )
+}
+
 /// Has a file changed now: [utimensat(2)](https://man7.org/linux/man-pages/man2/utimensat.2.html).
 pub(crate) fn touch(path: &Path, why: &'static str) -> io::Result<()> {
     let args = || format!("AT_FDCWD, {}, NULL, 0", quoted(path));

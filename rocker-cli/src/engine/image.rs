@@ -117,6 +117,12 @@ impl Engine {
         Ok(done)
     }
 
+    /// Removes what no image needs, while nobody makes a container.
+    pub(crate) fn remove_unneeded(&self) -> Result<()> {
+        let _making = self.making()?;
+        self.remove_unused_layers(self.store()?).map(drop)
+    }
+
     /// Removes the blobs and the unpacked layers that no image needs, also those that a crash left.
     fn remove_unused_layers(&self, store: &Store) -> Result<Vec<String>> {
         // As long as this lives nobody begins to pull, so that what is not needed now is not needed soon either.
@@ -214,12 +220,13 @@ pub(crate) fn health_of(store: &Store, image: &Image) -> Option<HealthCheckOfIma
     serde_json::from_value(check.clone()).ok()
 }
 
-/// The one image that has this name, or an ID that begins so.
+/// The one image that has this name, or an ID that begins so. One that is stored in two ways, with layers that are compressed and
+/// with layers that are not, is one; that with a name is taken.
 ///
 /// # Errors
 /// [`Error::NoImage`], [`Error::Ambiguous`].
 pub(crate) fn the_one(store: &Store, name: &str) -> Result<Image> {
-    let mut found = store.find(name)?;
+    let mut found = different(store.find(name)?);
     match (found.pop(), &found[..]) {
         (None, _) => Err(Error::NoImage {
             name: name.to_owned(),
@@ -243,8 +250,15 @@ pub(crate) fn find(store: &Store, name: &str) -> Result<Option<Image>> {
     {
         return Ok(Some(image));
     }
-    let mut found = store.find(name)?;
+    let mut found = different(store.find(name)?);
     Ok(if found.len() == 1 { found.pop() } else { None })
+}
+
+/// Of images with the same ID, one.
+fn different(mut images: Vec<Image>) -> Vec<Image> {
+    images.sort_by_key(|image| (image.config_digest().clone(), image.references().is_empty()));
+    images.dedup_by(|one, other| one.config_digest() == other.config_digest());
+    images
 }
 
 /// The first twelve digits of an image's ID.

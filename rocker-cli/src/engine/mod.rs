@@ -1,6 +1,7 @@
 //! The composition: what Docker's daemon does, as functions.
 
 mod accounts;
+mod archive;
 mod as_text;
 mod attached;
 mod attest;

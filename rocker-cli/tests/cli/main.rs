@@ -18,6 +18,7 @@ mod support;
 mod tmux;
 
 mod advice;
+mod archives;
 mod attach;
 mod attributes;
 mod completion;

@@ -11,7 +11,9 @@ use crate::document::OCI_INDEX;
 use crate::{Descriptor, Digest, Error, Platform, Reference, Result, file};
 
 /// The annotation that the image layout specification gives a name in.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation that containerd and Docker give the whole name in, where the other has the tag alone.
+pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// The entries of `index.json`. What another tool wrote into it is kept.
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,6 +108,17 @@ impl Index {
         }
     }
 
+    /// Makes `descriptor` an image without a name, unless it is there already.
+    pub(crate) fn keep(&mut self, descriptor: &Descriptor, platform: &Platform) {
+        if self
+            .manifests
+            .iter()
+            .all(|entry| entry.digest != descriptor.digest)
+        {
+            self.manifests.push(Entry::unnamed(descriptor, platform));
+        }
+    }
+
     /// Takes the name away; the image goes with its last one. Returns whether there was such a name.
     pub(crate) fn untag(&mut self, reference: &Reference) -> bool {
         let before = self.manifests.len();
@@ -123,6 +136,13 @@ impl Index {
 
 impl Entry {
     fn new(descriptor: &Descriptor, platform: &Platform, reference: &Reference) -> Self {
+        let mut entry = Self::unnamed(descriptor, platform);
+        let name = reference.key().to_string();
+        entry.annotations.insert(REF_NAME.to_owned(), name);
+        entry
+    }
+
+    fn unnamed(descriptor: &Descriptor, platform: &Platform) -> Self {
         let mut value = Map::from_iter([
             (
                 "architecture".to_owned(),
@@ -140,7 +160,7 @@ impl Entry {
             media_type: descriptor.media_type.clone(),
             digest: descriptor.digest.clone(),
             size: descriptor.size,
-            annotations: BTreeMap::from([(REF_NAME.to_owned(), reference.key().to_string())]),
+            annotations: BTreeMap::new(),
             other: Map::from_iter([("platform".to_owned(), Value::Object(value))]),
         }
     }

@@ -1,7 +1,7 @@
 //! [`Ingest`]: a file of the store that has no name yet.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::Path;
 
 use tempfile::TempPath;
@@ -38,6 +38,19 @@ impl Ingest {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all(bytes);
         written.map_err(failed("write", self.path()))
+    }
+
+    /// How much is in it, and the file, to be read from its beginning. It goes when `self` does.
+    pub(crate) fn reread(&mut self) -> Result<(u64, &mut File)> {
+        let rewound = self.file.stream_position().and_then(|length| {
+            self.file.rewind()?;
+            Ok(length)
+        });
+        let length = rewound.map_err(failed(
+            "read",
+            self.path.as_deref().unwrap_or(Path::new("")),
+        ))?;
+        Ok((length, &mut self.file))
     }
 
     /// Gives the file its name, in place of what had it before. When this returns, a power cut takes nothing back.

@@ -1,0 +1,41 @@
+//! `rocker image`
+
+use clap::{Args, Subcommand};
+
+use super::{images, load, pull, rmi, save};
+use crate::Result;
+
+/// Look after images
+#[derive(Debug, Args)]
+pub(crate) struct Image {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(images::Images),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(rmi::Rmi),
+    /// Pull an image from a registry
+    Pull(pull::Pull),
+    /// Write images into an archive
+    Save(save::Save),
+    /// Load images from an archive
+    Load(load::Load),
+}
+
+impl Image {
+    pub(crate) fn run(self) -> Result<u8> {
+        match self.command {
+            Command::Ls(command) => command.run(),
+            Command::Rm(command) => command.run(),
+            Command::Pull(command) => command.run(),
+            Command::Save(command) => command.run(),
+            Command::Load(command) => command.run(),
+        }
+    }
+}
