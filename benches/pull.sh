@@ -101,7 +101,7 @@ image() {
 
 # Eight archives of some 75 MB each, of whole files in the order of their names: the same on every run on this machine.
 mkdir /run/tars
-(cd / && find usr -xdev \( -type f -size -8M -o -type l \) ! -path 'usr/local/*' ! -path 'usr/src/*' -printf '%s %p\n' | LC_ALL=C sort -k2) |
+(cd / && find usr -xdev \( -type f -size -8M -o -type l -o -type d \) ! -path 'usr/local/*' ! -path 'usr/src/*' -printf '%s %p\n' | LC_ALL=C sort -k2) |
     awk -v each=75000000 '{ sum += $1; n = int(sum / each); if (n >= 8) next; sub(/^[0-9]+ /, ""); print > ("/run/tars/list" n) }'
 tars=()
 for list in /run/tars/list?; do

@@ -20,6 +20,7 @@ pub use crate::untrusted::Untrusted;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 
+mod ahead;
 mod archive;
 mod auth;
 mod client;

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Read};
 
 use tokio::sync::mpsc;
 
+use crate::ahead::read_ahead;
 use crate::compression::{Compression, Decoder};
 use crate::digest::{Digest, Hasher};
 use crate::store::Partial;
@@ -227,6 +228,7 @@ pub(crate) struct LayerReader {
     diff_id: Digest,
     hasher: Option<Hasher>,
     verdict: Option<Result<()>>,
+    ahead: bool,
 }
 
 impl LayerReader {
@@ -242,12 +244,28 @@ impl LayerReader {
             diff_id,
             hasher,
             verdict: None,
+            ahead: false,
         })
+    }
+
+    /// Whether a thread of its own reads, so that whoever unpacks has only the files to write.
+    pub(crate) fn ahead(self, ahead: bool) -> Self {
+        Self { ahead, ..self }
     }
 
     /// Has `sink` unpack the layer, holds it to its contract, and returns the copy of the blob, which is right.
     pub(crate) fn unpack(mut self, sink: &dyn LayerSink) -> Result<Option<Partial>> {
-        let result = sink.unpack(&self.diff_id.clone(), &mut self);
+        let diff_id = self.diff_id.clone();
+        let (result, ended) = match self.ahead {
+            true => {
+                let unpacked = read_ahead(&mut self, |layer| sink.unpack(&diff_id, layer));
+                unpacked.unwrap_or_else(|error| (Err(error), false))
+            }
+            false => {
+                let result = sink.unpack(&diff_id, &mut self);
+                (result, matches!(self.verdict, Some(Ok(()))))
+            }
+        };
         match (self.verdict, result) {
             // What is wrong with the layer is the cause of whatever the sink makes of it.
             (Some(Err(failure)), _) => Err(failure),
@@ -255,10 +273,10 @@ impl LayerReader {
                 diff_id: self.diff_id,
                 source,
             }),
-            (None, Ok(())) => Err(Error::SinkStoppedEarly {
+            (_, Ok(())) if !ended => Err(Error::SinkStoppedEarly {
                 diff_id: self.diff_id,
             }),
-            (Some(Ok(())), Ok(())) => Ok(self.decoder.into_inner().copy),
+            (_, Ok(())) => Ok(self.decoder.into_inner().copy),
         }
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Job {
     copy: Option<Partial>,
     /// Whether the layer is unpacked already, so that it is only verified.
     discard: bool,
+    /// Whether there is a processor to spare for reading ahead.
+    ahead: bool,
     done: oneshot::Sender<Result<()>>,
     /// A job may outlive the pull that made it.
     _pin: Arc<Pin>,
@@ -51,7 +53,8 @@ impl Job {
         let work = || {
             let digest = self.expected.digest.clone();
             let blob = BlobReader::new(self.source, self.expected, self.copy);
-            match LayerReader::new(blob, self.compression, self.diff_id)?.unpack(sink)? {
+            let layer = LayerReader::new(blob, self.compression, self.diff_id)?;
+            match layer.ahead(self.ahead).unpack(sink)? {
                 Some(copy) => self.store.commit(copy, &digest),
                 None => Ok(()),
             }
@@ -72,6 +75,8 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) sink: &'a dyn LayerSink,
     pub(crate) spawn: Spawn<'a>,
     pub(crate) progress: &'a dyn Progress,
+    /// Whether there are processors to spare.
+    pub(crate) ahead: bool,
 }
 
 impl<'a> Fetcher<'a> {
@@ -185,6 +190,7 @@ impl<'a> Fetcher<'a> {
             store: self.store.clone(),
             copy,
             discard,
+            ahead: self.ahead,
             done,
             _pin: Arc::clone(&self.pin),
         });

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::fetch::{Fetcher, Spawn, claim};
 use super::{Client, PullOptions, Pulled, select};
+use crate::ahead;
 use crate::document;
 use crate::registry::Registry;
 use crate::{
@@ -80,6 +81,7 @@ impl Client {
             sink,
             spawn,
             progress,
+            ahead: ahead::is_worthwhile(missing(sink, &image).min(options.parallel_layers.max(1))),
         };
         let mut seen = HashSet::new();
         let layers = image
@@ -156,6 +158,14 @@ async fn verified(store: &Store) -> Result<HashSet<(Digest, Digest)>> {
     Ok(layers
         .map(|layer| (layer.blob.clone(), layer.diff_id.clone()))
         .collect())
+}
+
+/// How many layers are to be unpacked.
+fn missing(sink: &dyn LayerSink, image: &Image) -> usize {
+    let layers = image.layers().iter();
+    layers
+        .filter(|layer| !sink.contains(&layer.diff_id))
+        .count()
 }
 
 fn fits(image: &Image, options: &PullOptions) -> bool {

@@ -5,6 +5,7 @@ use std::io::Read;
 use oci_spec::image::{ImageConfiguration, RootFs};
 
 use super::Store;
+use crate::ahead;
 use crate::compression::{self, Compression};
 use crate::document::{Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
 use crate::verify::{BlobReader, LayerReader, Source};
@@ -105,7 +106,8 @@ impl Store {
         } else {
             sink
         };
-        self.layer(layer, diff_id)?.unpack(sink).map(drop)
+        let layer = self.layer(layer, diff_id)?;
+        layer.ahead(ahead::is_worthwhile(1)).unpack(sink).map(drop)
     }
 
     /// A reader of a stored layer, which verifies it.
