@@ -9,13 +9,15 @@ use reqwest::{Response, Url};
 use serde::Deserialize;
 use tokio::sync::{Mutex, OnceCell};
 
-pub(crate) use self::http::Http;
+pub(crate) use self::http::{Http, Reach};
 use crate::auth::{Challenge, Kind};
 use crate::client::{ClientOptions, on_thread};
 use crate::document::{self, MAX_SIZE};
+use crate::registries::Place;
 use crate::trace::requested;
 use crate::{Credentials, Descriptor, Digest, Error, Reference, Result, Untrusted};
 
+mod certificates;
 mod http;
 mod token;
 
@@ -30,11 +32,13 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A repository of a registry, with what it takes to be let in.
 #[derive(Debug)]
 pub(crate) struct Registry<'a> {
-    http: &'a Http,
+    reach: Reach<'a>,
     options: &'a ClientOptions,
     /// Scheme, host and port.
     origin: Url,
     reference: &'a Reference,
+    /// What has the image here: the reference's own registry and repository, or those of a mirror.
+    name: String,
     /// Looked for when the registry asks.
     credentials: OnceCell<Option<Credentials>>,
     /// What a token is to be good for.
@@ -54,8 +58,10 @@ impl<'a> Registry<'a> {
         http: &'a Http,
         options: &'a ClientOptions,
         reference: &'a Reference,
+        place: Place,
     ) -> Result<Self> {
-        let host = match reference.domain() {
+        let (domain, repository) = place.name.split_once('/').unwrap_or((&place.name, ""));
+        let host = match domain {
             "docker.io" => DOCKER_HUB,
             domain => domain,
         };
@@ -66,23 +72,89 @@ impl<'a> Registry<'a> {
             })
         };
         let origin = match parse("http")? {
-            plain if http::is_loopback(&plain) => plain,
+            plain
+                if http::is_loopback(&plain)
+                    && !place.insecure
+                    && !http::has_certificates(options, &plain) =>
+            {
+                plain
+            }
             _ => parse("https")?,
         };
-        Ok(Self {
+        let lenient = origin.host_str().filter(|_| place.insecure);
+        let reach = Reach {
             http,
+            options,
+            lenient: lenient.map(str::to_owned),
+        };
+        Ok(Self {
+            reach,
             options,
             origin,
             reference,
             credentials: OnceCell::new(),
             // Always what we want to do, and not what the registry says that we want.
-            scope: Some(format!("repository:{}:pull", reference.repository())),
+            scope: Some(format!("repository:{repository}:pull")),
             authorization: Mutex::new(None),
+            name: place.name,
         })
     }
 
+    /// Those that may have the image, in the order in which to ask them.
+    pub(crate) async fn all(
+        http: &'a Http,
+        options: &'a ClientOptions,
+        reference: &'a Reference,
+    ) -> Result<Vec<Self>> {
+        let places = on_thread({
+            let (options, reference) = (options.clone(), reference.clone());
+            move || options.places(&reference)
+        })
+        .await?;
+        let mut all = Vec::new();
+        for place in places {
+            all.push(
+                Self::new(http, options, reference, place)?
+                    .settled()
+                    .await?,
+            );
+        }
+        Ok(all)
+    }
+
+    /// The one that has the image, whatever mirrors there are.
+    pub(crate) async fn own(
+        http: &'a Http,
+        options: &'a ClientOptions,
+        reference: &'a Reference,
+    ) -> Result<Self> {
+        let place = on_thread({
+            let (options, reference) = (options.clone(), reference.clone());
+            move || options.own_place(&reference)
+        })
+        .await?;
+        Self::new(http, options, reference, place)?.settled().await
+    }
+
+    /// Of a registry that need not prove who it is, finds out whether it speaks TLS at all.
+    async fn settled(mut self) -> Result<Self> {
+        if !self.reach.is_lenient(&self.origin) {
+            return Ok(self);
+        }
+        let mut url = self.origin.clone();
+        url.set_path("v2/");
+        let why = "so that it is known whether the registry, which may do without TLS, has it";
+        let request = self.reach.client(&url)?.get(url.clone());
+        if let Err(error) = requested(&url, why, request).await {
+            tracing::debug!(%url, error = &error as &dyn std::error::Error, "no TLS; going on without");
+            // Either scheme has a host.
+            let _ = self.origin.set_scheme("http");
+        }
+        Ok(self)
+    }
+
     /// A registry as such: it is shown these credentials, and no repository is asked for.
-    pub(crate) fn of_login(
+    pub(crate) async fn of_login(
         http: &'a Http,
         options: &'a ClientOptions,
         reference: &'a Reference,
@@ -91,7 +163,7 @@ impl<'a> Registry<'a> {
         Ok(Self {
             credentials: OnceCell::new_with(Some(Some(credentials.clone()))),
             scope: None,
-            ..Self::new(http, options, reference)?
+            ..Self::own(http, options, reference).await?
         })
     }
 
@@ -182,7 +254,8 @@ impl<'a> Registry<'a> {
     /// The URL of something in the repository.
     pub(crate) fn url(&self, path: &str) -> Url {
         let mut url = self.origin.clone();
-        url.set_path(&format!("v2/{}/{path}", self.reference.repository()));
+        let repository = self.name.split_once('/').map_or("", |(_, rest)| rest);
+        url.set_path(&format!("v2/{repository}/{path}"));
         url
     }
 
@@ -263,10 +336,7 @@ impl<'a> Registry<'a> {
         let (mut redirects, mut challenged) = (0, false);
         loop {
             let own = http::same_origin(&target, &self.origin);
-            let mut request = self
-                .http
-                .client(&target, self.options.silence)?
-                .get(target.clone());
+            let mut request = self.reach.client(&target)?.get(target.clone());
             if let Some(accept) = accept {
                 request = request.header(ACCEPT, accept);
             }
@@ -298,7 +368,7 @@ impl<'a> Registry<'a> {
                 200 | 206 => return Ok(response),
                 301 | 302 | 303 | 307 | 308 if redirects < MAX_REDIRECTS => {
                     redirects += 1;
-                    target = redirect(&target, response.headers())?;
+                    target = redirect(&target, response.headers(), &self.reach)?;
                 }
                 401 if own && !challenged => {
                     challenged = true;
@@ -341,8 +411,7 @@ impl<'a> Registry<'a> {
                 }
                 kind => {
                     let service = token::Service::of(&self.origin, challenge)?;
-                    let token =
-                        service.token(self.http, self.options.silence, self.scope.as_deref(), kind);
+                    let token = service.token(&self.reach, self.scope.as_deref(), kind);
                     Some(Authorization::Bearer(token.await?))
                 }
             }
@@ -368,11 +437,7 @@ impl<'a> Registry<'a> {
     async fn credentials(&self) -> Result<Option<&Credentials>> {
         let find = || {
             let options = self.options.clone();
-            let name = format!(
-                "{}/{}",
-                self.reference.domain(),
-                self.reference.repository()
-            );
+            let name = self.name.clone();
             on_thread(move || options.credentials_for(&name))
         };
         Ok(self.credentials.get_or_try_init(find).await?.as_ref())
@@ -412,7 +477,7 @@ impl<'a> Registry<'a> {
 }
 
 /// Where a redirect leads, if it is a place to go to.
-fn redirect(from: &Url, headers: &HeaderMap) -> Result<Url> {
+fn redirect(from: &Url, headers: &HeaderMap, reach: &Reach<'_>) -> Result<Url> {
     let text = headers
         .get(LOCATION)
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -428,7 +493,7 @@ fn redirect(from: &Url, headers: &HeaderMap) -> Result<Url> {
     let target = from.join(&text).map_err(|_| refused("it is not a URL"))?;
     match (from.scheme(), target.scheme()) {
         (_, "https") => {}
-        ("http", "http") if http::is_loopback(&target) => {}
+        ("http", "http") if http::is_loopback(&target) || reach.is_lenient(&target) => {}
         ("https", "http") => return Err(refused("it leads from https to http")),
         _ => return Err(refused("it is not https")),
     }
