@@ -1,10 +1,9 @@
 //! [`Registry`]: one repository of a registry, over the OCI distribution protocol
 //! ([specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md)).
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use tokio::sync::{Mutex, OnceCell};
@@ -13,21 +12,18 @@ pub(crate) use self::http::{Http, Reach};
 use crate::auth::{Challenge, Kind};
 use crate::client::{ClientOptions, on_thread};
 use crate::document::{self, MAX_SIZE};
-use crate::registries::Place;
 use crate::trace::requested;
 use crate::{Credentials, Descriptor, Digest, Error, Reference, Result, Untrusted};
 
 mod certificates;
 mod http;
+mod open;
+mod retry;
 mod token;
 
-/// Docker Hub's registry does not live where its images' names say.
-const DOCKER_HUB: &str = "registry-1.docker.io";
 const MAX_REDIRECTS: u32 = 5;
 /// How much of an error's text is read.
 const MAX_ERROR: u64 = 16 << 10;
-/// A registry that wants a longer pause gets an error instead.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// A repository of a registry, with what it takes to be let in.
 #[derive(Debug)]
@@ -54,119 +50,6 @@ enum Authorization {
 }
 
 impl<'a> Registry<'a> {
-    pub(crate) fn new(
-        http: &'a Http,
-        options: &'a ClientOptions,
-        reference: &'a Reference,
-        place: Place,
-    ) -> Result<Self> {
-        let (domain, repository) = place.name.split_once('/').unwrap_or((&place.name, ""));
-        let host = match domain {
-            "docker.io" => DOCKER_HUB,
-            domain => domain,
-        };
-        let parse = |scheme| {
-            Url::parse(&format!("{scheme}://{host}/")).map_err(|_| Error::InvalidReference {
-                input: reference.to_string().into(),
-                reason: "the registry is not a host that a URL can name",
-            })
-        };
-        let origin = match parse("http")? {
-            plain
-                if http::is_loopback(&plain)
-                    && !place.insecure
-                    && !http::has_certificates(options, &plain) =>
-            {
-                plain
-            }
-            _ => parse("https")?,
-        };
-        let lenient = origin.host_str().filter(|_| place.insecure);
-        let reach = Reach {
-            http,
-            options,
-            lenient: lenient.map(str::to_owned),
-        };
-        Ok(Self {
-            reach,
-            options,
-            origin,
-            reference,
-            credentials: OnceCell::new(),
-            // Always what we want to do, and not what the registry says that we want.
-            scope: Some(format!("repository:{repository}:pull")),
-            authorization: Mutex::new(None),
-            name: place.name,
-        })
-    }
-
-    /// Those that may have the image, in the order in which to ask them.
-    pub(crate) async fn all(
-        http: &'a Http,
-        options: &'a ClientOptions,
-        reference: &'a Reference,
-    ) -> Result<Vec<Self>> {
-        let places = on_thread({
-            let (options, reference) = (options.clone(), reference.clone());
-            move || options.places(&reference)
-        })
-        .await?;
-        let mut all = Vec::new();
-        for place in places {
-            all.push(
-                Self::new(http, options, reference, place)?
-                    .settled()
-                    .await?,
-            );
-        }
-        Ok(all)
-    }
-
-    /// The one that has the image, whatever mirrors there are.
-    pub(crate) async fn own(
-        http: &'a Http,
-        options: &'a ClientOptions,
-        reference: &'a Reference,
-    ) -> Result<Self> {
-        let place = on_thread({
-            let (options, reference) = (options.clone(), reference.clone());
-            move || options.own_place(&reference)
-        })
-        .await?;
-        Self::new(http, options, reference, place)?.settled().await
-    }
-
-    /// Of a registry that need not prove who it is, finds out whether it speaks TLS at all.
-    async fn settled(mut self) -> Result<Self> {
-        if !self.reach.is_lenient(&self.origin) {
-            return Ok(self);
-        }
-        let mut url = self.origin.clone();
-        url.set_path("v2/");
-        let why = "so that it is known whether the registry, which may do without TLS, has it";
-        let request = self.reach.client(&url)?.get(url.clone());
-        if let Err(error) = requested(&url, why, request).await {
-            tracing::debug!(%url, error = &error as &dyn std::error::Error, "no TLS; going on without");
-            // Either scheme has a host.
-            let _ = self.origin.set_scheme("http");
-        }
-        Ok(self)
-    }
-
-    /// A registry as such: it is shown these credentials, and no repository is asked for.
-    pub(crate) async fn of_login(
-        http: &'a Http,
-        options: &'a ClientOptions,
-        reference: &'a Reference,
-        credentials: &Credentials,
-    ) -> Result<Self> {
-        Ok(Self {
-            credentials: OnceCell::new_with(Some(Some(credentials.clone()))),
-            scope: None,
-            ..Self::own(http, options, reference).await?
-        })
-    }
-
     /// Asks whether we are let in
     /// ([specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#determining-support)).
     pub(crate) async fn check(&self) -> Result<()> {
@@ -262,28 +145,7 @@ impl<'a> Registry<'a> {
     /// How long to wait before doing again what failed with `error` for the `attempt`th time, counted from 0; `None` to
     /// give up.
     pub(crate) fn pause(&self, error: &Error, attempt: u32) -> Option<Duration> {
-        let asked = match error {
-            Error::Unreachable { .. } => None,
-            Error::UnexpectedStatus {
-                status: 408 | 500 | 502 | 503 | 504,
-                retry_after,
-                ..
-            }
-            | Error::RateLimited { retry_after, .. } => *retry_after,
-            _ => return None,
-        };
-        if attempt >= self.options.retries || asked.is_some_and(|pause| pause > MAX_PAUSE) {
-            return None;
-        }
-        let backoff = self
-            .options
-            .backoff
-            .saturating_mul(1 << attempt.min(16))
-            .min(MAX_PAUSE);
-        // Clients that failed together should not come back together: up to half as long again.
-        let jitter = RandomState::new().hash_one(attempt) % 512;
-        let backoff = backoff + backoff.mul_f64(jitter as f64 / 1024.0);
-        Some(asked.map_or(backoff, |asked| asked.max(backoff)))
+        retry::pause(self.options, error, attempt)
     }
 
     /// Gets what is small, also if the connection breaks in the middle.
@@ -446,7 +308,7 @@ impl<'a> Registry<'a> {
     /// The error for an answer that is none.
     async fn refusal(&self, target: &Url, response: Response) -> Error {
         let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
+        let retry_after = retry::after(response.headers());
         let url = shown(target);
         let message = said_in(response).await;
         let own = http::same_origin(target, &self.origin);
@@ -501,18 +363,6 @@ fn redirect(from: &Url, headers: &HeaderMap, reach: &Reach<'_>) -> Result<Url> {
         return Err(refused("it has credentials in it"));
     }
     Ok(target)
-}
-
-/// The pause that a `Retry-After` header asks for in seconds. The other form, a date, is rare and left to the backoff.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
 }
 
 /// A URL for a message: without credentials, and without its query, in which storage services put the signature that lets anybody in.
