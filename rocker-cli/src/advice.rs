@@ -7,6 +7,7 @@ use crate::{Error, error::FailedCall};
 mod errno;
 mod machine;
 mod program;
+mod registry;
 
 use errno::*;
 pub(crate) use machine::{controller_missing, no_namespaces, no_user_namespace, not_permitted};
@@ -52,6 +53,7 @@ pub(crate) fn of(
             "ROCKER_ROOT=DIR on a disk or a tmpfs, or in a container a volume at /var/lib/rocker",
         )),
         Error::Cgroup(error) => of_cgroup(error),
+        Error::Image(error) => registry::of(error),
         Error::NoLimit { .. } => Some(Advice::new(
             "limits are kept by cgroups, which an ordinary user cannot make",
             "leave the limit out, or run rocker as root",

@@ -1,13 +1,16 @@
 //! [`Client`]: pulls images.
 
 use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::registries::Place;
 use crate::registry::{Http, Registry};
 use crate::{
     AuthFiles, Credentials, Descriptor, Digest, Image, LayerSink, Platform, Progress, Reference,
-    Result, Store,
+    Registries, Result, Store,
 };
 
 mod fetch;
@@ -30,15 +33,28 @@ pub struct ClientOptions {
     pub silence: Duration,
     credentials: BTreeMap<String, Credentials>,
     auth_files: AuthFiles,
+    registries: Registries,
+    pub(crate) certificates_dirs: Vec<PathBuf>,
+    tls_verify: bool,
 }
 
 impl ClientOptions {
     /// The defaults, and what the user whom the environment is of has set up for docker and podman: his
-    /// [credentials](AuthFiles::from_env).
+    /// [credentials](AuthFiles::from_env), his [mirrors](Registries::from_env), and the certificates in
+    /// `/etc/docker/certs.d`, `/etc/containers/certs.d` and `~/.config/containers/certs.d`.
     ///
-    /// The default alone reads no file.
+    /// The default alone reads no file but the system's list of certificate authorities.
     pub fn from_env() -> Self {
-        Self::default().auth_files(AuthFiles::from_env())
+        let users = env::home_dir().filter(|home| home.is_absolute());
+        let options = Self::default()
+            .auth_files(AuthFiles::from_env())
+            .registries(Registries::from_env())
+            .certificates_dir("/etc/docker/certs.d")
+            .certificates_dir("/etc/containers/certs.d");
+        match users {
+            Some(home) => options.certificates_dir(home.join(".config/containers/certs.d")),
+            None => options,
+        }
     }
 
     /// Sets how often a failed request is tried again.
@@ -73,6 +89,50 @@ impl ClientOptions {
         Self { auth_files, ..self }
     }
 
+    /// Sets from where images come that other names say. Default: from where their names say.
+    #[must_use]
+    pub fn registries(self, registries: Registries) -> Self {
+        Self { registries, ..self }
+    }
+
+    /// Adds a directory of certificates for single registries: below it, in directories `HOST:PORT` (or `HOST`, for port 443),
+    /// `*.crt` are authorities that may vouch for that registry besides the system's, and `NAME.cert` and `NAME.key` are what
+    /// it is shown. A registry on this machine that has a directory is spoken to by TLS. Default: none.
+    #[must_use]
+    pub fn certificates_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.certificates_dirs.push(dir.into());
+        self
+    }
+
+    /// Sets whether a registry has to prove who it is. Without that, anybody on the way can pose as it, take the credentials
+    /// that are sent to it, and decide what an image is that is named by a tag; and where it speaks no TLS, plain HTTP is
+    /// spoken to it. Content is still what its digest says. Other hosts, such as those it redirects to, have to prove who they
+    /// are in any case. Default: yes.
+    #[must_use]
+    pub fn tls_verify(self, tls_verify: bool) -> Self {
+        Self { tls_verify, ..self }
+    }
+
+    /// Where to ask for an image, in this order. Blocks.
+    pub(crate) fn places(&self, reference: &Reference) -> Result<Vec<Place>> {
+        let mut places = self.registries.places(reference)?;
+        for place in &mut places {
+            place.insecure |= !self.tls_verify;
+        }
+        Ok(places)
+    }
+
+    /// Where the image itself is, and no mirror of it. Blocks.
+    pub(crate) fn own_place(&self, reference: &Reference) -> Result<Place> {
+        let name = format!("{}/{}", reference.domain(), reference.repository());
+        let insecure = !self.tls_verify;
+        let places = self.places(reference)?;
+        Ok(places
+            .into_iter()
+            .next_back()
+            .unwrap_or(Place { name, insecure }))
+    }
+
     /// What to show the registry of this repository, named with its domain. Blocks.
     pub(crate) fn credentials_for(&self, name: &str) -> Result<Option<Credentials>> {
         let domain = name.split('/').next().unwrap_or(name);
@@ -92,6 +152,9 @@ impl Default for ClientOptions {
             silence,
             credentials: BTreeMap::new(),
             auth_files: AuthFiles::default(),
+            registries: Registries::default(),
+            certificates_dirs: Vec::new(),
+            tls_verify: true,
         }
     }
 }
@@ -193,10 +256,10 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::NoSuchImage`](crate::Error::NoSuchImage), [`Error::Unreachable`](crate::Error::Unreachable),
-    /// [`Error::NoMatchingPlatform`](crate::Error::NoMatchingPlatform) and what else a registry's answer can be wrong in.
+    /// [`Error::NoMatchingPlatform`](crate::Error::NoMatchingPlatform), [`Error::Blocked`](crate::Error::Blocked), and what else a registry's answer can be wrong in.
     pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved> {
-        let registry = Registry::new(&self.http, &self.options, reference)?;
-        let selected = select::select(&registry, None, reference, platform).await?;
+        let registries = Registry::all(&self.http, &self.options, reference).await?;
+        let (selected, _) = select::select(&registries, None, reference, platform).await?;
         Ok(Resolved {
             manifest: selected.descriptor,
             digest: selected.digest,

@@ -133,6 +133,31 @@ pub enum Error {
         message: Untrusted,
     },
 
+    /// The machine's owner does not want this registry to be asked.
+    #[error("{reference} is blocked: registries.conf says so of {prefix}")]
+    Blocked { reference: String, prefix: String },
+    /// A file that says where images come from cannot be read.
+    #[error("{operation} {}", path.display())]
+    RegistriesFile {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A file that says where images come from is not understood.
+    #[error("{} is not a registries.conf of version 2", path.display())]
+    InvalidRegistries {
+        path: PathBuf,
+        #[source]
+        source: Source,
+    },
+    /// A certificate that was put down for a registry cannot be read.
+    #[error("read the certificates in {}", path.display())]
+    Certificates {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     /// A registry does not accept credentials.
     #[error(
         "{registry} does not accept the credentials (it says {status}{})",

@@ -1,40 +1,40 @@
 //! [`Registry`]: one repository of a registry, over the OCI distribution protocol
 //! ([specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md)).
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use tokio::sync::{Mutex, OnceCell};
 
-pub(crate) use self::http::Http;
+pub(crate) use self::http::{Http, Reach};
 use crate::auth::{Challenge, Kind};
 use crate::client::{ClientOptions, on_thread};
 use crate::document::{self, MAX_SIZE};
 use crate::trace::requested;
 use crate::{Credentials, Descriptor, Digest, Error, Reference, Result, Untrusted};
 
+mod certificates;
 mod http;
+mod open;
+mod retry;
 mod token;
 
-/// Docker Hub's registry does not live where its images' names say.
-const DOCKER_HUB: &str = "registry-1.docker.io";
 const MAX_REDIRECTS: u32 = 5;
 /// How much of an error's text is read.
 const MAX_ERROR: u64 = 16 << 10;
-/// A registry that wants a longer pause gets an error instead.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// A repository of a registry, with what it takes to be let in.
 #[derive(Debug)]
 pub(crate) struct Registry<'a> {
-    http: &'a Http,
+    reach: Reach<'a>,
     options: &'a ClientOptions,
     /// Scheme, host and port.
     origin: Url,
     reference: &'a Reference,
+    /// What has the image here: the reference's own registry and repository, or those of a mirror.
+    name: String,
     /// Looked for when the registry asks.
     credentials: OnceCell<Option<Credentials>>,
     /// What a token is to be good for.
@@ -50,51 +50,6 @@ enum Authorization {
 }
 
 impl<'a> Registry<'a> {
-    pub(crate) fn new(
-        http: &'a Http,
-        options: &'a ClientOptions,
-        reference: &'a Reference,
-    ) -> Result<Self> {
-        let host = match reference.domain() {
-            "docker.io" => DOCKER_HUB,
-            domain => domain,
-        };
-        let parse = |scheme| {
-            Url::parse(&format!("{scheme}://{host}/")).map_err(|_| Error::InvalidReference {
-                input: reference.to_string().into(),
-                reason: "the registry is not a host that a URL can name",
-            })
-        };
-        let origin = match parse("http")? {
-            plain if http::is_loopback(&plain) => plain,
-            _ => parse("https")?,
-        };
-        Ok(Self {
-            http,
-            options,
-            origin,
-            reference,
-            credentials: OnceCell::new(),
-            // Always what we want to do, and not what the registry says that we want.
-            scope: Some(format!("repository:{}:pull", reference.repository())),
-            authorization: Mutex::new(None),
-        })
-    }
-
-    /// A registry as such: it is shown these credentials, and no repository is asked for.
-    pub(crate) fn of_login(
-        http: &'a Http,
-        options: &'a ClientOptions,
-        reference: &'a Reference,
-        credentials: &Credentials,
-    ) -> Result<Self> {
-        Ok(Self {
-            credentials: OnceCell::new_with(Some(Some(credentials.clone()))),
-            scope: None,
-            ..Self::new(http, options, reference)?
-        })
-    }
-
     /// Asks whether we are let in
     /// ([specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#determining-support)).
     pub(crate) async fn check(&self) -> Result<()> {
@@ -182,35 +137,15 @@ impl<'a> Registry<'a> {
     /// The URL of something in the repository.
     pub(crate) fn url(&self, path: &str) -> Url {
         let mut url = self.origin.clone();
-        url.set_path(&format!("v2/{}/{path}", self.reference.repository()));
+        let repository = self.name.split_once('/').map_or("", |(_, rest)| rest);
+        url.set_path(&format!("v2/{repository}/{path}"));
         url
     }
 
     /// How long to wait before doing again what failed with `error` for the `attempt`th time, counted from 0; `None` to
     /// give up.
     pub(crate) fn pause(&self, error: &Error, attempt: u32) -> Option<Duration> {
-        let asked = match error {
-            Error::Unreachable { .. } => None,
-            Error::UnexpectedStatus {
-                status: 408 | 500 | 502 | 503 | 504,
-                retry_after,
-                ..
-            }
-            | Error::RateLimited { retry_after, .. } => *retry_after,
-            _ => return None,
-        };
-        if attempt >= self.options.retries || asked.is_some_and(|pause| pause > MAX_PAUSE) {
-            return None;
-        }
-        let backoff = self
-            .options
-            .backoff
-            .saturating_mul(1 << attempt.min(16))
-            .min(MAX_PAUSE);
-        // Clients that failed together should not come back together: up to half as long again.
-        let jitter = RandomState::new().hash_one(attempt) % 512;
-        let backoff = backoff + backoff.mul_f64(jitter as f64 / 1024.0);
-        Some(asked.map_or(backoff, |asked| asked.max(backoff)))
+        retry::pause(self.options, error, attempt)
     }
 
     /// Gets what is small, also if the connection breaks in the middle.
@@ -263,10 +198,7 @@ impl<'a> Registry<'a> {
         let (mut redirects, mut challenged) = (0, false);
         loop {
             let own = http::same_origin(&target, &self.origin);
-            let mut request = self
-                .http
-                .client(&target, self.options.silence)?
-                .get(target.clone());
+            let mut request = self.reach.client(&target)?.get(target.clone());
             if let Some(accept) = accept {
                 request = request.header(ACCEPT, accept);
             }
@@ -298,7 +230,7 @@ impl<'a> Registry<'a> {
                 200 | 206 => return Ok(response),
                 301 | 302 | 303 | 307 | 308 if redirects < MAX_REDIRECTS => {
                     redirects += 1;
-                    target = redirect(&target, response.headers())?;
+                    target = redirect(&target, response.headers(), &self.reach)?;
                 }
                 401 if own && !challenged => {
                     challenged = true;
@@ -341,8 +273,7 @@ impl<'a> Registry<'a> {
                 }
                 kind => {
                     let service = token::Service::of(&self.origin, challenge)?;
-                    let token =
-                        service.token(self.http, self.options.silence, self.scope.as_deref(), kind);
+                    let token = service.token(&self.reach, self.scope.as_deref(), kind);
                     Some(Authorization::Bearer(token.await?))
                 }
             }
@@ -368,11 +299,7 @@ impl<'a> Registry<'a> {
     async fn credentials(&self) -> Result<Option<&Credentials>> {
         let find = || {
             let options = self.options.clone();
-            let name = format!(
-                "{}/{}",
-                self.reference.domain(),
-                self.reference.repository()
-            );
+            let name = self.name.clone();
             on_thread(move || options.credentials_for(&name))
         };
         Ok(self.credentials.get_or_try_init(find).await?.as_ref())
@@ -381,7 +308,7 @@ impl<'a> Registry<'a> {
     /// The error for an answer that is none.
     async fn refusal(&self, target: &Url, response: Response) -> Error {
         let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
+        let retry_after = retry::after(response.headers());
         let url = shown(target);
         let message = said_in(response).await;
         let own = http::same_origin(target, &self.origin);
@@ -412,7 +339,7 @@ impl<'a> Registry<'a> {
 }
 
 /// Where a redirect leads, if it is a place to go to.
-fn redirect(from: &Url, headers: &HeaderMap) -> Result<Url> {
+fn redirect(from: &Url, headers: &HeaderMap, reach: &Reach<'_>) -> Result<Url> {
     let text = headers
         .get(LOCATION)
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -428,7 +355,7 @@ fn redirect(from: &Url, headers: &HeaderMap) -> Result<Url> {
     let target = from.join(&text).map_err(|_| refused("it is not a URL"))?;
     match (from.scheme(), target.scheme()) {
         (_, "https") => {}
-        ("http", "http") if http::is_loopback(&target) => {}
+        ("http", "http") if http::is_loopback(&target) || reach.is_lenient(&target) => {}
         ("https", "http") => return Err(refused("it leads from https to http")),
         _ => return Err(refused("it is not https")),
     }
@@ -436,18 +363,6 @@ fn redirect(from: &Url, headers: &HeaderMap) -> Result<Url> {
         return Err(refused("it has credentials in it"));
     }
     Ok(target)
-}
-
-/// The pause that a `Retry-After` header asks for in seconds. The other form, a date, is rare and left to the backoff.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
 }
 
 /// A URL for a message: without credentials, and without its query, in which storage services put the signature that lets anybody in.

@@ -212,3 +212,25 @@ fn a_registry_is_asked_for_itself_and_not_for_an_image_whether_it_lets_somebody_
     let error = block_on(Client::new(quick()).login("nodot", &basic)).unwrap_err();
     assert!(matches!(error, Error::InvalidReference { .. }), "{error}");
 }
+
+#[test]
+fn a_token_service_in_a_bad_moment_is_asked_again() {
+    let scene = Scene::new(BEARER);
+    let ask = BEARER.replace("{}", &scene.server.address());
+    let ask = Reply::new(401, "").header("WWW-Authenticate", ask);
+    let manifest = Reply::new(200, Parts::new().manifest).header("Content-Type", MANIFEST);
+    scene.server.on(
+        "/v2/image/manifests/latest",
+        [ask.clone(), ask.clone(), ask, manifest],
+    );
+    scene.server.on(
+        "/token?service=s&scope=repository%3Aimage%3Apull",
+        [
+            Reply::new(503, ""),
+            Reply::new(429, ""),
+            Reply::new(200, r#"{"token":"t0k3n"}"#),
+        ],
+    );
+    scene.pull(quick()).unwrap();
+    assert_eq!(scene.asked("/token").len(), 3);
+}

@@ -308,3 +308,19 @@ fn who_waits_for_one_that_is_killed_takes_over() {
     assert_eq!(scene.ranges(), [None, Some("bytes=200000-".to_owned())]);
     scene.is_whole();
 }
+
+#[test]
+fn a_connection_that_breaks_now_and_then_is_no_reason_to_give_up() {
+    let server = Hostile::start();
+    let parts = Parts::of_size(8 << 20);
+    parts.serve(&server);
+    let cut = Reply::new(200, parts.layer.clone()).ranges().cut(3 << 19);
+    server.on_blob(&parts.layer_digest(), [cut]);
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("store")).unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    let name = format!("{}/image", server.address());
+    let client = Client::new(quick().retries(1));
+    pull(&client, &store, &name, &sink, &()).unwrap();
+    assert!(server.requests().len() > 6);
+}

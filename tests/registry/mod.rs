@@ -22,6 +22,7 @@ use crate::fake_host::Host;
 pub struct Registry {
     server: Child,
     dir: PathBuf,
+    address: &'static str,
     /// What skopeo needs to get in.
     options: Vec<String>,
 }
@@ -29,6 +30,8 @@ pub struct Registry {
 impl Registry {
     /// What stands before the names of its images.
     pub const ADDRESS: &'static str = "127.0.0.1:5000";
+    /// The same of one that is not on loopback.
+    pub const FAR_ADDRESS: &'static str = "192.0.2.1:5000";
 
     /// Starts it, and returns when it answers.
     pub fn start(host: &Host) -> Self {
@@ -47,8 +50,58 @@ impl Registry {
         Self::start_with(host, &auth, "", &["--dest-creds=me:secret"])
     }
 
+    /// The same on an address that is not loopback.
+    pub fn start_far(host: &Host) -> Self {
+        host.sh("ip addr replace 192.0.2.1/32 dev lo");
+        Self::start_at(host, Self::FAR_ADDRESS, "", "", &[])
+    }
+
+    /// The same by TLS, with a certificate of an authority of its own; which is in the returned file. If `clients` are to have
+    /// a certificate of that authority, too, there is `client.cert` beside it, and `client.key`.
+    pub fn start_tls(host: &Host, address: &'static str, clients: bool) -> (Self, PathBuf) {
+        let dir = host.dir("registry");
+        host.sh("ip addr replace 192.0.2.1/32 dev lo");
+        // One script, so that what it takes to make a certificate can be read in one place.
+        host.sh(&format!(
+            "cd {}; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.pem -out ca.crt \
+               -subj /CN=authority -days 2 2>/dev/null
+             for name in server client; do
+               openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $name.key -out $name.csr \
+                 -subj /CN=$name 2>/dev/null
+               printf 'subjectAltName=IP:192.0.2.1,IP:127.0.0.1\n' >$name.ext
+               openssl x509 -req -in $name.csr -CA ca.crt -CAkey ca.pem -CAcreateserial -days 2 -extfile $name.ext \
+                 -out $name.cert 2>/dev/null
+             done",
+            dir.display()
+        ));
+        let clientcas = if clients {
+            format!(", clientcas: [{}]", dir.join("ca.crt").display())
+        } else {
+            String::new()
+        };
+        let http = format!(
+            ", tls: {{certificate: {0}/server.cert, key: {0}/server.key{clientcas}}}",
+            dir.display()
+        );
+        let certs = format!("--dest-cert-dir={}", dir.display());
+        (
+            Self::start_at(host, address, "", &http, &[&certs]),
+            dir.join("ca.crt"),
+        )
+    }
+
     /// The same with further lines of its configuration, and of that of its server.
     fn start_with(host: &Host, more: &str, http: &str, options: &[&str]) -> Self {
+        Self::start_at(host, Self::ADDRESS, more, http, options)
+    }
+
+    fn start_at(
+        host: &Host,
+        address: &'static str,
+        more: &str,
+        http: &str,
+        options: &[&str],
+    ) -> Self {
         let dir = host.dir("registry");
         let config = dir.join("config.yml");
         let text = format!(
@@ -56,7 +109,7 @@ impl Registry {
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
              http: {{addr: \"{}\"{http}}}\n{more}",
             dir.join("data").display(),
-            Self::ADDRESS
+            address
         );
         fs::write(&config, text).expect("the registry's directory is writable");
         let server = Command::new("docker-registry")
@@ -71,6 +124,7 @@ impl Registry {
         let registry = Self {
             server,
             dir,
+            address,
             options,
         };
         host.wait_until("the registry answers", Duration::from_secs(20), || {
@@ -81,7 +135,7 @@ impl Registry {
 
     /// The full name of an image here.
     pub fn name(&self, name: &str) -> String {
-        format!("{}/{name}", Self::ADDRESS)
+        format!("{}/{name}", self.address)
     }
 
     /// Pushes an image of two layers: a static busybox with its links, and a small tree. Returns its full name.
@@ -198,7 +252,7 @@ impl Registry {
 
     fn answers(&self) -> bool {
         let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(Self::ADDRESS)?;
+            let mut stream = TcpStream::connect(self.address)?;
             stream.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;

@@ -1,7 +1,7 @@
 //! `rocker pull`
 
-use clap::Args;
-use rocker_image::{Platform, PullOptions, Reference};
+use clap::{ArgAction, Args};
+use rocker_image::{ClientOptions, Platform, PullOptions, Reference};
 
 use super::progress::Bars;
 use super::{Executable, Explain, print};
@@ -17,6 +17,17 @@ pub(crate) struct Pull {
     /// Print only the image's digest
     #[arg(short, long)]
     quiet: bool,
+    /// Whether the registry has to prove who it is; with =false it may also speak plain HTTP
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    tls_verify: bool,
     #[command(flatten)]
     explain: Explain,
     /// The image
@@ -37,7 +48,8 @@ impl Pull {
             self.explain.bars()
         };
         let pulled = self.explain.around(Executable::AsItIs, |engine| {
-            engine.pull(&self.image, &options, &bars)
+            let client = ClientOptions::from_env().tls_verify(self.tls_verify);
+            engine.pull_as(&self.image, &options, client, &bars)
         })?;
         let digest = pulled.image.manifest_digest();
         if self.quiet {

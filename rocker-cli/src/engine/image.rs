@@ -47,12 +47,26 @@ impl Engine {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Pulled> {
+        self.pull_as(image, options, ClientOptions::from_env(), progress)
+    }
+
+    /// The same, with other ideas of how to talk to the registry than those that docker and podman have of it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pull_as(
+        &self,
+        image: &str,
+        options: &PullOptions,
+        client: ClientOptions,
+        progress: &dyn Progress,
+    ) -> Result<Pulled> {
         let reference: Reference = image.parse()?;
         let layers = self.layers()?;
         if let Err(error) = layers.sweep() {
             tracing::warn!(%error, "what an interrupted pull left could not be removed");
         }
-        let client = Client::new(ClientOptions::from_env());
+        let client = Client::new(client);
         let pulled = blocking::pull(
             &client,
             self.store()?,

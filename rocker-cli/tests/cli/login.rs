@@ -19,8 +19,11 @@ fn who_has_logged_in_can_pull_until_he_logs_out() {
         let image = registry.push_busybox("busybox");
         let rocker = Rocker::new(host);
         let pull = format!("REGISTRY_AUTH_FILE={FILE} rocker pull -q {image}");
-        let line = rocker.script(&pull).failed(125);
+        let done = rocker.script(&pull);
+        let line = done.failed(125);
         assert!(line.contains("no access to it"), "{line}");
+        let (_, remedy) = done.advised(125);
+        assert!(remedy.contains("rocker login 127.0.0.1:5000"), "{remedy}");
 
         let wrong = format!("printf wrong | {LOGIN} -u me --password-stdin 127.0.0.1:5000");
         let line = rocker.script(&wrong).failed(125);
@@ -81,5 +84,32 @@ fn a_password_is_asked_for_and_not_shown() {
         tmux.shows("Login Succeeded");
         assert!(!tmux.screen().contains("secret"), "{}", tmux.screen());
         tmux.end();
+    });
+}
+
+#[test]
+fn whom_to_trust_is_for_the_user_to_say() {
+    fake_host::run(|host| {
+        let (registry, _) = Registry::start_tls(host, Registry::FAR_ADDRESS, false);
+        let image = registry.push_busybox("busybox");
+        let rocker = Rocker::new(host);
+        let (cause, remedy) = rocker.run(&format!("pull -q {image}")).advised(125);
+        assert!(cause.contains("authority"), "{cause}");
+        assert!(remedy.contains("certs.d/192.0.2.1:5000/ca.crt"), "{remedy}");
+        rocker.ok(&format!("pull -q --tls-verify=false {image}"));
+
+        // What the user's file says is what counts.
+        let conf = "/run/registries.conf";
+        let with_conf = |text: &str, args: &str| {
+            fs::write(conf, text).unwrap();
+            rocker.script(&format!("CONTAINERS_REGISTRIES_CONF={conf} rocker {args}"))
+        };
+        let blocked = "[[registry]]\nprefix = \"192.0.2.1:5000\"\nblocked = true\n";
+        let line = with_conf(blocked, &format!("pull -q {image}")).failed(125);
+        assert!(line.contains("is blocked"), "{line}");
+        let mirror = "[[registry]]\nlocation = \"example.invalid\"\n\
+             [[registry.mirror]]\nlocation = \"192.0.2.1:5000\"\ninsecure = true\n";
+        with_conf(mirror, "pull -q example.invalid/busybox").succeeded();
+        assert!(rocker.ok("images").contains("example.invalid/busybox"));
     });
 }

@@ -181,13 +181,13 @@ fn a_layer_that_tries_to_leave_its_directory_changes_nothing_outside_of_it() {
 fn a_blob_with_the_wrong_digest_is_refused_and_leaves_nothing() {
     fake_host::run(|host| {
         let scene = Scene::without_image(host);
-        // The registry's own copy of the last layer is damaged, at its full length.
+        // The registry's own copy is damaged, at its full length: first of the configuration, since a good one is kept.
         let raw =
             host.sh("skopeo inspect --tls-verify=false --raw docker://127.0.0.1:5000/busybox");
         let manifest: serde_json::Value = serde_json::from_str(&raw).unwrap();
         let digests = [
-            &manifest["layers"][1]["digest"],
             &manifest["config"]["digest"],
+            &manifest["layers"][1]["digest"],
         ];
         for digest in digests.map(|digest| digest.as_str().unwrap()) {
             let hex = digest.strip_prefix("sha256:").unwrap();

@@ -66,7 +66,8 @@ impl Job {
 
 /// Gets the layers of one image.
 pub(crate) struct Fetcher<'a> {
-    pub(crate) registry: &'a Registry<'a>,
+    /// Whom to ask for a blob, one after the other.
+    pub(crate) registries: &'a [Registry<'a>],
     pub(crate) store: &'a Store,
     pub(crate) pin: Arc<Pin>,
     /// Blobs and what they are known to hold. That a blob and an unpacked layer are there does not mean that they belong
@@ -101,6 +102,7 @@ impl<'a> Fetcher<'a> {
     async fn get(&self, layer: &Layer, compression: Compression) -> Result<LayerOutcome> {
         let mut shown = Shown::default();
         let mut is_damaged = false;
+        let mut registries = self.registries;
         loop {
             if !is_damaged && self.store.has_blob(&layer.blob, layer.size) {
                 if let Some(outcome) = self.stored(layer, compression).await? {
@@ -120,11 +122,25 @@ impl<'a> Fetcher<'a> {
                 continue;
             }
             let kept = partial.kept();
-            match self.fetch(layer, compression, partial, &mut shown).await {
-                Err(Error::WrongDigest { .. }) if kept > 0 => {
+            let fetched = self
+                .fetch(registries, layer, compression, partial, &mut shown)
+                .await;
+            match (fetched, registries) {
+                (Err(Error::WrongDigest { .. }), _) if kept > 0 => {
                     tracing::warn!(blob = %layer.blob, kept, "what an earlier download left is damaged");
                 }
-                result => return result.map(|()| LayerOutcome::Downloaded),
+                (
+                    Err(
+                        error @ (Error::WrongDigest { .. }
+                        | Error::WrongSize { .. }
+                        | Error::Decompress { .. }),
+                    ),
+                    [_, others @ ..],
+                ) if !others.is_empty() => {
+                    tracing::warn!(blob = %layer.blob, error = &error as &dyn std::error::Error, "a mirror gives something else");
+                    registries = others;
+                }
+                (result, _) => return result.map(|()| LayerOutcome::Downloaded),
             }
         }
     }
@@ -156,6 +172,7 @@ impl<'a> Fetcher<'a> {
     /// Downloads what is missing of a layer.
     async fn fetch(
         &self,
+        registries: &[Registry<'_>],
         layer: &Layer,
         compression: Compression,
         partial: Partial,
@@ -166,7 +183,7 @@ impl<'a> Fetcher<'a> {
         let (sender, parts) = mpsc::channel(WAITING);
         let (source, is_unpacked) = (Source::Download(parts), self.sink.contains(&layer.diff_id));
         let done = self.start(layer, compression, source, Some(partial), is_unpacked);
-        let fed = self.download(layer, sender, kept, shown).await;
+        let fed = self.download(registries, layer, sender, kept, shown).await;
         // Also after an error, so that no file is in use any more when the pull returns.
         let done = done.await;
         fed?;
@@ -201,17 +218,42 @@ impl<'a> Fetcher<'a> {
     /// from there.
     async fn download(
         &self,
+        registries: &[Registry<'_>],
         layer: &Layer,
         sender: mpsc::Sender<Part>,
         mut passed: u64,
         shown: &mut Shown,
     ) -> Result<()> {
+        let mut failure = None;
+        for registry in registries {
+            match self
+                .download_from(registry, layer, &sender, &mut passed, shown)
+                .await
+            {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::debug!(blob = %layer.blob, passed, error = &error as &dyn std::error::Error, "a registry does not give a blob");
+                    failure = Some(error);
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn download_from(
+        &self,
+        registry: &Registry<'_>,
+        layer: &Layer,
+        sender: &mpsc::Sender<Part>,
+        passed: &mut u64,
+        shown: &mut Shown,
+    ) -> Result<()> {
         let mut attempt = 0;
         let mut ranges = true;
         // What is whole was left by who was killed before he could say so.
-        while passed < layer.size {
-            let from = if ranges { passed } else { 0 };
-            let response = match self.registry.blob(&layer.blob, from).await {
+        while *passed < layer.size {
+            let from = if ranges { *passed } else { 0 };
+            let response = match registry.blob(&layer.blob, from).await {
                 Ok(response) if is_other_range(&response, from) => None,
                 Ok(response) => Some(response),
                 Err(Error::UnexpectedStatus { status: 416, .. }) if from > 0 => None,
@@ -220,10 +262,7 @@ impl<'a> Fetcher<'a> {
             let Some(response) = response else {
                 if !ranges {
                     return Err(Error::Protocol {
-                        url: self
-                            .registry
-                            .url(&format!("blobs/{}", layer.blob))
-                            .to_string(),
+                        url: registry.url(&format!("blobs/{}", layer.blob)).to_string(),
                         problem: "the registry sends a part where the whole was asked for",
                     });
                 }
@@ -231,16 +270,16 @@ impl<'a> Fetcher<'a> {
                 ranges = false;
                 continue;
             };
-            let before = passed;
-            let sent = self.pass_on(layer, response, &sender, &mut passed, shown);
+            let before = *passed;
+            let sent = self.pass_on(layer, response, sender, passed, shown);
             let error = match sent.await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if passed - before >= PROGRESS {
+            if *passed - before >= PROGRESS {
                 attempt = 0;
             }
-            let Some(pause) = self.registry.pause(&error, attempt) else {
+            let Some(pause) = registry.pause(&error, attempt) else {
                 return Err(error);
             };
             tracing::debug!(blob = %layer.blob, passed, ?pause, "the connection broke; going on from there");

@@ -25,7 +25,8 @@ impl Client {
                 reason: "the registry is not a host name with a dot or a port",
             });
         }
-        let registry = Registry::of_login(&self.http, &self.options, &reference, credentials)?;
+        let registry =
+            Registry::of_login(&self.http, &self.options, &reference, credentials).await?;
         registry.check().await.map_err(|error| match error {
             Error::NoSuchImage {
                 status: status @ (401 | 403),

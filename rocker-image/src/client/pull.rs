@@ -52,11 +52,12 @@ impl Client {
             });
         }
 
-        let registry = Registry::new(&self.http, &self.options, reference)?;
-        let selected = select::select(&registry, Some(store), reference, &options.platform).await?;
+        let registries = Registry::all(&self.http, &self.options, reference).await?;
+        let (selected, registries) =
+            select::select(&registries, Some(store), reference, &options.platform).await?;
         let config_descriptor = selected.manifest.config.clone();
         document::check_config(&config_descriptor)?;
-        let config = config(&registry, store, &config_descriptor).await?;
+        let config = config(registries, store, &config_descriptor).await?;
         let descriptor = selected.descriptor;
         let image = Image::new(
             vec![reference.key()],
@@ -74,7 +75,7 @@ impl Client {
         progress.resolved(&image);
 
         let fetcher = Fetcher {
-            registry: &registry,
+            registries,
             store,
             pin,
             verified: verified(store).await?,
@@ -123,7 +124,7 @@ impl Client {
 
 /// Gets an image's configuration, from the store if it is there; else it is there from then on, for others who pull the same.
 async fn config(
-    registry: &Registry<'_>,
+    registries: &[Registry<'_>],
     store: &Store,
     descriptor: &Descriptor,
 ) -> Result<Vec<u8>> {
@@ -139,7 +140,7 @@ async fn config(
     if let Ok(bytes) = stored().await {
         return Ok(bytes);
     }
-    let bytes = registry.small_blob(descriptor).await?;
+    let bytes = small_blob(registries, descriptor).await?;
     let (store, digest) = (store.clone(), descriptor.digest.clone());
     on_thread(move || {
         partial.restart()?;
@@ -148,6 +149,26 @@ async fn config(
         Ok(bytes)
     })
     .await
+}
+
+/// Gets a small blob from the first registry that gives it.
+async fn small_blob(registries: &[Registry<'_>], descriptor: &Descriptor) -> Result<Vec<u8>> {
+    let mut failure = None;
+    for registry in registries {
+        match registry.small_blob(descriptor).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a registry does not give a blob"
+                );
+                failure = Some(error);
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| Error::NoSuchBlob {
+        digest: descriptor.digest.clone(),
+    }))
 }
 
 /// The layers of all images in the store. Each was read to its end before its image got into the index.

@@ -18,8 +18,35 @@ pub(crate) struct Selected {
     pub(crate) digest: Digest,
 }
 
-/// Asks the registry. What is named by its digest is taken from `store` if it is there.
-pub(crate) async fn select(
+/// Asks the registries, one after the other until one knows, and returns those from that one on.
+pub(crate) async fn select<'a>(
+    registries: &'a [Registry<'a>],
+    store: Option<&Store>,
+    reference: &Reference,
+    wanted: &Platform,
+) -> Result<(Selected, &'a [Registry<'a>])> {
+    let mut rest = registries;
+    loop {
+        let [registry, others @ ..] = rest else {
+            return Err(Error::NoSuchImage {
+                reference: reference.to_string(),
+                status: 404,
+                message: None,
+            });
+        };
+        match select_in(registry, store, reference, wanted).await {
+            Err(error) if !others.is_empty() => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%reference, error, "a mirror does not give the image");
+                rest = others;
+            }
+            result => return result.map(|selected| (selected, rest)),
+        }
+    }
+}
+
+/// Asks one registry. What is named by its digest is taken from `store` if it is there.
+async fn select_in(
     registry: &Registry<'_>,
     store: Option<&Store>,
     reference: &Reference,

@@ -1,54 +1,116 @@
-//! [`Http`]: the two HTTP clients, and which addresses are near enough for the plain one.
+//! [`Http`]: the HTTP clients, whom they trust, and which addresses are near enough for a plain one.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::redirect::Policy;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
 
+use super::certificates::Certificates;
+use crate::client::ClientOptions;
 use crate::{Error, Result};
 
 const USER_AGENT: &str = concat!("rocker/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One client for plain HTTP to this machine, past any proxy, and one for all else. Each is made when it is first
-/// needed, so that a machine without trusted certificates can still use a registry of its own.
+/// The HTTP clients of a [`Client`](crate::Client). Each is made when it is first needed, so that a machine without trusted
+/// certificates can still use a registry of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Http {
-    plain: OnceLock<reqwest::Client>,
-    tls: OnceLock<reqwest::Client>,
+    clients: Mutex<HashMap<Kind, reqwest::Client>>,
+    /// Hosts, with their ports, and whether there are certificates for them alone.
+    hosts: Mutex<HashMap<String, bool>>,
 }
 
-impl Http {
-    /// The client for `url`, which gives up when nothing comes for as long as `silence`.
-    pub(crate) fn client(&self, url: &Url, silence: Duration) -> Result<&reqwest::Client> {
-        let (cell, plain) = match url.scheme() {
-            "http" => (&self.plain, true),
-            _ => (&self.tls, false),
+/// What an HTTP client is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Plain HTTP to this machine, past any proxy.
+    Near,
+    /// Plain HTTP to a machine of which somebody said that it is to be trusted.
+    Plain,
+    /// TLS, with whomever the system trusts.
+    Verified,
+    /// TLS with this host, which the owner of the machine has put down certificates for.
+    Host(String),
+    /// TLS, with anybody.
+    Unverified,
+}
+
+/// How the servers of one registry are reached.
+#[derive(Debug)]
+pub(crate) struct Reach<'a> {
+    pub(crate) http: &'a Http,
+    pub(crate) options: &'a ClientOptions,
+    /// The registry's host, if it need not prove who it is.
+    pub(crate) lenient: Option<String>,
+}
+
+impl Reach<'_> {
+    /// The client for `url`.
+    pub(crate) fn client(&self, url: &Url) -> Result<reqwest::Client> {
+        let kind = match url.scheme() {
+            "http" if is_loopback(url) => Kind::Near,
+            "http" => Kind::Plain,
+            _ if self.is_lenient(url) => Kind::Unverified,
+            _ => self.http.verified(url, self.options)?,
         };
-        if let Some(client) = cell.get() {
-            return Ok(client);
+        let clients = || {
+            self.http
+                .clients
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(client) = clients().get(&kind) {
+            return Ok(client.clone());
         }
-        let client = build(plain, silence)?;
-        Ok(cell.get_or_init(|| client))
+        let client = build(&kind, url, self.options)?;
+        Ok(clients().entry(kind).or_insert(client).clone())
+    }
+
+    /// Whether the host of `url` is the registry's, and that need not prove who it is.
+    pub(crate) fn is_lenient(&self, url: &Url) -> bool {
+        self.lenient.as_deref() == url.host_str() && self.lenient.is_some()
     }
 }
 
-fn build(plain: bool, silence: Duration) -> Result<reqwest::Client> {
+impl Http {
+    fn verified(&self, url: &Url, options: &ClientOptions) -> Result<Kind> {
+        if options.certificates_dirs.is_empty() {
+            return Ok(Kind::Verified);
+        }
+        let port = url.port_or_known_default().unwrap_or_default();
+        let host = format!("{}:{port}", url.host_str().unwrap_or_default());
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = *hosts
+            .entry(host.clone())
+            .or_insert_with(|| Certificates::are_there(&options.certificates_dirs, url));
+        Ok(match is_known {
+            true => Kind::Host(host),
+            false => Kind::Verified,
+        })
+    }
+}
+
+fn build(kind: &Kind, url: &Url, options: &ClientOptions) -> Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(silence)
+        .read_timeout(options.silence)
         // Redirects are followed one by one, since what may be sent changes on the way.
         .redirect(Policy::none())
         // A connection for each layer is faster than all layers in one HTTP/2 window.
         .http1_only()
-        .tls_backend_preconfigured(tls(plain)?);
-    let builder = match plain {
+        .tls_backend_preconfigured(tls(kind, url, options)?);
+    let is_near = *kind == Kind::Near || is_loopback(url);
+    let builder = match is_near {
         // RFC 6761: this name is this machine, whatever a resolver says.
         true => builder.no_proxy().resolve_to_addrs(
             "localhost",
@@ -64,22 +126,83 @@ fn build(plain: bool, silence: Duration) -> Result<reqwest::Client> {
     })
 }
 
-fn tls(plain: bool) -> Result<ClientConfig> {
+fn tls(kind: &Kind, url: &Url, options: &ClientOptions) -> Result<ClientConfig> {
     let failed = |source: rustls::Error| Error::HttpClient {
         source: source.into(),
     };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(failed)?;
-    Ok(match plain {
-        true => config
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth(),
-        false => config
-            .with_platform_verifier()
-            .map_err(failed)?
-            .with_no_client_auth(),
-    })
+    let found = match kind {
+        Kind::Host(_) | Kind::Unverified => {
+            Certificates::read(&options.certificates_dirs, url)?.unwrap_or_default()
+        }
+        _ => Certificates::default(),
+    };
+    let config = match kind {
+        Kind::Near | Kind::Plain => config.with_root_certificates(RootCertStore::empty()),
+        Kind::Verified => config.with_platform_verifier().map_err(failed)?,
+        Kind::Host(_) => {
+            let verifier = Verifier::new_with_extra_roots(found.authorities, provider);
+            config
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier.map_err(failed)?))
+        }
+        Kind::Unverified => config
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
+    };
+    match found.own {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(failed),
+        None => Ok(config.with_no_client_auth()),
+    }
+}
+
+/// Takes everybody for whom he says that he is.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Whether a registry on this machine speaks TLS: certificates were put down for it.
+pub(crate) fn has_certificates(options: &ClientOptions, url: &Url) -> bool {
+    Certificates::are_there(&options.certificates_dirs, url)
 }
 
 /// Whether the host of `url` is this machine for certain.
@@ -206,8 +329,16 @@ mod tests {
     }
 
     #[test]
-    fn both_clients_can_be_made() {
-        build(true, Duration::from_secs(1)).unwrap();
-        build(false, Duration::from_secs(1)).unwrap();
+    fn all_clients_can_be_made() {
+        let host = || Kind::Host("a:443".into());
+        for kind in [
+            Kind::Near,
+            Kind::Plain,
+            Kind::Verified,
+            host(),
+            Kind::Unverified,
+        ] {
+            build(&kind, &url("https://a"), &ClientOptions::default()).unwrap();
+        }
     }
 }

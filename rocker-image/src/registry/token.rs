@@ -1,13 +1,11 @@
 //! Getting a token from the service that a registry names
 //! ([specification](https://distribution.github.io/distribution/spec/auth/token/)).
 
-use std::time::Duration;
-
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
-use super::{Http, http, read_limited, said_in, shown, unreachable};
+use super::{Reach, http, read_limited, said_in, shown, unreachable};
 use crate::auth::{Challenge, Kind};
 use crate::trace::requested;
 use crate::{Error, Result};
@@ -44,15 +42,14 @@ impl Service {
     /// [OAuth 2.0](https://distribution.github.io/distribution/spec/auth/oauth/) does, and else with or without a password.
     pub(crate) async fn token(
         &self,
-        http: &Http,
-        silence: Duration,
+        reach: &Reach<'_>,
         scope: Option<&str>,
         credentials: Option<&Kind>,
     ) -> Result<String> {
         let service = self.name.iter().map(|name| ("service", name.as_str()));
         let scope = scope.map(|scope| ("scope", scope));
         let mut realm = self.realm.clone();
-        let client = http.client(&realm, silence)?;
+        let client = reach.client(&realm)?;
         let request = match credentials {
             Some(Kind::IdentityToken(token)) => {
                 let fixed = [

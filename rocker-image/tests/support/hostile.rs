@@ -223,13 +223,18 @@ pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 impl Parts {
     pub fn new() -> Self {
+        Self::of_size(300_000)
+    }
+
+    /// An image whose layer has so many bytes.
+    pub fn of_size(bytes: usize) -> Self {
         // Noise, so that it is as large compressed and comes in several pieces.
         let mut state = 1_u32;
         let noise = std::iter::repeat_with(|| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state.to_be_bytes()[0]
         });
-        let tar: Vec<u8> = noise.take(300_000).collect();
+        let tar: Vec<u8> = noise.take(bytes).collect();
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&tar).unwrap();
         let layer = encoder.finish().unwrap();
