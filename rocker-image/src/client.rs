@@ -10,9 +10,11 @@ use crate::{Descriptor, Digest, Image, LayerSink, Platform, Progress, Reference,
 
 mod fetch;
 mod pull;
+mod push;
 mod select;
 
 pub(crate) use self::fetch::Job;
+pub use self::push::Pushed;
 
 /// How a [`Client`] talks to registries.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 pub(crate) use self::http::Http;
+pub(crate) use self::upload::Started;
 use crate::auth::{Challenge, Credentials};
 use crate::client::ClientOptions;
 use crate::document::{self, MAX_SIZE};
@@ -18,6 +19,7 @@ use crate::{Descriptor, Digest, Error, Reference, Result, Untrusted};
 
 mod http;
 mod token;
+mod upload;
 
 /// Docker Hub's registry does not live where its images' names say.
 const DOCKER_HUB: &str = "registry-1.docker.io";
@@ -36,6 +38,8 @@ pub(crate) struct Registry<'a> {
     origin: Url,
     reference: &'a Reference,
     credentials: Option<&'a Credentials>,
+    /// What a token is to be good for.
+    scopes: Vec<String>,
     /// What the registry was content with last.
     authorization: Mutex<Option<Authorization>>,
 }
@@ -73,6 +77,7 @@ impl<'a> Registry<'a> {
             origin,
             reference,
             credentials,
+            scopes: vec![format!("repository:{}:pull", reference.repository())],
             authorization: Mutex::new(None),
         })
     }
@@ -166,6 +171,11 @@ impl<'a> Registry<'a> {
         let asked = match error {
             Error::Unreachable { .. } => None,
             Error::UnexpectedStatus {
+                status: 408 | 500 | 502 | 503 | 504,
+                retry_after,
+                ..
+            }
+            | Error::PushRefused {
                 status: 408 | 500 | 502 | 503 | 504,
                 retry_after,
                 ..
@@ -303,12 +313,11 @@ impl<'a> Registry<'a> {
         let challenges = Challenge::parse(&text.join(", "));
         let find = |scheme| challenges.iter().find(|challenge| challenge.is(scheme));
         *authorization = if let Some(challenge) = find("Bearer") {
-            let repository = self.reference.repository();
             let token = token::fetch(
                 self.http,
                 self.options.silence,
                 &self.origin,
-                repository,
+                &self.scopes,
                 challenge,
                 self.credentials,
             );

@@ -86,7 +86,7 @@ pub(crate) fn traced<T: Outcome>(
     outcome
 }
 
-/// Sends a GET request for `url`, and reports it as the event that is no system call.
+/// Sends a request for `url`, and reports it as the event that is no system call.
 pub(crate) async fn requested(
     url: &Url,
     why: &'static str,
@@ -95,14 +95,17 @@ pub(crate) async fn requested(
     if !tracing::enabled!(target: TARGET, Level::TRACE) {
         return request.send().await;
     }
+    let (client, request) = request.build_split();
+    let request = request?;
+    let method = request.method().clone();
     let started = Instant::now();
-    let outcome = request.send().await;
+    let outcome = client.execute(request).await;
     let us = started.elapsed().as_micros() as u64;
     let result = match &outcome {
         Ok(response) => i64::from(response.status().as_u16()),
         Err(error) => -i64::from(errno_behind(error)),
     };
-    let (call, args) = ("GET", shown(url));
+    let (call, args) = (method.as_str(), shown(url));
     tracing::event!(target: TARGET, Level::TRACE, primitive = PRIMITIVE, call, args, result, why, us);
     outcome
 }

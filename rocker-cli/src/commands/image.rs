@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{images, load, pull, rmi, save};
+use super::{images, load, pull, push, rmi, save, tag};
 use crate::Result;
 
 /// Look after images
@@ -20,8 +20,12 @@ enum Command {
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(rmi::Rmi),
+    /// Give an image another name
+    Tag(tag::Tag),
     /// Pull an image from a registry
     Pull(pull::Pull),
+    /// Push an image to a registry
+    Push(push::Push),
     /// Write images into an archive
     Save(save::Save),
     /// Load images from an archive
@@ -33,7 +37,9 @@ impl Image {
         match self.command {
             Command::Ls(command) => command.run(),
             Command::Rm(command) => command.run(),
+            Command::Tag(command) => command.run(),
             Command::Pull(command) => command.run(),
+            Command::Push(command) => command.run(),
             Command::Save(command) => command.run(),
             Command::Load(command) => command.run(),
         }

@@ -10,12 +10,14 @@ mod exec;
 mod explain;
 mod filter;
 mod front;
+mod glob;
 mod hello;
 mod image;
 mod images;
 mod info;
 mod inspect;
 mod kill;
+mod listing;
 mod load;
 mod logs;
 mod plan;
@@ -23,6 +25,7 @@ mod port;
 mod progress;
 mod ps;
 mod pull;
+mod push;
 mod rename;
 mod request;
 mod restart;
@@ -33,6 +36,7 @@ mod save;
 mod start;
 mod stop;
 mod system;
+mod tag;
 mod tidier;
 mod version;
 mod wait;
@@ -107,10 +111,14 @@ enum Command {
     Events(events::Events),
     /// Pull an image from a registry
     Pull(pull::Pull),
+    /// Push an image to a registry
+    Push(push::Push),
     /// List images
     Images(images::Images),
     /// Remove images
     Rmi(rmi::Rmi),
+    /// Give an image another name
+    Tag(tag::Tag),
     /// Write images into an archive
     Save(save::Save),
     /// Load images from an archive
@@ -173,8 +181,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Port(command) => command.run(),
         Command::Events(command) => command.run(),
         Command::Pull(command) => command.run(),
+        Command::Push(command) => command.run(),
         Command::Images(command) => command.run(),
         Command::Rmi(command) => command.run(),
+        Command::Tag(command) => command.run(),
         Command::Save(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Image(command) => command.run(),

@@ -46,6 +46,7 @@ mod surroundings;
 mod teardown;
 mod tidy;
 pub(crate) mod time;
+mod untag;
 mod usage;
 mod users;
 pub(crate) mod view;

@@ -137,7 +137,7 @@ impl Engine {
             {
                 continue;
             }
-            match self.remove_image(image.config_digest().hex()) {
+            match self.remove_image(image.config_digest().hex(), true) {
                 Ok(lines) => done.extend(lines),
                 Err(crate::Error::ImageInUse { .. } | crate::Error::NoImage { .. }) => {}
                 Err(error) => return Err(error),

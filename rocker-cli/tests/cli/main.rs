@@ -39,6 +39,7 @@ mod full_disk;
 mod health;
 mod identity;
 mod image_config;
+mod image_names;
 mod images;
 mod isolation;
 mod killed_supervisor;

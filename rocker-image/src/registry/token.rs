@@ -19,12 +19,12 @@ struct Answer {
     access_token: Option<String>,
 }
 
-/// Asks the token service of `challenge` for leave to pull from `repository`.
+/// Asks the token service of `challenge` for leave to do what `scopes` say.
 pub(crate) async fn fetch(
     http: &Http,
     silence: Duration,
     registry: &Url,
-    repository: &str,
+    scopes: &[String],
     challenge: &Challenge,
     credentials: Option<&Credentials>,
 ) -> Result<String> {
@@ -38,13 +38,13 @@ pub(crate) async fn fetch(
                 .map(|service| ("service", service)),
         );
         // Always what we want to do, and not what the registry says that we want.
-        query.append_pair("scope", &format!("repository:{repository}:pull"));
+        query.extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
     }
     let mut request = http.client(&realm, silence)?.get(realm.clone());
     if let Some(credentials) = credentials {
         request = request.basic_auth(&credentials.username, Some(&credentials.password));
     }
-    let why = "so that the registry lets us pull: a token for this repository, and nothing else";
+    let why = "so that the registry lets us in: a token for what we want to do, and nothing else";
     let response = requested(&realm, why, request)
         .await
         .map_err(|error| unreachable(&place, error))?;
