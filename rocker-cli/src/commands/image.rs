@@ -1,5 +1,7 @@
 //! `rocker image`
 
+mod prune;
+
 use clap::{Args, Subcommand};
 
 use super::{images, load, pull, push, rmi, save, tag};
@@ -30,6 +32,8 @@ enum Command {
     Save(save::Save),
     /// Load images from an archive
     Load(load::Load),
+    /// Remove images that no container is made of
+    Prune(prune::Prune),
 }
 
 impl Image {
@@ -42,6 +46,7 @@ impl Image {
             Command::Push(command) => command.run(),
             Command::Save(command) => command.run(),
             Command::Load(command) => command.run(),
+            Command::Prune(command) => command.run(),
         }
     }
 }

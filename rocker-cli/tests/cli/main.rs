@@ -40,6 +40,7 @@ mod health;
 mod identity;
 mod image_config;
 mod image_names;
+mod image_prune;
 mod images;
 mod isolation;
 mod killed_supervisor;
