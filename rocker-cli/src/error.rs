@@ -142,6 +142,14 @@ pub enum Error {
         /// A container made of it.
         container: String,
     },
+    /// The image has several names, and whoever removes it may not know.
+    #[error("image {image} has {count} names; remove them one by one, or the image with -f")]
+    ImageHasNames {
+        /// The image.
+        image: String,
+        /// How many.
+        count: usize,
+    },
     /// Neither image nor command line says what to run.
     #[error("the image names no command to run; give one behind the image")]
     NoCommand,

@@ -7,8 +7,8 @@ use std::thread;
 
 use crate::client::Job;
 use crate::{
-    Client, Credentials, Error, LayerSink, Platform, Progress, PullOptions, Pulled, Reference,
-    Resolved, Result, Store,
+    Client, Credentials, Error, Image, LayerSink, Platform, Progress, PullOptions, Pulled, Pushed,
+    Reference, Resolved, Result, Store,
 };
 
 /// [`Client::resolve`], blocking.
@@ -58,6 +58,24 @@ pub fn pull(
             };
             run(fresh(client).pull_with(store, reference, options, sink, &spawn, progress))
         }))
+    })
+}
+
+/// [`Client::push`], blocking.
+///
+/// # Errors
+///
+/// As there.
+pub fn push(
+    client: &Client,
+    store: &Store,
+    reference: &Reference,
+    image: &Image,
+    progress: &dyn Progress,
+) -> Result<Pushed> {
+    thread::scope(|scope| {
+        let push = || run(fresh(client).push(store, reference, image, progress));
+        join(scope.spawn(push))
     })
 }
 

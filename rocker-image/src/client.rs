@@ -16,10 +16,12 @@ use crate::{
 mod fetch;
 mod login;
 mod pull;
+mod push;
 mod select;
 
 pub(crate) use self::fetch::Job;
 pub(crate) use self::pull::on_thread;
+pub use self::push::Pushed;
 
 /// How a [`Client`] talks to registries.
 #[derive(Debug, Clone)]

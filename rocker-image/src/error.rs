@@ -78,6 +78,27 @@ pub enum Error {
         message: Option<Untrusted>,
         retry_after: Option<Duration>,
     },
+    /// The registry does not let whoever asks push to this name.
+    #[error(
+        "no leave to push {reference} (the registry says {status}{})",
+        said(message)
+    )]
+    PushDenied {
+        reference: String,
+        status: u16,
+        message: Option<Untrusted>,
+    },
+    /// The registry does not take what is pushed.
+    #[error("push to {url}: the registry answers {status}{}", said(message))]
+    PushRefused {
+        url: String,
+        status: u16,
+        message: Option<Untrusted>,
+        retry_after: Option<Duration>,
+    },
+    /// The registry has stopped to take what is sent to it.
+    #[error("push to {url}: the registry takes nothing any more")]
+    PushStalled { url: String },
     /// The registry answered with what is not the distribution protocol.
     #[error("GET {url}: {problem}")]
     Protocol { url: String, problem: &'static str },

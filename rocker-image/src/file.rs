@@ -9,8 +9,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::dir::Dir;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 
 use crate::trace::{Outcome, traced};
 
@@ -89,6 +90,16 @@ pub(crate) fn read(path: &Path, why: &'static str) -> io::Result<Vec<u8>> {
 pub(crate) fn sync(file: &File, path: &Path, why: &'static str) -> io::Result<()> {
     let args = || format!("{}<{}>", file.as_raw_fd(), path.display());
     traced("fsync", why, args, || file.sync_all())
+}
+
+/// Has a file changed now.
+pub(crate) fn touch(path: &Path, why: &'static str) -> io::Result<()> {
+    let args = || format!("AT_FDCWD, {path:?}, [UTIME_OMIT, UTIME_NOW], 0");
+    traced("utimensat", why, args, || {
+        let (now, omit) = (TimeSpec::UTIME_NOW, TimeSpec::UTIME_OMIT);
+        let follow = UtimensatFlags::FollowSymlink;
+        Ok(utimensat(AT_FDCWD, path, &omit, &now, follow)?)
+    })
 }
 
 /// Gives a file another name, in place of what has that name.

@@ -4,7 +4,7 @@ pub use oci_spec;
 
 pub use crate::archive::{ArchiveFormat, Displaced, Loaded};
 pub use crate::auth::Credentials;
-pub use crate::client::{Client, ClientOptions, PullOptions, Pulled, Resolved};
+pub use crate::client::{Client, ClientOptions, PullOptions, Pulled, Pushed, Resolved};
 pub use crate::credentials::{AuthFiles, SavedIn};
 pub use crate::descriptor::Descriptor;
 pub use crate::digest::{Algorithm, Digest};

@@ -1,4 +1,4 @@
-//! [`Progress`]: what a pull tells whoever watches it.
+//! [`Progress`]: what a pull or a push tells whoever watches it.
 
 use crate::{Digest, Image};
 
@@ -12,9 +12,15 @@ pub enum LayerOutcome {
     Downloaded,
     /// Its blob was in the store, and only had to be unpacked.
     Unpacked,
+    /// Of a push: the registry had it in this repository.
+    Present,
+    /// Of a push: the registry took it over from another of its repositories.
+    Mounted,
+    /// Of a push: it was sent.
+    Uploaded,
 }
 
-/// Watches a pull. Every method has an empty default.
+/// Watches a pull or a push. Every method has an empty default.
 ///
 /// The methods are called from the task that downloads, so they should return soon. Layers are named by the digest of
 /// their blob, as in [`Layer::blob`](crate::Layer::blob). `()` watches nothing.
@@ -36,12 +42,12 @@ pub trait Progress: Send + Sync {
         let _ = blob;
     }
 
-    /// `bytes` bytes of the layer have come in all, those among them that an earlier pull left.
+    /// `bytes` bytes of the layer have come, or gone, in all, those among them that an earlier pull left.
     fn layer_advanced(&self, blob: &Digest, bytes: u64) {
         let _ = (blob, bytes);
     }
 
-    /// The layer is downloaded, verified and unpacked, or did not have to be.
+    /// The layer is downloaded, verified and unpacked, or uploaded, or did not have to be.
     fn layer_done(&self, blob: &Digest, outcome: LayerOutcome) {
         let _ = (blob, outcome);
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) use self::http::{Http, Reach};
+pub(crate) use self::upload::Started;
 use crate::auth::{Challenge, Kind};
 use crate::client::{ClientOptions, on_thread};
 use crate::document::{self, MAX_SIZE};
@@ -20,6 +21,7 @@ mod http;
 mod open;
 mod retry;
 mod token;
+mod upload;
 
 const MAX_REDIRECTS: u32 = 5;
 /// How much of an error's text is read.
@@ -38,7 +40,7 @@ pub(crate) struct Registry<'a> {
     /// Looked for when the registry asks.
     credentials: OnceCell<Option<Credentials>>,
     /// What a token is to be good for.
-    scope: Option<String>,
+    scopes: Vec<String>,
     /// What the registry was content with last.
     authorization: Mutex<Option<Authorization>>,
 }
@@ -273,7 +275,7 @@ impl<'a> Registry<'a> {
                 }
                 kind => {
                     let service = token::Service::of(&self.origin, challenge)?;
-                    let token = service.token(&self.reach, self.scope.as_deref(), kind);
+                    let token = service.token(&self.reach, &self.scopes, kind);
                     Some(Authorization::Bearer(token.await?))
                 }
             }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::digest::Hasher;
 use crate::document::{self, Document};
@@ -208,6 +209,37 @@ impl Store {
     /// [`Error::Store`] and [`Error::InvalidDocument`] if the index cannot be read or written.
     pub fn untag(&self, reference: &Reference) -> Result<bool> {
         self.change_index(|index| index.untag(reference))
+    }
+
+    /// Takes a name away; the image stays, without a name if that was its last. Returns whether there was such a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`untag`](Self::untag).
+    pub fn unname(&self, reference: &Reference) -> Result<bool> {
+        self.change_index(|index| index.unname(reference))
+    }
+
+    /// Writes down that an image is used now: as the time of its manifest's file, which is that of its pull at first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub fn touch(&self, image: &Image) -> Result<()> {
+        let path = image.manifest_digest().blob_path(&self.root);
+        let why = "so that it is known which images nobody has used for long";
+        file::touch(&path, why).map_err(|source| Error::Store {
+            operation: "change the time of",
+            path,
+            source,
+        })
+    }
+
+    /// When an image was used last, as far as somebody has [told](Self::touch); none if it is damaged.
+    pub fn last_used(&self, image: &Image) -> Option<SystemTime> {
+        let path = image.manifest_digest().blob_path(&self.root);
+        let why = "so that it is known when the image was used last";
+        file::status(&path, why).ok()?.modified().ok()
     }
 
     /// Takes an image away with all its names. Returns whether there was such an image.

@@ -1,8 +1,10 @@
 //! `rocker image`
 
+mod prune;
+
 use clap::{Args, Subcommand};
 
-use super::{images, load, pull, rmi, save};
+use super::{images, load, pull, push, rmi, save, tag};
 use crate::Result;
 
 /// Look after images
@@ -20,12 +22,18 @@ enum Command {
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(rmi::Rmi),
+    /// Give an image another name
+    Tag(tag::Tag),
     /// Pull an image from a registry
     Pull(pull::Pull),
+    /// Push an image to a registry
+    Push(push::Push),
     /// Write images into an archive
     Save(save::Save),
     /// Load images from an archive
     Load(load::Load),
+    /// Remove images that no container is made of
+    Prune(prune::Prune),
 }
 
 impl Image {
@@ -33,9 +41,12 @@ impl Image {
         match self.command {
             Command::Ls(command) => command.run(),
             Command::Rm(command) => command.run(),
+            Command::Tag(command) => command.run(),
             Command::Pull(command) => command.run(),
+            Command::Push(command) => command.run(),
             Command::Save(command) => command.run(),
             Command::Load(command) => command.run(),
+            Command::Prune(command) => command.run(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::listing::escaped;
 use super::{each, engine, print};
 use crate::table::Table;
 use crate::template::Template;
@@ -96,15 +97,6 @@ impl Inspect {
             None => engine.inspect_image(name),
         }
     }
-}
-
-/// JSON with those control characters written out that it may have in strings: a terminal would obey them.
-fn escaped(json: &str) -> String {
-    let escape = |c: char| match c {
-        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    };
-    json.chars().map(escape).collect()
 }
 
 /// Shows what the kernel says of a container; 1 where that is otherwise than was asked for.

@@ -10,12 +10,14 @@ mod exec;
 mod explain;
 mod filter;
 mod front;
+mod glob;
 mod hello;
 mod image;
 mod images;
 mod info;
 mod inspect;
 mod kill;
+mod listing;
 mod load;
 mod login;
 mod logout;
@@ -25,6 +27,7 @@ mod port;
 mod progress;
 mod ps;
 mod pull;
+mod push;
 mod rename;
 mod request;
 mod restart;
@@ -35,6 +38,7 @@ mod save;
 mod start;
 mod stop;
 mod system;
+mod tag;
 mod tidier;
 mod version;
 mod wait;
@@ -113,10 +117,14 @@ enum Command {
     Login(login::Login),
     /// Forget what is saved for a registry
     Logout(logout::Logout),
+    /// Push an image to a registry
+    Push(push::Push),
     /// List images
     Images(images::Images),
     /// Remove images
     Rmi(rmi::Rmi),
+    /// Give an image another name
+    Tag(tag::Tag),
     /// Write images into an archive
     Save(save::Save),
     /// Load images from an archive
@@ -181,8 +189,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pull(command) => command.run(),
         Command::Login(command) => command.run(),
         Command::Logout(command) => command.run(),
+        Command::Push(command) => command.run(),
         Command::Images(command) => command.run(),
         Command::Rmi(command) => command.run(),
+        Command::Tag(command) => command.run(),
         Command::Save(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Image(command) => command.run(),

@@ -1,4 +1,4 @@
-//! What a person sees of a pull: one bar a layer on a terminal, one line a layer elsewhere.
+//! What a person sees of a pull or a push: one bar a layer on a terminal, one line a layer elsewhere.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -13,6 +13,8 @@ pub(crate) struct Bars {
     all: MultiProgress,
     bars: Mutex<HashMap<Digest, ProgressBar>>,
     plain: bool,
+    /// What is done with layers.
+    verb: &'static str,
 }
 
 impl Bars {
@@ -38,7 +40,14 @@ impl Bars {
             all: MultiProgress::with_draw_target(target),
             bars: Mutex::default(),
             plain: false,
+            verb: "Pulling",
         }
+    }
+
+    /// The same, of a push.
+    pub(crate) fn pushing(self) -> Self {
+        let verb = "Pushing";
+        Self { verb, ..self }
     }
 
     fn with(&self, blob: &Digest, work: impl FnOnce(&ProgressBar)) {
@@ -55,7 +64,8 @@ impl Progress for Bars {
         if self.plain {
             let _ = writeln!(
                 io::stderr(),
-                "Pulling {}, layers: {}",
+                "{} {}, layers: {}",
+                self.verb,
                 image.manifest_digest(),
                 image.layers().len()
             );
@@ -70,7 +80,7 @@ impl Progress for Bars {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(blob.hex()[..12].to_owned());
-        bar.set_message("Pulling");
+        bar.set_message(self.verb);
         if let Ok(mut bars) = self.bars.lock() {
             bars.insert(blob.clone(), bar);
         }
@@ -95,6 +105,9 @@ impl Progress for Bars {
         let what = match outcome {
             LayerOutcome::Skipped => "Already there",
             LayerOutcome::Unpacked => "Unpacked",
+            LayerOutcome::Present => "Layer already exists",
+            LayerOutcome::Mounted => "Mounted from another repository",
+            LayerOutcome::Uploaded => "Pushed",
             _ => "Pull complete",
         };
         if self.plain {

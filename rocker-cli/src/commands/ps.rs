@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::container::has_label;
 use super::filter::Filters;
+use super::listing::listing;
 use super::port::ports;
 use super::{engine, print};
 use crate::engine::time;
-use crate::table::{self, Table};
-use crate::template::Template;
+use crate::table;
 use crate::{ContainerSummary, Engine, Result, Status};
 
 /// What can be filtered by.
@@ -73,39 +73,10 @@ impl Ps {
             "Ports",
             "Names",
         ];
-        match self.format.as_deref() {
-            Some("json") => {
-                let lines = containers.iter().map(|one| format!("{}\n", row(one)));
-                print(&lines.collect::<String>());
-            }
-            Some(format) if !format.starts_with("table") => {
-                let template = Template::parse(format)?;
-                for one in &containers {
-                    print(&format!("{}\n", template.render(&row(one))?));
-                }
-            }
-            Some(format) if format.trim() != "table" => {
-                let format = format.trim_start_matches("table").trim_start();
-                let template = Template::parse(format)?;
-                let mut table = Table::new(heads(format));
-                for one in &containers {
-                    let text = template.render(&row(one))?;
-                    table.row(text.split('\t').map(str::to_owned));
-                }
-                print(&table.to_string());
-            }
-            _ => {
-                let size = self.size.then_some("Size");
-                let columns: Vec<_> = columns.into_iter().chain(size).collect();
-                let mut table = Table::new(columns.iter().map(|name| heading(name)));
-                for one in &containers {
-                    let row = row(one);
-                    let cell = |name: &&str| row[*name].as_str().unwrap_or_default().to_owned();
-                    table.row(columns.iter().map(cell));
-                }
-                print(&table.to_string());
-            }
-        }
+        let size = self.size.then_some("Size");
+        let columns: Vec<_> = columns.into_iter().chain(size).collect();
+        let rows: Vec<Value> = containers.iter().map(row).collect();
+        print(&listing(self.format.as_deref(), &columns, &rows, heading)?);
         Ok(0)
     }
 
@@ -193,22 +164,6 @@ impl Ps {
             "Size": size,
         })
     }
-}
-
-/// The heads of the columns of a format, which stand between tabs.
-fn heads(format: &str) -> Vec<String> {
-    let columns = format.split("\\t").flat_map(|part| part.split('\t'));
-    let head = |part: &str| {
-        // A part of a block by itself is none that can be read, and has no head.
-        let fields = Template::parse(part).map(|column| column.fields());
-        let heads: Vec<_> = fields
-            .unwrap_or_default()
-            .iter()
-            .map(|name| heading(name))
-            .collect();
-        heads.join(" ")
-    };
-    columns.map(head).collect()
 }
 
 /// Docker's heads of columns.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{ask, engine, print};
 use crate::table::{self, Table};
-use crate::{Result, Usage};
+use crate::{ImagePrune, Result, Usage};
 
 /// Look after all of rocker
 #[derive(Debug, Args)]
@@ -108,7 +108,11 @@ impl Prune {
         }
         let engine = engine()?;
         let (containers, freed) = engine.prune_containers(|_| true)?;
-        let (images, more) = engine.prune_images(self.all)?;
+        let prune = ImagePrune {
+            all: self.all,
+            ..ImagePrune::default()
+        };
+        let (images, more) = engine.prune_images(&prune, |_| true)?;
         let mut text = String::new();
         for (title, lines) in [
             ("Deleted Containers:", containers),

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use rocker_fs::{Layers, UnpackOptions};
 use rocker_image::{
-    Client, ClientOptions, Digest, Image, LayerSink, Progress, PullOptions, Pulled, Reference,
-    Store, blocking,
+    Client, ClientOptions, Digest, Image, LayerSink, Progress, PullOptions, Pulled, Pushed,
+    Reference, Store, blocking,
 };
 
 use serde_json::Value;
 
 use super::options::{HealthCheckOfImage, PullPolicy};
-use super::{Engine, RunOptions, container, hello};
+use super::{Engine, RunOptions, hello};
 use crate::{Error, Result};
 
 /// Unpacks layers with rocker-fs for rocker-image.
@@ -75,8 +75,34 @@ impl Engine {
             &Sink(&layers),
             progress,
         )?;
+        self.store()?.touch(&pulled.image)?;
         self.tell_of_image(&reference.familiar(), "pull");
         Ok(pulled)
+    }
+
+    /// Pushes an image to the registry that its name says.
+    ///
+    /// # Errors
+    /// [`Error::NoImage`] where there is none of that name; [`Error::Image`].
+    pub fn push(&self, name: &str, progress: &dyn Progress) -> Result<Pushed> {
+        let reference: Reference = name.parse()?;
+        let store = self.store()?;
+        let no_image = || Error::NoImage {
+            name: name.to_owned(),
+        };
+        let image = store.image(&reference)?.ok_or_else(no_image)?;
+        let client = Client::new(ClientOptions::default());
+        let pushed = blocking::push(&client, store, &reference, &image, progress)?;
+        self.tell_of_image(&reference.familiar(), "push");
+        Ok(pushed)
+    }
+
+    /// The one image that has this name, or an ID that begins so.
+    ///
+    /// # Errors
+    /// [`Error::NoImage`], [`Error::Ambiguous`], [`Error::Image`].
+    pub fn find_image(&self, name: &str) -> Result<Image> {
+        the_one(self.store()?, name)
     }
 
     /// The images of the store.
@@ -87,95 +113,16 @@ impl Engine {
         Ok(self.store()?.images()?)
     }
 
-    /// Takes names from images, or images away: a name loses that name, an ID all of them. What no image needs any more
-    /// goes too. Returns what was done, line by line, as Docker says it.
-    ///
-    /// # Errors
-    /// [`Error::NoImage`], [`Error::ImageInUse`], [`Error::Image`].
-    pub fn remove_image(&self, name: &str) -> Result<Vec<String>> {
-        self.reconcile()?;
-        let store = self.store()?;
-        // Nobody makes a container from here on: who is not in the records yet looks again for its layers.
-        let _making = self.making()?;
-        let image = &the_one(store, name)?;
-        let reference = name
-            .parse::<Reference>()
-            .ok()
-            .filter(|reference| image.references().contains(reference));
-        let last = reference.is_none() || image.references().len() == 1;
-        if last {
-            self.refuse_if_used(image)?;
-        }
-        let mut done = Vec::new();
-        match reference {
-            Some(reference) => {
-                store.untag(&reference)?;
-                self.tell_of_image(&reference.familiar(), "untag");
-                done.push(format!("Untagged: {}", reference.familiar()));
-            }
-            None => {
-                done.extend(
-                    image
-                        .references()
-                        .iter()
-                        .map(|name| format!("Untagged: {}", name.familiar())),
-                );
-                store.remove(image.manifest_digest())?;
-            }
-        }
-        if last {
-            done.push(format!("Deleted: {}", image.config_digest()));
-            self.tell_of_image(&image.config_digest().to_string(), "delete");
-            done.extend(self.remove_unused_layers(store)?);
-        }
-        Ok(done)
-    }
-
-    /// Removes what no image needs, while nobody makes a container.
-    pub(crate) fn remove_unneeded(&self) -> Result<()> {
-        let _making = self.making()?;
-        self.remove_unused_layers(self.store()?).map(drop)
-    }
-
-    /// Removes the blobs and the unpacked layers that no image needs, also those that a crash left.
-    fn remove_unused_layers(&self, store: &Store) -> Result<Vec<String>> {
-        // As long as this lives nobody begins to pull, so that what is not needed now is not needed soon either.
-        let removed = store.remove_unreferenced()?;
-        let mut done = Vec::new();
-        if removed.deferred {
-            return Ok(done);
-        }
-        let layers = self.layers()?;
-        let needed: Vec<PathBuf> = store
-            .diff_ids()?
-            .iter()
-            .map(|diff_id| layers.path(&diff_id.to_string()))
-            .collect();
-        for name in layers.names()? {
-            if !needed.contains(&layers.path(&name)) {
-                layers.remove(&name)?;
-                done.push(format!("Deleted: layer {name}"));
-            }
-        }
-        Ok(done)
-    }
-
-    fn refuse_if_used(&self, image: &Image) -> Result<()> {
-        let manifest = image.manifest_digest().to_string();
-        for id in container::ids(&self.roots().containers())? {
-            let record = self.record(&id);
-            if record.is_ok_and(|record| record.is_some_and(|record| record.manifest == manifest)) {
-                return Err(Error::ImageInUse {
-                    image: short_id(image.config_digest()).to_owned(),
-                    container: id[..12].to_owned(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// The image to run: from the store, or from its registry where the options say so.
+    /// The image to run: from the store, or from its registry where the options say so. It is in use now.
     pub(crate) fn image(&self, options: &RunOptions<'_>) -> Result<Image> {
+        let image = self.to_run(options)?;
+        if let Err(error) = self.store()?.touch(&image) {
+            tracing::warn!(%error, "that the image is used could not be written down");
+        }
+        Ok(image)
+    }
+
+    fn to_run(&self, options: &RunOptions<'_>) -> Result<Image> {
         let store = self.store()?;
         let fits = |image: &Image| {
             let wanted = options.platform.as_ref();

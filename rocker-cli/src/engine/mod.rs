@@ -31,6 +31,7 @@ mod parts;
 mod plan;
 mod probe;
 mod process;
+mod prune;
 mod record;
 mod rootless;
 mod roots;
@@ -46,6 +47,7 @@ mod surroundings;
 mod teardown;
 mod tidy;
 pub(crate) mod time;
+mod untag;
 mod usage;
 mod users;
 pub(crate) mod view;
@@ -67,6 +69,7 @@ pub use options::{
     DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions, Network, PullPolicy,
     Restart, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
 };
+pub use prune::ImagePrune;
 pub use record::HealthStatus;
 pub(crate) use rootless::become_root;
 pub use roots::Roots;

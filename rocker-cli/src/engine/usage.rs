@@ -122,32 +122,7 @@ impl Engine {
         Ok((removed, freed))
     }
 
-    /// Removes the images that no container is made of: those without a name, or with `all` each of them. Returns what was done,
-    /// line by line, and how many bytes that has freed.
-    ///
-    /// # Errors
-    /// As [`Engine::remove_image`].
-    pub fn prune_images(&self, all: bool) -> Result<(Vec<String>, u64)> {
-        let before = self.image_usage()?.bytes;
-        let used = self.used_manifests()?;
-        let mut done = Vec::new();
-        for image in self.images()? {
-            if used.contains(&image.manifest_digest().to_string())
-                || !all && !image.references().is_empty()
-            {
-                continue;
-            }
-            match self.remove_image(image.config_digest().hex()) {
-                Ok(lines) => done.extend(lines),
-                Err(crate::Error::ImageInUse { .. } | crate::Error::NoImage { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let after = self.image_usage()?.bytes;
-        Ok((done, before.saturating_sub(after)))
-    }
-
-    fn used_manifests(&self) -> Result<BTreeSet<String>> {
+    pub(super) fn used_manifests(&self) -> Result<BTreeSet<String>> {
         let mut used = BTreeSet::new();
         for id in ids(&self.roots().containers())? {
             // One that cannot be read uses what nobody knows.
@@ -164,7 +139,7 @@ impl Engine {
 
 /// The bytes that a directory and all in it take on disk; a file with several names counts once. What cannot be read, or is
 /// gone meanwhile, counts as nothing.
-fn bytes_of(dir: &Path) -> u64 {
+pub(super) fn bytes_of(dir: &Path) -> u64 {
     let (mut bytes, mut seen) = (0, BTreeSet::new());
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -39,6 +39,8 @@ mod full_disk;
 mod health;
 mod identity;
 mod image_config;
+mod image_names;
+mod image_prune;
 mod images;
 mod isolation;
 mod killed_supervisor;

@@ -54,7 +54,7 @@ impl<'a> Registry<'a> {
             reference,
             credentials: OnceCell::new(),
             // Always what we want to do, and not what the registry says that we want.
-            scope: Some(format!("repository:{repository}:pull")),
+            scopes: vec![format!("repository:{repository}:pull")],
             authorization: Mutex::new(None),
             name: place.name,
         })
@@ -122,7 +122,7 @@ impl<'a> Registry<'a> {
     ) -> Result<Self> {
         Ok(Self {
             credentials: OnceCell::new_with(Some(Some(credentials.clone()))),
-            scope: None,
+            scopes: Vec::new(),
             ..Self::own(http, options, reference).await?
         })
     }

@@ -25,6 +25,11 @@ pub(super) fn pause(options: &ClientOptions, error: &Error, attempt: u32) -> Opt
             retry_after,
             ..
         }
+        | Error::PushRefused {
+            status: 408 | 500 | 502 | 503 | 504,
+            retry_after,
+            ..
+        }
         | Error::RateLimited { retry_after, .. } => *retry_after,
         _ => return None,
     };

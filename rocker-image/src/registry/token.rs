@@ -38,16 +38,17 @@ impl Service {
         })
     }
 
-    /// Asks for leave to do what `scope` says: with an identity token as
+    /// Asks for leave to do what `scopes` say: with an identity token as
     /// [OAuth 2.0](https://distribution.github.io/distribution/spec/auth/oauth/) does, and else with or without a password.
     pub(crate) async fn token(
         &self,
         reach: &Reach<'_>,
-        scope: Option<&str>,
+        scopes: &[String],
         credentials: Option<&Kind>,
     ) -> Result<String> {
         let service = self.name.iter().map(|name| ("service", name.as_str()));
-        let scope = scope.map(|scope| ("scope", scope));
+        // Always what we want to do, and not what the registry says that we want.
+        let scope = scopes.iter().map(|scope| ("scope", scope.as_str()));
         let mut realm = self.realm.clone();
         let client = reach.client(&realm)?;
         let request = match credentials {

@@ -96,16 +96,7 @@ impl Index {
         });
         self.manifests
             .push(Entry::new(descriptor, platform, reference));
-        for mut entry in displaced {
-            if !self
-                .manifests
-                .iter()
-                .any(|other| other.digest == entry.digest)
-            {
-                entry.annotations.remove(REF_NAME);
-                self.manifests.push(entry);
-            }
-        }
+        self.keep_unnamed(displaced);
     }
 
     /// Makes `descriptor` an image without a name, unless it is there already.
@@ -124,6 +115,28 @@ impl Index {
         let before = self.manifests.len();
         self.manifests.retain(|entry| !entry.is_named(reference));
         self.manifests.len() != before
+    }
+
+    /// Takes the name away; the image stays, if need be without a name. Returns whether there was such a name.
+    pub(crate) fn unname(&mut self, reference: &Reference) -> bool {
+        let (named, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.manifests)
+            .into_iter()
+            .partition(|entry| entry.is_named(reference));
+        self.manifests = kept;
+        let found = !named.is_empty();
+        self.keep_unnamed(named);
+        found
+    }
+
+    /// Keeps images that have lost a name, without one if it was their last.
+    fn keep_unnamed(&mut self, entries: Vec<Entry>) {
+        for mut entry in entries {
+            let same = |other: &Entry| other.digest == entry.digest;
+            if !self.manifests.iter().any(same) {
+                entry.annotations.remove(REF_NAME);
+                self.manifests.push(entry);
+            }
+        }
     }
 
     /// Takes away an image with all its names. Returns whether there was such an image.
@@ -222,6 +235,9 @@ mod tests {
                 Some("c:latest".into())
             ]
         );
+        assert!(index.unname(&"c".parse().unwrap()));
+        assert_eq!(names(&index).last(), Some(&None));
+        tag(&mut index, "c", "one");
         assert!(index.untag(&"c".parse().unwrap()));
         assert!(!index.untag(&"c".parse().unwrap()));
         assert!(index.remove(&Digest::sha256(b"two")));
