@@ -121,7 +121,7 @@ fn endless(bytes: Vec<u8>) -> impl Read {
 }
 
 #[test]
-fn bombs_and_floods_are_refused_at_their_limit_with_little_memory() {
+fn cve_2023_25153_bombs_and_floods_are_refused_at_their_limit_with_little_memory() {
     fake_host::run(|host| {
         let root = host.dir("layers");
         let layers = Layers::open(&root).unwrap();
@@ -315,9 +315,9 @@ fn a_stream_that_ends_anywhere_is_an_error_or_ends_between_two_entries() {
     });
 }
 
-/// CVE-2014-9356, CVE-2025-47290, CVE-2026-17106: what one layer has does not direct where the next is written.
 #[test]
-fn cve_2014_9356_a_link_of_an_earlier_layer_leads_no_later_one_anywhere() {
+fn cve_2014_9356_2025_47290_and_2026_17106_a_link_of_an_earlier_layer_leads_no_later_one_anywhere()
+{
     fake_host::run(|host| {
         let outside = host.dir("outside");
         fs::write(outside.join("victim"), "safe").unwrap();
@@ -354,5 +354,96 @@ fn cve_2014_9356_a_link_of_an_earlier_layer_leads_no_later_one_anywhere() {
         );
         merged.unmount().map_err(|(_, error)| error).unwrap();
         assert_eq!(all_of(host, "/run/outside"), before);
+    });
+}
+
+#[test]
+fn cve_2021_32760_2021_38511_and_2026_33056_no_mode_owner_time_or_attribute_is_given_through_a_link()
+ {
+    fake_host::run(|host| {
+        let outside = host.dir("outside");
+        fs::write(outside.join("victim"), "safe").unwrap();
+        let before = all_of(host, "/run/outside");
+        for (index, target) in [archives::VICTIM, "/run/outside", "../outside"]
+            .into_iter()
+            .enumerate()
+        {
+            let link = || Layer::default().symlink("a", target).hard_link("b", "a");
+            let owned = |kind, mode| {
+                let mut header = Layer::header(kind, mode, 0);
+                header.set_uid(1000);
+                header.set_gid(1000);
+                header.set_mtime(1);
+                header
+            };
+            let pax =
+                |layer: Layer| layer.pax(&[("SCHILY.xattr.trusted.a", b"b"), ("mtime", b"7.5")]);
+            for name in ["a", "b"] {
+                let mut again = owned(EntryType::Symlink, 0o6777);
+                again.set_link_name_literal(target).unwrap();
+                let kinds = [
+                    owned(EntryType::Directory, 0o6777),
+                    owned(EntryType::Regular, 0o6777),
+                    owned(EntryType::Fifo, 0o6777),
+                    owned(EntryType::Char, 0o6777),
+                    again,
+                ];
+                for (kind, header) in kinds.into_iter().enumerate() {
+                    let dir = host.dir(&format!("layer{index}{name}{kind}"));
+                    pax(link())
+                        .raw(name.as_bytes(), header, b"")
+                        .unpack(&dir)
+                        .unwrap();
+                    let made = fs::symlink_metadata(dir.join(name)).unwrap();
+                    assert_eq!(
+                        (made.uid(), made.mtime(), made.mtime_nsec()),
+                        (1000, 7, 500_000_000)
+                    );
+                }
+            }
+            // The attributes of a link go to the link; a hard link has none of its own.
+            let dir = host.dir(&format!("link{index}"));
+            pax(Layer::default())
+                .symlink("a", target)
+                .unpack(&dir)
+                .unwrap();
+            let mut header = owned(EntryType::Link, 0o6777);
+            header.set_link_name_literal("a").unwrap();
+            let dir = host.dir(&format!("hard{index}"));
+            pax(Layer::default().symlink("a", target))
+                .raw(b"b", header, b"")
+                .unpack(&dir)
+                .unwrap();
+            assert_eq!(fs::symlink_metadata(dir.join("a")).unwrap().uid(), 0);
+        }
+        assert_eq!(all_of(host, "/run/outside"), before);
+    });
+}
+
+/// What is accepted has the entries that GNU tar and Python see, one for one, so that no file is smuggled past who looks at the
+/// archive with another program. RUSTSEC-2026-0112, too.
+#[test]
+fn cve_2025_62518_and_2026_33055_other_programs_see_the_same_entries() {
+    fake_host::run(|host| {
+        let layers = Layers::open(host.dir("layers")).unwrap();
+        let mut compared = 0;
+        for archive in archives::all() {
+            fs::write("/run/a.tar", &archive.tar).unwrap();
+            let Ok(unpacked) =
+                layers.unpack("00", archive.tar.as_slice(), &UnpackOptions::default())
+            else {
+                continue;
+            };
+            layers.remove("00").unwrap();
+            // They look for an archive behind the end of nothing, or count the headers that are for all.
+            if archive.name == "nothing" || archive.name.contains("global header") {
+                continue;
+            }
+            let seen = host.sh("tar --list --absolute-names --quoting-style=escape --file /run/a.tar | wc -l; python3 -c 'import tarfile; print(len(tarfile.open(\"/run/a.tar\").getmembers()))'");
+            let expected = format!("{0}\n{0}\n", unpacked.entries);
+            assert_eq!(seen, expected, "{}", archive.name);
+            compared += 1;
+        }
+        assert!(compared > 15, "{compared}");
     });
 }
