@@ -63,7 +63,12 @@ impl Cage {
                 nanoseconds,
             )
         };
-        let entries = fs::read_dir(self.dir.path()).expect("a directory");
+        // The second is where the links of the seeds lead, if there is such a place.
+        let places = [
+            self.dir.path(),
+            Path::new(archives::VICTIM).parent().expect("a directory"),
+        ];
+        let entries = places.into_iter().flat_map(fs::read_dir).flatten();
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         paths.push(self.dir.path().into());
         paths.sort();
