@@ -56,8 +56,14 @@ fn every_hostile_archive_is_refused_by_name_or_harmless_and_leaves_nothing() {
         let root = host.dir("layers");
         let layers = Layers::open(&root).unwrap();
         let mut wrong = Vec::new();
-        for archive in archives::all() {
-            let unpacked = layers.unpack("00", archive.tar.as_slice(), &UnpackOptions::default());
+        let all = [UnpackOptions::default(), UnpackOptions::user_namespace()];
+        let all = all.iter().flat_map(|options| {
+            archives::all()
+                .into_iter()
+                .map(move |archive| (archive, options))
+        });
+        for (archive, options) in all {
+            let unpacked = layers.unpack("00", archive.tar.as_slice(), options);
             let there: Vec<_> = fs::read_dir(&root)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name())
