@@ -453,3 +453,58 @@ fn cve_2025_62518_and_2026_33055_other_programs_see_the_same_entries() {
         assert!(compared > 15, "{compared}");
     });
 }
+
+#[test]
+fn cve_2024_3727_what_is_no_digest_names_no_layer() {
+    let outer = tempfile::tempdir().unwrap();
+    let layers = Layers::open(outer.path().join("layers")).unwrap();
+    let tar = Layer::default().file("x", "").end();
+    for name in [
+        "",
+        ".",
+        "..",
+        "../00",
+        "/00",
+        "00/..",
+        "sha256:..",
+        "sha256:../00",
+        "sha256:00/../../00",
+        "sha256:0A",
+        "../sha256:00",
+        "sha256:00:../..",
+        "00\0",
+        ".tmp-00",
+        &"0".repeat(129),
+    ] {
+        assert_eq!(
+            layers.path(name).parent(),
+            Some(outer.path().join("layers").as_path()),
+            "{name}"
+        );
+        assert!(
+            !layers.contains(name) && !layers.path(name).exists(),
+            "{name}"
+        );
+        let refused = layers.unpack(name, tar.as_slice(), &UnpackOptions::default());
+        assert!(
+            matches!(refused, Err(Error::LayerName { .. })),
+            "{name}: {refused:?}"
+        );
+        assert!(
+            matches!(layers.remove(name), Err(Error::LayerName { .. })),
+            "{name}"
+        );
+    }
+    let entries = |path: &Path| fs::read_dir(path).unwrap().count();
+    assert_eq!(
+        (entries(outer.path()), entries(&outer.path().join("layers"))),
+        (1, 0)
+    );
+    // Both algorithms, by their digits.
+    for length in [64, 128] {
+        let name = format!("sha{}:{}", length * 4, "0".repeat(length));
+        let options = UnpackOptions::user_namespace().ownership(rocker_fs::Ownership::Caller);
+        layers.unpack(&name, tar.as_slice(), &options).unwrap();
+        assert!(layers.contains(&name) && layers.path(&name).ends_with("0".repeat(length)));
+    }
+}
