@@ -242,6 +242,26 @@ impl Member {
         }
     }
 
+    /// Reads a header for all entries, which says nothing here, as in Docker. Refuses one by which others would see other
+    /// files.
+    pub(crate) fn check_global(&self, data: &mut impl Read) -> Result<()> {
+        let malformed = |why| Error::Malformed {
+            entry: self.name.clone(),
+            why,
+        };
+        let mut raw = Vec::new();
+        data.read_to_end(&mut raw)
+            .map_err(|source| Error::Archive { source })?;
+        let pax = Pax::parse(&raw).map_err(malformed)?;
+        let changes = |key: &[u8]| {
+            matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.")
+        };
+        match pax.records.iter().any(|(key, _)| changes(key)) {
+            true => Err(malformed("a global header with a path or a size")),
+            false => Ok(()),
+        }
+    }
+
     /// The target of the link, for messages.
     pub(crate) fn link_name(&self) -> PathBuf {
         PathBuf::from(OsStr::from_bytes(&self.link))

@@ -195,7 +195,7 @@ fn cve_2023_25153_bombs_and_floods_are_refused_at_their_limit_with_little_memory
                         .raw(
                             b"g",
                             Layer::header(EntryType::XGlobalHeader, 0, 1 << 19),
-                            &vec![b'x'; 1 << 19],
+                            format!("524288 comment={}\n", "x".repeat(524_272)).as_bytes(),
                         )
                         .0,
                 )),
