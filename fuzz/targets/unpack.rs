@@ -20,7 +20,7 @@ mod support;
 struct Cage {
     dir: tempfile::TempDir,
     layers: Layers,
-    options: UnpackOptions,
+    options: Vec<UnpackOptions>,
 }
 
 impl Cage {
@@ -30,16 +30,18 @@ impl Cage {
         fs::write(&canary, "alive").expect("a file in it");
         fs::create_dir(dir.path().join("layers")).expect("a directory in it");
         let layers = Layers::open(dir.path().join("layers")).expect("a store of layers");
-        let options = UnpackOptions::default()
-            .max_bytes(1 << 20)
-            .max_entries(1000);
-        let options = match nix::unistd::geteuid().is_root() {
-            true => options,
-            _ => options
-                .ownership(Ownership::Caller)
-                .xattr_namespace(XattrNamespace::User)
-                .devices(false),
-        };
+        let all = [UnpackOptions::default(), UnpackOptions::user_namespace()];
+        let options = all.into_iter().map(|options| {
+            let options = options.max_bytes(1 << 20).max_entries(1000);
+            match nix::unistd::geteuid().is_root() {
+                true => options,
+                _ => options
+                    .ownership(Ownership::Caller)
+                    .xattr_namespace(XattrNamespace::User)
+                    .devices(false),
+            }
+        });
+        let options = options.collect();
         Self {
             dir,
             layers,
@@ -63,7 +65,12 @@ impl Cage {
                 nanoseconds,
             )
         };
-        let entries = fs::read_dir(self.dir.path()).expect("a directory");
+        // The second is where the links of the seeds lead, if there is such a place.
+        let places = [
+            self.dir.path(),
+            Path::new(archives::VICTIM).parent().expect("a directory"),
+        ];
+        let entries = places.into_iter().flat_map(fs::read_dir).flatten();
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         paths.push(self.dir.path().into());
         paths.sort();
@@ -107,7 +114,8 @@ libfuzzer_sys::fuzz_target!(init: plant(), |bytes: &[u8]| {
     let cage = CAGE.get_or_init(Cage::new);
     let tar = with_checksums(bytes.to_vec());
     let before = cage.outside();
-    let unpacked = cage.layers.unpack("00", tar.as_slice(), &cage.options);
+    let options = &cage.options[bytes.len() % cage.options.len()];
+    let unpacked = cage.layers.unpack("00", tar.as_slice(), options);
     let names = cage.layers.names().expect("the store can be listed");
     match unpacked {
         Ok(_) => {

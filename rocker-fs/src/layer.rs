@@ -221,8 +221,9 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
                 limit: options.max_overhead,
             });
         }
-        if member.kind != EntryType::XGlobalHeader {
-            apply(&mut tree, &member, &mut entry, options, &mut done)?;
+        match member.kind {
+            EntryType::XGlobalHeader => member.check_global(&mut entry)?,
+            _ => apply(&mut tree, &member, &mut entry, options, &mut done)?,
         }
         // What is left of the entry's data must not count as headers of the next.
         io::copy(&mut entry, &mut io::sink()).map_err(|source| Error::Archive { source })?;

@@ -201,8 +201,17 @@ impl Layers {
     fn lock(&self, name: &str, wait: bool) -> Result<Option<Lock>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let why = "so that the layer's directory can be locked";
-        let dir = match calls::openat(self.dir.as_fd(), name.as_bytes(), flags, Mode::empty(), why)
-        {
+        let open = || calls::openat(self.dir.as_fd(), name.as_bytes(), flags, Mode::empty(), why);
+        let opened = open().or_else(|errno| match errno {
+            // The mode of its root is the layer's, and may keep even its owner out.
+            Errno::EACCES => {
+                let why = "so that the layer, which is closed to its owner, can be locked";
+                calls::chmod_at(self.dir.as_fd(), name.as_bytes(), Mode::S_IRWXU, why)?;
+                open()
+            }
+            _ => Err(errno),
+        });
+        let dir = match opened {
             Ok(dir) => dir,
             Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(self.failed("open", name, errno)),

@@ -170,14 +170,14 @@ impl Member {
         let mtime = match pax.get(b"mtime") {
             Some(text) => pax::time(text).ok_or_else(|| malformed("its mtime is not a time"))?,
             None => {
-                let seconds = header
-                    .mtime()
-                    .ok()
-                    .and_then(|seconds| i64::try_from(seconds).ok());
-                TimeSpec::new(
-                    seconds.ok_or_else(|| malformed("its mtime is not a time"))?,
-                    0,
-                )
+                let seconds = header.mtime().ok().and_then(|seconds| {
+                    // A number in base 256 may have a sign; the tar crate reads its last eight bytes.
+                    let negative = header.as_old().mtime[0] == 0xff;
+                    let signed = i64::from_be_bytes(seconds.to_be_bytes());
+                    (negative == (signed < 0)).then_some(signed)
+                });
+                let seconds = seconds.ok_or_else(|| malformed("its mtime is not a time"))?;
+                TimeSpec::new(seconds, 0)
             }
         };
         let device = match kind {
@@ -242,6 +242,26 @@ impl Member {
         }
     }
 
+    /// Reads a header for all entries, which says nothing here, as in Docker. Refuses one by which others would see other
+    /// files.
+    pub(crate) fn check_global(&self, data: &mut impl Read) -> Result<()> {
+        let malformed = |why| Error::Malformed {
+            entry: self.name.clone(),
+            why,
+        };
+        let mut raw = Vec::new();
+        data.read_to_end(&mut raw)
+            .map_err(|source| Error::Archive { source })?;
+        let pax = Pax::parse(&raw).map_err(malformed)?;
+        let changes = |key: &[u8]| {
+            matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.")
+        };
+        match pax.records.iter().any(|(key, _)| changes(key)) {
+            true => Err(malformed("a global header with a path or a size")),
+            false => Ok(()),
+        }
+    }
+
     /// The target of the link, for messages.
     pub(crate) fn link_name(&self) -> PathBuf {
         PathBuf::from(OsStr::from_bytes(&self.link))
@@ -277,6 +297,13 @@ fn agree<R: Read>(entry: &Entry<'_, R>, pax: &Pax<'_>) -> std::result::Result<()
         if theirs.is_some_and(<[u8]>::is_empty) || theirs.is_some() && theirs != pax.get(key) {
             return Err("its PAX records read differently in different programs");
         }
+    }
+    // The tar crate reads the last eight bytes of a number in base 256, and takes a sign for part of an octal one.
+    let field = &entry.header().as_old().size;
+    if !matches!(field, [0x80, 0, 0, 0, ..] | [..0x80, ..])
+        || field.contains(&b'+') && field[0] < 0x80
+    {
+        return Err("its size is not a number");
     }
     // The tar crate finds the next entry by the size, so here both must be of one opinion.
     if let Some(text) = pax.get(b"size") {

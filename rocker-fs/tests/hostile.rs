@@ -56,8 +56,14 @@ fn every_hostile_archive_is_refused_by_name_or_harmless_and_leaves_nothing() {
         let root = host.dir("layers");
         let layers = Layers::open(&root).unwrap();
         let mut wrong = Vec::new();
-        for archive in archives::all() {
-            let unpacked = layers.unpack("00", archive.tar.as_slice(), &UnpackOptions::default());
+        let all = [UnpackOptions::default(), UnpackOptions::user_namespace()];
+        let all = all.iter().flat_map(|options| {
+            archives::all()
+                .into_iter()
+                .map(move |archive| (archive, options))
+        });
+        for (archive, options) in all {
+            let unpacked = layers.unpack("00", archive.tar.as_slice(), options);
             let there: Vec<_> = fs::read_dir(&root)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name())
@@ -121,7 +127,7 @@ fn endless(bytes: Vec<u8>) -> impl Read {
 }
 
 #[test]
-fn bombs_and_floods_are_refused_at_their_limit_with_little_memory() {
+fn cve_2023_25153_bombs_and_floods_are_refused_at_their_limit_with_little_memory() {
     fake_host::run(|host| {
         let root = host.dir("layers");
         let layers = Layers::open(&root).unwrap();
@@ -189,7 +195,7 @@ fn bombs_and_floods_are_refused_at_their_limit_with_little_memory() {
                         .raw(
                             b"g",
                             Layer::header(EntryType::XGlobalHeader, 0, 1 << 19),
-                            &vec![b'x'; 1 << 19],
+                            format!("524288 comment={}\n", "x".repeat(524_272)).as_bytes(),
                         )
                         .0,
                 )),
@@ -315,9 +321,9 @@ fn a_stream_that_ends_anywhere_is_an_error_or_ends_between_two_entries() {
     });
 }
 
-/// CVE-2014-9356, CVE-2025-47290, CVE-2026-17106: what one layer has does not direct where the next is written.
 #[test]
-fn cve_2014_9356_a_link_of_an_earlier_layer_leads_no_later_one_anywhere() {
+fn cve_2014_9356_2025_47290_and_2026_17106_a_link_of_an_earlier_layer_leads_no_later_one_anywhere()
+{
     fake_host::run(|host| {
         let outside = host.dir("outside");
         fs::write(outside.join("victim"), "safe").unwrap();
@@ -355,4 +361,150 @@ fn cve_2014_9356_a_link_of_an_earlier_layer_leads_no_later_one_anywhere() {
         merged.unmount().map_err(|(_, error)| error).unwrap();
         assert_eq!(all_of(host, "/run/outside"), before);
     });
+}
+
+#[test]
+fn cve_2021_32760_2021_38511_and_2026_33056_no_mode_owner_time_or_attribute_is_given_through_a_link()
+ {
+    fake_host::run(|host| {
+        let outside = host.dir("outside");
+        fs::write(outside.join("victim"), "safe").unwrap();
+        let before = all_of(host, "/run/outside");
+        for (index, target) in [archives::VICTIM, "/run/outside", "../outside"]
+            .into_iter()
+            .enumerate()
+        {
+            let link = || Layer::default().symlink("a", target).hard_link("b", "a");
+            let owned = |kind, mode| {
+                let mut header = Layer::header(kind, mode, 0);
+                header.set_uid(1000);
+                header.set_gid(1000);
+                header.set_mtime(1);
+                header
+            };
+            let pax =
+                |layer: Layer| layer.pax(&[("SCHILY.xattr.trusted.a", b"b"), ("mtime", b"7.5")]);
+            for name in ["a", "b"] {
+                let mut again = owned(EntryType::Symlink, 0o6777);
+                again.set_link_name_literal(target).unwrap();
+                let kinds = [
+                    owned(EntryType::Directory, 0o6777),
+                    owned(EntryType::Regular, 0o6777),
+                    owned(EntryType::Fifo, 0o6777),
+                    owned(EntryType::Char, 0o6777),
+                    again,
+                ];
+                for (kind, header) in kinds.into_iter().enumerate() {
+                    let dir = host.dir(&format!("layer{index}{name}{kind}"));
+                    pax(link())
+                        .raw(name.as_bytes(), header, b"")
+                        .unpack(&dir)
+                        .unwrap();
+                    let made = fs::symlink_metadata(dir.join(name)).unwrap();
+                    assert_eq!(
+                        (made.uid(), made.mtime(), made.mtime_nsec()),
+                        (1000, 7, 500_000_000)
+                    );
+                }
+            }
+            // The attributes of a link go to the link; a hard link has none of its own.
+            let dir = host.dir(&format!("link{index}"));
+            pax(Layer::default())
+                .symlink("a", target)
+                .unpack(&dir)
+                .unwrap();
+            let mut header = owned(EntryType::Link, 0o6777);
+            header.set_link_name_literal("a").unwrap();
+            let dir = host.dir(&format!("hard{index}"));
+            pax(Layer::default().symlink("a", target))
+                .raw(b"b", header, b"")
+                .unpack(&dir)
+                .unwrap();
+            assert_eq!(fs::symlink_metadata(dir.join("a")).unwrap().uid(), 0);
+        }
+        assert_eq!(all_of(host, "/run/outside"), before);
+    });
+}
+
+/// What is accepted has the entries that GNU tar and Python see, one for one, so that no file is smuggled past who looks at the
+/// archive with another program. RUSTSEC-2026-0112, too.
+#[test]
+fn cve_2025_62518_and_2026_33055_other_programs_see_the_same_entries() {
+    fake_host::run(|host| {
+        let layers = Layers::open(host.dir("layers")).unwrap();
+        let mut compared = 0;
+        for archive in archives::all() {
+            fs::write("/run/a.tar", &archive.tar).unwrap();
+            let Ok(unpacked) =
+                layers.unpack("00", archive.tar.as_slice(), &UnpackOptions::default())
+            else {
+                continue;
+            };
+            layers.remove("00").unwrap();
+            // They look for an archive behind the end of nothing, or count the headers that are for all.
+            if archive.name == "nothing" || archive.name.contains("global header") {
+                continue;
+            }
+            let seen = host.sh("tar --list --absolute-names --quoting-style=escape --file /run/a.tar | wc -l; python3 -c 'import tarfile; print(len(tarfile.open(\"/run/a.tar\").getmembers()))'");
+            let expected = format!("{0}\n{0}\n", unpacked.entries);
+            assert_eq!(seen, expected, "{}", archive.name);
+            compared += 1;
+        }
+        assert!(compared > 15, "{compared}");
+    });
+}
+
+#[test]
+fn cve_2024_3727_what_is_no_digest_names_no_layer() {
+    let outer = tempfile::tempdir().unwrap();
+    let layers = Layers::open(outer.path().join("layers")).unwrap();
+    let tar = Layer::default().file("x", "").end();
+    for name in [
+        "",
+        ".",
+        "..",
+        "../00",
+        "/00",
+        "00/..",
+        "sha256:..",
+        "sha256:../00",
+        "sha256:00/../../00",
+        "sha256:0A",
+        "../sha256:00",
+        "sha256:00:../..",
+        "00\0",
+        ".tmp-00",
+        &"0".repeat(129),
+    ] {
+        assert_eq!(
+            layers.path(name).parent(),
+            Some(outer.path().join("layers").as_path()),
+            "{name}"
+        );
+        assert!(
+            !layers.contains(name) && !layers.path(name).exists(),
+            "{name}"
+        );
+        let refused = layers.unpack(name, tar.as_slice(), &UnpackOptions::default());
+        assert!(
+            matches!(refused, Err(Error::LayerName { .. })),
+            "{name}: {refused:?}"
+        );
+        assert!(
+            matches!(layers.remove(name), Err(Error::LayerName { .. })),
+            "{name}"
+        );
+    }
+    let entries = |path: &Path| fs::read_dir(path).unwrap().count();
+    assert_eq!(
+        (entries(outer.path()), entries(&outer.path().join("layers"))),
+        (1, 0)
+    );
+    // Both algorithms, by their digits.
+    for length in [64, 128] {
+        let name = format!("sha{}:{}", length * 4, "0".repeat(length));
+        let options = UnpackOptions::user_namespace().ownership(rocker_fs::Ownership::Caller);
+        layers.unpack(&name, tar.as_slice(), &options).unwrap();
+        assert!(layers.contains(&name) && layers.path(&name).ends_with("0".repeat(length)));
+    }
 }

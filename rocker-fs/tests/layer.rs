@@ -371,6 +371,12 @@ fn directories_that_keep_their_owner_out_are_filled_and_removed_by_it() {
                 assert_eq!((mode(""), mode("closed")), (0o555, 0o000));
                 layers.remove("a0").unwrap();
                 assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+                for mode in [0o000, 0o300, 0o500] {
+                    let closed = Layer::default().dir("./", mode).file("file", "").end();
+                    layers.unpack("c0", closed.as_slice(), &options).unwrap();
+                    layers.remove("c0").unwrap();
+                    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+                }
             });
             work.join().unwrap();
         });

@@ -22,33 +22,33 @@ pub struct Archive {
 pub const VICTIM: &str = "/run/outside/victim";
 
 /// A header with bytes of its own in the field at `at`.
-fn with_field(kind: EntryType, at: usize, field: &[u8]) -> Header {
+pub fn with_field(kind: EntryType, at: usize, field: &[u8]) -> Header {
     let mut header = Layer::header(kind, 0o644, 0);
     header.as_mut_bytes()[at..at + field.len()].copy_from_slice(field);
     header
 }
 
 const SIZE: usize = 124;
-const MTIME: usize = 136;
+pub const MTIME: usize = 136;
 const UID: usize = 108;
 const MAJOR: usize = 329;
 const PREFIX: usize = 345;
 
 impl Layer {
     /// Adds a GNU long name or long link for the next entry.
-    fn long(self, kind: EntryType, text: &[u8]) -> Self {
+    pub fn long(self, kind: EntryType, text: &[u8]) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(text.len() as u64);
         self.raw(b"././@LongLink", header, text)
     }
 
-    fn long_name(self, text: &[u8]) -> Self {
+    pub fn long_name(self, text: &[u8]) -> Self {
         self.long(EntryType::GNULongName, text)
     }
 
     /// A sparse file of format 1.0, whose map and data are given as they are.
-    fn sparse(self, real_size: &str, content: &[u8]) -> Self {
+    pub fn sparse(self, real_size: &str, content: &[u8]) -> Self {
         let header = Self::header(EntryType::Regular, 0o644, content.len() as u64);
         self.pax(&[
             ("GNU.sparse.major", b"1"),
@@ -60,7 +60,7 @@ impl Layer {
     }
 
     /// A sparse file of format 0.1.
-    fn sparse_0_1(self, size: &str, map: &str, content: &str) -> Self {
+    pub fn sparse_0_1(self, size: &str, map: &str, content: &str) -> Self {
         self.pax(&[
             ("GNU.sparse.size", size.as_bytes()),
             ("GNU.sparse.map", map.as_bytes()),
@@ -69,7 +69,7 @@ impl Layer {
     }
 
     /// A sparse file of the old GNU format, with pieces and real size as they are.
-    fn old_sparse(self, pieces: &[(u64, u64)], real_size: u64, content: &[u8]) -> Self {
+    pub fn old_sparse(self, pieces: &[(u64, u64)], real_size: u64, content: &[u8]) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::GNUSparse);
         header.set_mode(0o644);
@@ -89,7 +89,7 @@ impl Layer {
 }
 
 /// A map of format 1.0 in one block, with data behind it.
-fn map(numbers: &str, data: &[u8]) -> Vec<u8> {
+pub fn map(numbers: &str, data: &[u8]) -> Vec<u8> {
     let mut block = numbers.replace(' ', "\n").into_bytes();
     block.push(b'\n');
     block.resize(512, 0);
@@ -181,7 +181,10 @@ pub fn all() -> Vec<Archive> {
         ("records twice", l().pax(&[("path", b"a")]).pax(&[("path", b"b")]).file("x", ""), Some("two pax extensions")),
         ("records for nothing", l().pax(&[("path", b"a")]), Some("no future member found")),
         ("records for a global header", l().pax(&[("path", b"a")]).raw(b"g", header(EntryType::XGlobalHeader, 0o644, 0), b"").file("x", ""), Some("a global header between")),
-        ("a global header with a path", l().raw(b"g", header(EntryType::XGlobalHeader, 0o644, 24), b"24 path=/outside/victim\n").file("x", ""), None),
+        ("a global header with a path", l().raw(b"g", header(EntryType::XGlobalHeader, 0o644, 24), b"24 path=/outside/victim\n").file("x", ""), Some("a global header with a path or a size")),
+        ("a global header with a size", l().raw(b"g", header(EntryType::XGlobalHeader, 0o644, 12), b"12 size=512\n").file("x", ""), Some("a global header with a path or a size")),
+        ("a global header with noise", l().raw(b"g", header(EntryType::XGlobalHeader, 0o644, 5), b"noise").file("x", ""), Some(record)),
+        ("a global header with a comment", l().raw(b"g", header(EntryType::XGlobalHeader, 0o644, 13), b"13 comment=a\n").file("x", ""), None),
         ("an attribute without a name space", l().pax(&[("SCHILY.xattr.nonsense", b"x")]).file("x", ""), Some("fsetxattr")),
         ("an attribute without a name", l().pax(&[("SCHILY.xattr.", b"x")]).file("x", ""), Some("fsetxattr")),
         ("an attribute with a NUL", l().pax(&[("SCHILY.xattr.user.a\0b", b"x")]).file("x", ""), Some("a NUL byte in the name of an extended attribute")),
@@ -202,6 +205,8 @@ pub fn all() -> Vec<Archive> {
         ("a size of -1", l().raw(b"x", with_field(EntryType::Regular, SIZE, &[0xff; 12]), b""), Some("size overflow")),
         ("a size of -512", l().raw(b"x", with_field(EntryType::Regular, SIZE, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe\0"), b""), Some("size overflow")),
         ("a size of 2^63", l().raw(b"x", with_field(EntryType::Regular, SIZE, b"\x80\0\0\0\x80\0\0\0\0\0\0\0"), b""), Some("size of all files")),
+        ("a size of 2^64", l().raw(b"x", with_field(EntryType::Regular, SIZE, b"\x80\0\0\x01\0\0\0\0\0\0\0\0"), b""), Some("its size is not a number")),
+        ("a size with a sign", l().raw(b"x", with_field(EntryType::Regular, SIZE, b"+0000000007\0"), b"content"), Some("its size is not a number")),
         ("a size of 8 GiB and no content", l().raw(b"x", with_field(EntryType::Regular, SIZE, b"77777777777\0"), b""), Some("bytes early")),
         ("a size of twelve digits", l().raw(b"x", with_field(EntryType::Regular, SIZE, b"777777777777"), b""), Some("bytes early")),
         ("a size that is no number", l().raw(b"x", with_field(EntryType::Regular, SIZE, b"00000000009\0"), b""), Some(stream)),
@@ -209,7 +214,11 @@ pub fn all() -> Vec<Archive> {
         ("a user ID that means none", l().pax(&[("uid", b"4294967295")]).file("x", ""), Some("its user ID is not one")),
         ("a user ID beyond 32 bits", l().raw(b"x", with_field(EntryType::Regular, UID, b"\x80\0\0\x01\0\0\0\0"), b""), Some("its user ID is not one")),
         ("a time beyond all time", l().pax(&[("mtime", b"99999999999999999999")]).file("x", ""), Some("its mtime is not a time")),
+        ("the last time", l().pax(&[("mtime", b"9223372036854775807.999999999")]).file("x", ""), None),
+        ("the first time", l().pax(&[("mtime", b"-9223372036854775807.5")]).file("x", ""), None),
+        ("a time before the first", l().pax(&[("mtime", b"-9223372036854775808")]).file("x", ""), Some("its mtime is not a time")),
         ("a time of 2^63", l().raw(b"x", with_field(EntryType::Regular, MTIME, b"\x80\0\0\0\x80\0\0\0\0\0\0\0"), b""), Some("its mtime is not a time")),
+        ("a time of -2^64", l().raw(b"x", with_field(EntryType::Regular, MTIME, b"\xff\xff\xff\xff\0\0\0\0\0\0\0\0"), b""), Some("its mtime is not a time")),
         ("a device whose number is none", l().raw(b"x", with_field(EntryType::Char, MAJOR, b"zzzzzzz\0"), b""), Some("its device is not one")),
         ("a checksum that is wrong", { let mut tar = l().file("x", "").0; tar[150] ^= 1; Layer(tar) }, Some("checksum")),
         ("a kind that nobody knows", l().raw(b"x", header(EntryType::new(b'M'), 0o644, 0), b""), Some("unknown entry type")),

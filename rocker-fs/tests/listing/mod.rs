@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use tar::EntryType;
@@ -103,26 +103,36 @@ fn plain(path: &[u8]) -> Option<&[u8]> {
 /// What is in a directory.
 pub fn of_directory(root: &Path) -> Listing {
     let mut listing = Listing::new();
-    let mut rest = vec![root.to_path_buf()];
-    while let Some(dir) = rest.pop() {
-        for entry in fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            let status = fs::symlink_metadata(&path).unwrap();
-            let node = if status.is_dir() {
-                rest.push(path.clone());
-                Node::Directory
-            } else if status.is_symlink() {
-                Node::Symlink(fs::read_link(&path).unwrap().into_os_string().into_vec())
-            } else if status.is_file() {
-                Node::File(fs::read(&path).unwrap())
-            } else if status.file_type().is_fifo() {
-                Node::Fifo
-            } else {
-                Node::Other
-            };
-            let beneath = path.strip_prefix(root).unwrap().as_os_str();
-            listing.insert(beneath.as_bytes().to_vec(), node);
-        }
-    }
+    walk(root, root, &mut listing);
     listing
+}
+
+fn walk(root: &Path, dir: &Path, listing: &mut Listing) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let status = fs::symlink_metadata(&path).unwrap();
+        // Its owner may be kept out, and nobody else is here.
+        let closed = (status.is_dir() || status.is_file()) && status.mode() & 0o700 != 0o700;
+        let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        if closed {
+            set(0o700);
+        }
+        let node = if status.is_dir() {
+            walk(root, &path, listing);
+            Node::Directory
+        } else if status.is_symlink() {
+            Node::Symlink(fs::read_link(&path).unwrap().into_os_string().into_vec())
+        } else if status.is_file() {
+            Node::File(fs::read(&path).unwrap())
+        } else if status.file_type().is_fifo() {
+            Node::Fifo
+        } else {
+            Node::Other
+        };
+        if closed {
+            set(status.mode() & 0o7777);
+        }
+        let beneath = path.strip_prefix(root).unwrap().as_os_str();
+        listing.insert(beneath.as_bytes().to_vec(), node);
+    }
 }

@@ -86,7 +86,9 @@ async fn follow(
 ) -> Result<(Descriptor, Vec<u8>)> {
     if let Some(store) = store {
         let (store, digest) = (store.clone(), entry.digest.clone());
-        if let Ok(bytes) = on_thread(move || store.read_document(&digest)).await {
+        if let Ok(bytes) = on_thread(move || store.read_document(&digest)).await
+            && bytes.len() as u64 == entry.size
+        {
             return Ok((entry, bytes));
         }
     }
