@@ -28,6 +28,19 @@ fn sha512(content: &[u8]) -> Digest {
     format!("sha512:{digits}").parse().unwrap()
 }
 
+/// Whether a blob of the store has the digest that it is named after.
+fn is_what_it_is_called(path: &str) -> bool {
+    let Some((_, name)) = path.split_once("/blobs/") else {
+        return false;
+    };
+    let content = fs::read(path).unwrap();
+    let digest = match name.starts_with("sha512/") {
+        true => sha512(&content),
+        false => Digest::sha256(&content),
+    };
+    name.ends_with(digest.hex())
+}
+
 /// A server, and a place to pull to.
 struct Scene {
     server: Hostile,
@@ -61,7 +74,7 @@ impl Scene {
         pull(&Client::new(quick()), &self.store, &name, &self.sink, &())
     }
 
-    /// Every file there is, but for locks.
+    /// Every file there is, but for locks, and content that is what its name says: that is kept for the next pull.
     fn files(&self) -> Vec<String> {
         fn walk(dir: &Path, found: &mut Vec<String>) {
             for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
@@ -73,7 +86,7 @@ impl Scene {
         }
         let mut found = Vec::new();
         walk(self.dir.path(), &mut found);
-        found.retain(|path| !path.ends_with(".lock"));
+        found.retain(|path| !path.ends_with(".lock") && !is_what_it_is_called(path));
         found.sort();
         found
     }
