@@ -32,8 +32,9 @@ const MAX_ERROR: u64 = 16 << 10;
 pub(crate) struct Registry<'a> {
     reach: Reach<'a>,
     options: &'a ClientOptions,
-    /// Scheme, host and port.
+    /// Where to try first: what it is settled on afterwards counts.
     origin: Url,
+    settled: OnceCell<Url>,
     reference: &'a Reference,
     /// What has the image here: the reference's own registry and repository, or those of a mirror.
     name: String,
@@ -55,7 +56,7 @@ impl<'a> Registry<'a> {
     /// Asks whether we are let in
     /// ([specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#determining-support)).
     pub(crate) async fn check(&self) -> Result<()> {
-        let mut url = self.origin.clone();
+        let mut url = self.origin().clone();
         url.set_path("v2/");
         self.get_url(&url, None, 0).await.map(drop)
     }
@@ -138,7 +139,7 @@ impl<'a> Registry<'a> {
 
     /// The URL of something in the repository.
     pub(crate) fn url(&self, path: &str) -> Url {
-        let mut url = self.origin.clone();
+        let mut url = self.origin().clone();
         let repository = self.name.split_once('/').map_or("", |(_, rest)| rest);
         url.set_path(&format!("v2/{repository}/{path}"));
         url
@@ -175,6 +176,7 @@ impl<'a> Registry<'a> {
     }
 
     async fn get(&self, path: &str, accept: Option<&str>, from: u64) -> Result<Response> {
+        self.settle().await?;
         self.get_url(&self.url(path), accept, from).await
     }
 
@@ -199,7 +201,7 @@ impl<'a> Registry<'a> {
         let mut target = url.clone();
         let (mut redirects, mut challenged) = (0, false);
         loop {
-            let own = http::same_origin(&target, &self.origin);
+            let own = http::same_origin(&target, self.origin());
             let mut request = self.reach.client(&target)?.get(target.clone());
             if let Some(accept) = accept {
                 request = request.header(ACCEPT, accept);
@@ -274,7 +276,7 @@ impl<'a> Registry<'a> {
                     Some(Authorization::Bearer(token.clone())).filter(other)
                 }
                 kind => {
-                    let service = token::Service::of(&self.origin, challenge)?;
+                    let service = token::Service::of(self.origin(), challenge)?;
                     let token = service.token(&self.reach, &self.scopes, kind);
                     Some(Authorization::Bearer(token.await?))
                 }
@@ -290,7 +292,7 @@ impl<'a> Registry<'a> {
             }
         } else {
             return Err(Error::UnknownChallenge {
-                url: self.origin.to_string(),
+                url: self.origin().to_string(),
                 challenge: text.join(", ").into(),
             });
         };
@@ -313,7 +315,7 @@ impl<'a> Registry<'a> {
         let retry_after = retry::after(response.headers());
         let url = shown(target);
         let message = said_in(response).await;
-        let own = http::same_origin(target, &self.origin);
+        let own = http::same_origin(target, self.origin());
         match status {
             401 | 403 if own => Error::NoSuchImage {
                 reference: self.reference.to_string(),

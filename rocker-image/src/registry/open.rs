@@ -51,6 +51,7 @@ impl<'a> Registry<'a> {
             reach,
             options,
             origin,
+            settled: OnceCell::new(),
             reference,
             credentials: OnceCell::new(),
             // Always what we want to do, and not what the registry says that we want.
@@ -71,15 +72,10 @@ impl<'a> Registry<'a> {
             move || options.places(&reference)
         })
         .await?;
-        let mut all = Vec::new();
-        for place in places {
-            all.push(
-                Self::new(http, options, reference, place)?
-                    .settled()
-                    .await?,
-            );
-        }
-        Ok(all)
+        let all = places
+            .into_iter()
+            .map(|place| Self::new(http, options, reference, place));
+        all.collect()
     }
 
     /// The one that has the image, whatever mirrors there are.
@@ -93,24 +89,35 @@ impl<'a> Registry<'a> {
             move || options.own_place(&reference)
         })
         .await?;
-        Self::new(http, options, reference, place)?.settled().await
+        let own = Self::new(http, options, reference, place)?;
+        own.settle().await?;
+        Ok(own)
     }
 
-    /// Of a registry that need not prove who it is, finds out whether it speaks TLS at all.
-    async fn settled(mut self) -> Result<Self> {
-        if !self.reach.is_lenient(&self.origin) {
-            return Ok(self);
-        }
-        let mut url = self.origin.clone();
-        url.set_path("v2/");
-        let why = "so that it is known whether the registry, which may do without TLS, has it";
-        let request = self.reach.client(&url)?.get(url.clone());
-        if let Err(error) = requested(&url, why, request).await {
-            tracing::debug!(%url, error = &error as &dyn std::error::Error, "no TLS; going on without");
-            // Either scheme has a host.
-            let _ = self.origin.set_scheme("http");
-        }
-        Ok(self)
+    /// Scheme, host and port.
+    pub(super) fn origin(&self) -> &Url {
+        self.settled.get().unwrap_or(&self.origin)
+    }
+
+    /// Of a registry that need not prove who it is, finds out whether it speaks TLS at all, when it is first asked for something.
+    pub(super) async fn settle(&self) -> Result<()> {
+        let settle = || async {
+            let mut origin = self.origin.clone();
+            if !self.reach.is_lenient(&origin) {
+                return Ok(origin);
+            }
+            let mut url = origin.clone();
+            url.set_path("v2/");
+            let why = "so that it is known whether the registry, which may do without TLS, has it";
+            let request = self.reach.client(&url)?.get(url.clone());
+            if let Err(error) = requested(&url, why, request).await {
+                tracing::debug!(%url, error = &error as &dyn std::error::Error, "no TLS; going on without");
+                // Either scheme has a host.
+                let _ = origin.set_scheme("http");
+            }
+            Ok(origin)
+        };
+        self.settled.get_or_try_init(settle).await.map(drop)
     }
 
     /// A registry as such: it is shown these credentials, and no repository is asked for.

@@ -168,7 +168,7 @@ impl Registry<'_> {
         why: &'static str,
         with: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response> {
-        let own = http::same_origin(url, &self.origin);
+        let own = http::same_origin(url, self.origin());
         let client = self.reach.client(url)?;
         let mut authorization = self.authorization.lock().await.clone();
         let mut challenged = false;
@@ -202,7 +202,7 @@ impl Registry<'_> {
         let message = said_in(response).await;
         let place = shown(url);
         match status {
-            401 | 403 if http::same_origin(url, &self.origin) => Error::PushDenied {
+            401 | 403 if http::same_origin(url, self.origin()) => Error::PushDenied {
                 reference: self.reference.to_string(),
                 status,
                 message,
