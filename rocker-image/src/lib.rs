@@ -13,7 +13,7 @@ pub use crate::platform::Platform;
 pub use crate::progress::{LayerOutcome, Progress};
 pub use crate::reference::Reference;
 pub use crate::sink::LayerSink;
-pub use crate::store::{Removed, Store};
+pub use crate::store::{Fault, Part, Removed, Store, Verified};
 pub use crate::untrusted::Untrusted;
 
 #[cfg(feature = "blocking")]

@@ -15,12 +15,14 @@ pub use self::collect::Removed;
 pub(crate) use self::import::{Packed, encode};
 pub(crate) use self::index::{CONTAINERD_NAME, Index, REF_NAME};
 pub(crate) use self::ingest::Ingest;
+pub use self::verify::{Fault, Part, Verified};
 
 mod collect;
 mod import;
 mod index;
 mod ingest;
 mod lock;
+mod verify;
 
 /// The contents of `oci-layout`.
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
