@@ -16,6 +16,7 @@ pub(crate) use self::index::{CONTAINERD_NAME, Index, REF_NAME};
 pub(crate) use self::ingest::Ingest;
 pub(crate) use self::lock::Lock;
 pub(crate) use self::partial::{Claim, Partial};
+pub use self::verify::{Fault, Part, Verified};
 
 mod collect;
 mod import;
@@ -23,6 +24,7 @@ mod index;
 mod ingest;
 mod lock;
 mod partial;
+mod verify;
 
 /// The contents of `oci-layout`.
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use rocker_image::oci_spec::image::ImageConfiguration;
-use rocker_image::{Descriptor, Digest, Error, Reference, Store};
+use rocker_image::{Descriptor, Digest, Error, Part, Reference, Store};
 use support::Files;
 
 fn reference(text: &str) -> Reference {
@@ -193,4 +193,57 @@ fn no_name_is_lost_when_many_write_the_index_at_once() {
     let images = store.images().unwrap();
     assert_eq!(images.len(), 5);
     assert!(images.iter().all(|image| image.references().len() == 4));
+}
+
+#[test]
+fn what_has_rotted_is_found_moved_away_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("images")).unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    let (one, two) = (
+        import(&store, &sink, "one", b"one"),
+        import(&store, &sink, "two", b"two"),
+    );
+    let all = |store: &Store| store.verify(|_, _, _| true).unwrap();
+    assert!(
+        all(&store)
+            .iter()
+            .all(|image| image.faults.is_empty() && image.blobs == 3)
+    );
+
+    let blob = |digest: &Digest| store.root().join("blobs/sha256").join(digest.hex());
+    let layer = &one.layers()[0].blob;
+    fs::write(blob(layer), "0ne").unwrap();
+    let found = all(&store);
+    let [fault] = &found[0].faults[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!((&fault.blob, fault.part), (layer, Part::Layer));
+    assert!(fault.problem.contains("wrong digest"), "{fault:?}");
+    assert!(found[1].faults.is_empty());
+    assert!(!blob(layer).exists());
+    // It is not forgotten that it is missing, and the same content mends it.
+    assert_eq!(all(&store)[0].faults.len(), 1);
+    import(&store, &sink, "one", b"one");
+    assert!(all(&store).iter().all(|image| image.faults.is_empty()));
+
+    // Of an image without its manifest, the names are known still.
+    fs::write(blob(two.manifest_digest()), "{}").unwrap();
+    let found = all(&store);
+    let damaged = found.iter().find(|image| !image.faults.is_empty()).unwrap();
+    assert_eq!(damaged.references, [reference("two")]);
+    assert_eq!(
+        (damaged.id.as_ref(), damaged.faults[0].part),
+        (None, Part::Manifest)
+    );
+    let of_one = store.verify(|names, _, id| {
+        names.contains(&reference("one")) && id == Some(one.config_digest())
+    });
+    assert_eq!(of_one.unwrap().len(), 1);
+    import(&store, &sink, "two", b"two");
+    drop(store.remove_unreferenced().unwrap());
+    assert_eq!(
+        fs::read_dir(store.root().join("ingest")).unwrap().count(),
+        0
+    );
 }

@@ -1,6 +1,7 @@
 //! `rocker image`
 
 mod prune;
+mod verify;
 
 use clap::{Args, Subcommand};
 
@@ -32,6 +33,8 @@ enum Command {
     Save(save::Save),
     /// Load images from an archive
     Load(load::Load),
+    /// Check whether images are what their names say
+    Verify(verify::Verify),
     /// Remove images that no container is made of
     Prune(prune::Prune),
 }
@@ -46,6 +49,7 @@ impl Image {
             Command::Push(command) => command.run(),
             Command::Save(command) => command.run(),
             Command::Load(command) => command.run(),
+            Command::Verify(command) => command.run(),
             Command::Prune(command) => command.run(),
         }
     }

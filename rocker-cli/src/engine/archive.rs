@@ -4,18 +4,18 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use rocker_image::{ArchiveFormat, Image, Loaded, Platform, Reference};
+use rocker_image::{ArchiveFormat, Digest, Image, Loaded, Platform, Reference, Verified};
 
 use super::image::{Sink, the_one};
 use super::{Engine, disk};
-use crate::Result;
+use crate::{Error, Result};
 
 impl Engine {
     /// Writes images as one archive. A name without a tag means all tags of its repository, as with Docker; an ID means the
     /// image without a name.
     ///
     /// # Errors
-    /// [`Error::NoImage`](crate::Error::NoImage), [`Error::Image`](crate::Error::Image).
+    /// [`Error::NoImage`], [`Error::Image`].
     pub fn save_images(
         &self,
         names: &[String],
@@ -30,7 +30,7 @@ impl Engine {
     /// file, such as a pipe, is written to as it is.
     ///
     /// # Errors
-    /// As [`Engine::save_images`], and [`Error::State`](crate::Error::State).
+    /// As [`Engine::save_images`], and [`Error::State`].
     pub fn save_images_to(
         &self,
         names: &[String],
@@ -61,7 +61,7 @@ impl Engine {
     /// Loads all images of an archive.
     ///
     /// # Errors
-    /// [`Error::Image`](crate::Error::Image): what is wrong with the archive. Nothing of it is kept then.
+    /// [`Error::Image`]: what is wrong with the archive. Nothing of it is kept then.
     pub fn load_images(&self, archive: impl Read) -> Result<Vec<Loaded>> {
         let (store, layers) = (self.store()?, self.layers()?);
         if let Err(error) = layers.sweep() {
@@ -80,6 +80,32 @@ impl Engine {
             self.tell_of_image(&image.image.config_digest().to_string(), "load");
         }
         Ok(loaded)
+    }
+
+    /// Hashes all that images are made of; all images if there are no names. Layers that are damaged are moved away, so that the next
+    /// pull fetches them again. What is wrong is in the answer.
+    ///
+    /// # Errors
+    /// [`Error::NoImage`], [`Error::Image`] if the store cannot be read.
+    pub fn verify_images(&self, names: &[String]) -> Result<Vec<Verified>> {
+        let named: Vec<Option<Reference>> = names.iter().map(|name| name.parse().ok()).collect();
+        let is_it = |at: usize, references: &[Reference], id: Option<&Digest>| {
+            let prefix = names[at].strip_prefix("sha256:").unwrap_or(&names[at]);
+            named[at]
+                .as_ref()
+                .is_some_and(|name| references.contains(name))
+                || id.is_some_and(|id| !prefix.is_empty() && id.hex().starts_with(prefix))
+        };
+        let verified = self.store()?.verify(|references, _, id| {
+            names.is_empty() || (0..names.len()).any(|at| is_it(at, references, id))
+        })?;
+        for (at, name) in names.iter().enumerate() {
+            let mut images = verified.iter();
+            if !images.any(|image| is_it(at, &image.references, image.id.as_ref())) {
+                return Err(Error::NoImage { name: name.clone() });
+            }
+        }
+        Ok(verified)
     }
 
     /// The images of these names, each once, with the names that each is saved under.

@@ -41,6 +41,7 @@ mod identity;
 mod image_config;
 mod image_names;
 mod image_prune;
+mod image_verify;
 mod images;
 mod isolation;
 mod killed_supervisor;
