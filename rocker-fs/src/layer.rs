@@ -141,8 +141,9 @@ pub struct Unpacked {
     pub unmapped: u64,
     /// How many device nodes were left out.
     pub devices_left_out: u64,
-    /// How many extended attributes were left out that no user namespace can set: `trusted.*` and all of `security.*`
-    /// but file capabilities, with [`XattrNamespace::User`], and those that name an ID that is not mapped.
+    /// How many extended attributes were left out: those that the file system does not know, such as a layer made on
+    /// macOS has; with [`XattrNamespace::User`] those that no user namespace can set, `trusted.*` and all of
+    /// `security.*` but file capabilities; and those that name an ID that is not mapped.
     pub attributes_left_out: u64,
 }
 

@@ -105,7 +105,8 @@ pub(crate) fn set_owner_and_mode(
     set_mode(file, mode).map_err(|errno| ("fchmod", errno))
 }
 
-/// Sets an entry's attributes by `set`, but for those whose value names somebody who is not mapped, if that may be.
+/// Sets an entry's attributes by `set`, but for those that the file system does not know, and those whose value names
+/// somebody who is not mapped, if that may be.
 /// Returns what is not as the layer says.
 fn set_xattrs(
     member: &Member,
@@ -120,6 +121,8 @@ fn set_xattrs(
     };
     for (name, value) in &member.xattrs {
         match set(name, value) {
+            // What macOS or another file system gave to a file means nothing here. Docker goes on as well.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => left.attributes += 1,
             // An access control list, or the root of whose namespace a file capability counts.
             Err(error) if owners.are_mapped() && error.raw_os_error() == Some(libc::EINVAL) => {
                 left.attributes += 1;

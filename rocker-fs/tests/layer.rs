@@ -100,6 +100,25 @@ fn everything_in_a_layer_survives() {
 }
 
 #[test]
+fn attributes_that_no_file_system_here_knows_are_left_out_and_counted() {
+    fake_host::run(|host| {
+        let foreign = [("SCHILY.xattr.com.apple.provenance", &b"\x01"[..])];
+        let done = Layer::default()
+            .pax(&foreign)
+            .dir("d", 0o755)
+            .pax(&foreign)
+            .symlink("d/s", "x")
+            .pax(&[foreign[0], ("SCHILY.xattr.user.known", b"x")])
+            .file("d/f", "")
+            .unpack(&host.dir("layer"))
+            .unwrap();
+        assert_eq!((done.entries, done.attributes_left_out), (3, 3));
+        let names = "python3 -c \"import os; print(os.listxattr('/run/layer/d/f'))\"";
+        assert_eq!(host.sh(names).trim(), "['user.known']");
+    });
+}
+
+#[test]
 fn whiteouts_take_the_form_of_overlayfs() {
     fake_host::run(|host| {
         let dir = host.dir("layer");

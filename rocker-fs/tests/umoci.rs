@@ -7,6 +7,7 @@
 mod archives;
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
+mod listing;
 mod support;
 
 use std::fs;
@@ -201,5 +202,55 @@ fn an_image_with_everything_is_what_umoci_makes_of_it() {
         assert_eq!(ours, theirs);
         assert!(Path::new("/run/ours/opaque/new").exists());
         merged.unmount().map_err(|(_, error)| error).unwrap();
+    });
+}
+
+#[test]
+fn what_is_accepted_of_hostile_archives_is_what_umoci_makes_of_it() {
+    // The first three it refuses. In the last, overlayfs lists a whiteout that hides nothing.
+    const OTHERWISE: [&str; 4] = [
+        "slashes for a name",
+        "a whiteout that is linked",
+        "a global header with a comment",
+        "a whiteout beneath a whiteout",
+    ];
+    fake_host::run(|host| {
+        let layers = Layers::open(host.dir("layers")).unwrap();
+        let base = Layer::default()
+            .dir("a", 0o755)
+            .file("a/below", "x")
+            .file("b", "x")
+            .dir("out", 0o755)
+            .file("out/below", "x")
+            .dir("run/outside", 0o755)
+            .file("run/outside/victim", "base")
+            .end();
+        let options = UnpackOptions::default();
+        layers.unpack("01", base.as_slice(), &options).unwrap();
+        fs::write("/run/base.tar", &base).unwrap();
+        host.sh("umoci init --layout /run/base && umoci new --image /run/base:x && umoci raw add-layer --image /run/base:x /run/base.tar");
+        let mut compared = 0;
+        for archive in archives::all() {
+            let accepted = layers
+                .unpack("02", archive.tar.as_slice(), &options)
+                .is_ok();
+            if accepted && !OTHERWISE.contains(&archive.name) {
+                fs::write("/run/a.tar", &archive.tar).unwrap();
+                host.sh("rm -rf /run/image /run/theirs; cp -a /run/base /run/image; umoci raw add-layer --image /run/image:x /run/a.tar; umoci unpack --image /run/image:x /run/theirs");
+                let overlay = Overlay::new([layers.path("01"), layers.path("02")]);
+                let merged = overlay.mount().unwrap().attach(host.dir("ours")).unwrap();
+                let theirs = listing::of_directory(Path::new("/run/theirs/rootfs"));
+                assert_eq!(
+                    listing::of_directory(Path::new("/run/ours")),
+                    theirs,
+                    "{}",
+                    archive.name
+                );
+                merged.unmount().map_err(|(_, error)| error).unwrap();
+                compared += 1;
+            }
+            layers.remove("02").unwrap();
+        }
+        assert!(compared > 15, "{compared}");
     });
 }

@@ -537,11 +537,11 @@ mod tests {
 
         #[test]
         fn every_name_of_the_grammar_parses(
-            domain in "([a-zA-Z0-9]{1,8}\\.[a-z]{2,3}(:[1-9][0-9]{0,3})?/)?",
+            domain in "(([a-zA-Z0-9]{1,8}\\.[a-z]{2,3}|localhost|[A-Z]{1,3}|docker\\.io|\\[[0-9a-f]{1,4}::[0-9A-F]{1,4}\\])(:[1-9][0-9]{0,3})?/)?",
             // A dot in the first of several words would make it a domain.
             path in "([a-z0-9]{1,5}/){0,2}[a-z0-9]{1,5}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}",
-            tag in "(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,10})?",
-            digest in "(@sha256:[0-9a-f]{64})?",
+            tag in "(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?",
+            digest in "(@sha256:[0-9a-f]{64}|@sha512:[0-9a-f]{128})?",
         ) {
             let text = format!("{domain}{path}{tag}{digest}");
             let reference: Reference = text.parse().unwrap();

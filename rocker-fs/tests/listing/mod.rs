@@ -112,7 +112,8 @@ fn walk(root: &Path, dir: &Path, listing: &mut Listing) {
         let path = entry.unwrap().path();
         let status = fs::symlink_metadata(&path).unwrap();
         // Its owner may be kept out, and nobody else is here.
-        let closed = (status.is_dir() || status.is_file()) && status.mode() & 0o700 != 0o700;
+        let closed = status.is_dir() && status.mode() & 0o500 != 0o500
+            || status.is_file() && status.mode() & 0o400 == 0;
         let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         if closed {
             set(0o700);
