@@ -18,6 +18,7 @@ use crate::trace::requested;
 use crate::{Descriptor, Digest, Error, Reference, Result, Untrusted};
 
 mod http;
+mod sending;
 mod token;
 mod upload;
 

@@ -61,7 +61,7 @@ impl Engine {
             &Sink(&layers),
             progress,
         )?;
-        self.store()?.touch(&pulled.image)?;
+        self.used(&pulled.image);
         self.tell_of_image(&reference.familiar(), "pull");
         Ok(pulled)
     }
@@ -102,10 +102,15 @@ impl Engine {
     /// The image to run: from the store, or from its registry where the options say so. It is in use now.
     pub(crate) fn image(&self, options: &RunOptions<'_>) -> Result<Image> {
         let image = self.to_run(options)?;
-        if let Err(error) = self.store()?.touch(&image) {
+        self.used(&image);
+        Ok(image)
+    }
+
+    /// Writes down when an image was used last.
+    fn used(&self, image: &Image) {
+        if let Err(error) = self.store().and_then(|store| Ok(store.touch(image)?)) {
             tracing::warn!(%error, "that the image is used could not be written down");
         }
-        Ok(image)
     }
 
     fn to_run(&self, options: &RunOptions<'_>) -> Result<Image> {
