@@ -20,6 +20,7 @@ mod certificates;
 mod http;
 mod open;
 mod retry;
+mod sending;
 mod token;
 mod upload;
 

@@ -275,6 +275,11 @@ fn a_token_is_asked_for_that_is_good_for_pushing_here_and_pulling_from_there() {
     let name = format!("{}/image:1", front.address);
     let result = push(&Client::new(quick()), &store, &name, &image).0;
     assert!(matches!(result, Err(Error::Token { .. })), "{result:?}");
+    // And one for this repository alone, where there is none for both.
+    assert_eq!(
+        server.lines().last().unwrap(),
+        "GET /token?service=s&scope=repository%3Aimage%3Apull%2Cpush"
+    );
     assert_eq!(
         server.lines()[0],
         "GET /token?service=s&scope=repository%3Aimage%3Apull%2Cpush&scope=repository%3Afrom%3Apull"

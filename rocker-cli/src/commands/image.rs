@@ -5,7 +5,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 
-use super::{images, load, pull, push, rmi, save, tag};
+use super::{history, images, import, inspect, load, pull, push, rmi, save, tag};
 use crate::Result;
 
 /// Look after images
@@ -33,6 +33,12 @@ enum Command {
     Save(save::Save),
     /// Load images from an archive
     Load(load::Load),
+    /// Make an image of the files of a root directory
+    Import(import::Import),
+    /// Show how an image was made
+    History(history::History),
+    /// Show all that is known of images
+    Inspect(inspect::Inspect),
     /// Check whether images are what their names say
     Verify(verify::Verify),
     /// Remove images that no container is made of
@@ -49,6 +55,9 @@ impl Image {
             Command::Push(command) => command.run(),
             Command::Save(command) => command.run(),
             Command::Load(command) => command.run(),
+            Command::Import(command) => command.run(),
+            Command::History(command) => command.run(),
+            Command::Inspect(command) => command.of_images().run(),
             Command::Verify(command) => command.run(),
             Command::Prune(command) => command.run(),
         }

@@ -1,9 +1,11 @@
 //! `rocker inspect`
 
+use std::io::{self, IsTerminal};
+
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::listing::escaped;
+use super::listing::{escaped, lines};
 use super::{each, engine, print};
 use crate::table::Table;
 use crate::template::Template;
@@ -40,6 +42,12 @@ enum Show {
 }
 
 impl Inspect {
+    /// The same, of nothing but images.
+    pub(super) fn of_images(self) -> Self {
+        let kind = Some("image".to_owned());
+        Self { kind, ..self }
+    }
+
     /// 1 where the kernel says otherwise than was asked for, or there is no such thing.
     pub(crate) fn run(self) -> Result<u8> {
         let engine = engine()?;
@@ -66,11 +74,23 @@ impl Inspect {
                         Error::bad_value("--format", pointer, expected)
                     })?;
                     print(&match part {
+                        Value::String(text) if io::stdout().is_terminal() => {
+                            format!("{}\n", lines(text))
+                        }
                         Value::String(text) => format!("{text}\n"),
-                        other => format!("{other}\n"),
+                        other => escaped(&format!("{other}\n")),
                     });
                 }
-                Show::Template(template) => print(&format!("{}\n", template.render(&found)?)),
+                Show::Template(template) => {
+                    let text = template.render(&found)?;
+                    // A program gets it as it is.
+                    let text = if io::stdout().is_terminal() {
+                        lines(&text)
+                    } else {
+                        text
+                    };
+                    print(&format!("{text}\n"));
+                }
             }
             Ok(())
         });

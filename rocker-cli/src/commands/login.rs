@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-use clap::{ArgAction, Args};
-use rocker_image::{AuthFiles, Client, ClientOptions, Credentials, SavedIn, blocking};
+use clap::Args;
+use rocker_image::{AuthFiles, Client, Credentials, SavedIn, blocking};
 use rocker_ns::RawMode;
 
 use super::print;
+use super::tls::Tls;
 use crate::{Error, Result};
 
 /// The registry that images without one come from.
@@ -32,17 +33,8 @@ pub(crate) struct Login {
     /// Read the password from stdin
     #[arg(long, conflicts_with = "password", requires = "username")]
     password_stdin: bool,
-    /// Whether the registry has to prove who it is; with =false it may also speak plain HTTP
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_value_t = true,
-        default_missing_value = "true",
-        action = ArgAction::Set
-    )]
-    tls_verify: bool,
+    #[command(flatten)]
+    tls: Tls,
     /// The registry
     #[arg(default_value = DEFAULT)]
     registry: String,
@@ -52,7 +44,7 @@ impl Login {
     pub(crate) fn run(self) -> Result<u8> {
         crate::explain::install();
         let files = AuthFiles::from_env();
-        let client = Client::new(ClientOptions::from_env().tls_verify(self.tls_verify));
+        let client = Client::new(self.tls.client());
         if self.username.is_none()
             && self.password.is_none()
             && let Some(known) = files.find(&self.registry)?

@@ -12,8 +12,10 @@ mod filter;
 mod front;
 mod glob;
 mod hello;
+mod history;
 mod image;
 mod images;
+mod import;
 mod info;
 mod inspect;
 mod kill;
@@ -40,6 +42,7 @@ mod stop;
 mod system;
 mod tag;
 mod tidier;
+mod tls;
 mod version;
 mod wait;
 
@@ -129,6 +132,10 @@ enum Command {
     Save(save::Save),
     /// Load images from an archive
     Load(load::Load),
+    /// Make an image of the files of a root directory
+    Import(import::Import),
+    /// Show how an image was made
+    History(history::History),
     /// Look after images
     Image(image::Image),
     /// Look after all containers
@@ -195,6 +202,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Tag(command) => command.run(),
         Command::Save(command) => command.run(),
         Command::Load(command) => command.run(),
+        Command::Import(command) => command.run(),
+        Command::History(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Container(command) => command.run(),
         Command::System(command) => command.run(),

@@ -1,9 +1,10 @@
 //! `rocker pull`
 
-use clap::{ArgAction, Args};
-use rocker_image::{ClientOptions, Platform, PullOptions, Reference};
+use clap::Args;
+use rocker_image::{Platform, PullOptions, Reference};
 
 use super::progress::Bars;
+use super::tls::Tls;
 use super::{Executable, Explain, print};
 use crate::Result;
 
@@ -17,17 +18,8 @@ pub(crate) struct Pull {
     /// Print only the image's digest
     #[arg(short, long)]
     quiet: bool,
-    /// Whether the registry has to prove who it is; with =false it may also speak plain HTTP
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_value_t = true,
-        default_missing_value = "true",
-        action = ArgAction::Set
-    )]
-    tls_verify: bool,
+    #[command(flatten)]
+    tls: Tls,
     #[command(flatten)]
     explain: Explain,
     /// The image
@@ -48,8 +40,7 @@ impl Pull {
             self.explain.bars()
         };
         let pulled = self.explain.around(Executable::AsItIs, |engine| {
-            let client = ClientOptions::from_env().tls_verify(self.tls_verify);
-            engine.pull_as(&self.image, &options, client, &bars)
+            engine.pull_as(&self.image, &options, self.tls.client(), &bars)
         })?;
         let digest = pulled.image.manifest_digest();
         if self.quiet {

@@ -4,6 +4,7 @@ use clap::Args;
 use rocker_image::Reference;
 
 use super::progress::Bars;
+use super::tls::Tls;
 use super::{Executable, Explain, plainly, print};
 use crate::{Error, Result};
 
@@ -16,6 +17,8 @@ pub(crate) struct Push {
     /// Print only the name
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    tls: Tls,
     #[command(flatten)]
     explain: Explain,
     /// The image
@@ -35,7 +38,8 @@ impl Push {
                 true => Bars::hidden(),
                 false => self.explain.bars().pushing(),
             };
-            let work = |engine: &crate::Engine| engine.push(&self.image, &bars);
+            let work =
+                |engine: &crate::Engine| engine.push_as(&self.image, self.tls.client(), &bars);
             let pushed = self.explain.around(Executable::AsItIs, work)?.manifest;
             print(&match self.quiet {
                 true => format!("{name}\n"),

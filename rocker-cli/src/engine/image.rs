@@ -75,7 +75,7 @@ impl Engine {
             &Sink(&layers),
             progress,
         )?;
-        self.store()?.touch(&pulled.image)?;
+        self.used(&pulled.image);
         self.tell_of_image(&reference.familiar(), "pull");
         Ok(pulled)
     }
@@ -85,13 +85,26 @@ impl Engine {
     /// # Errors
     /// [`Error::NoImage`] where there is none of that name; [`Error::Image`].
     pub fn push(&self, name: &str, progress: &dyn Progress) -> Result<Pushed> {
+        self.push_as(name, ClientOptions::from_env(), progress)
+    }
+
+    /// The same, with other ideas of how to talk to the registry than those that docker and podman have of it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push_as(
+        &self,
+        name: &str,
+        client: ClientOptions,
+        progress: &dyn Progress,
+    ) -> Result<Pushed> {
         let reference: Reference = name.parse()?;
         let store = self.store()?;
         let no_image = || Error::NoImage {
             name: name.to_owned(),
         };
         let image = store.image(&reference)?.ok_or_else(no_image)?;
-        let client = Client::new(ClientOptions::default());
+        let client = Client::new(client);
         let pushed = blocking::push(&client, store, &reference, &image, progress)?;
         self.tell_of_image(&reference.familiar(), "push");
         Ok(pushed)
@@ -116,10 +129,15 @@ impl Engine {
     /// The image to run: from the store, or from its registry where the options say so. It is in use now.
     pub(crate) fn image(&self, options: &RunOptions<'_>) -> Result<Image> {
         let image = self.to_run(options)?;
-        if let Err(error) = self.store()?.touch(&image) {
+        self.used(&image);
+        Ok(image)
+    }
+
+    /// Writes down when an image was used last.
+    fn used(&self, image: &Image) {
+        if let Err(error) = self.store().and_then(|store| Ok(store.touch(image)?)) {
             tracing::warn!(%error, "that the image is used could not be written down");
         }
-        Ok(image)
     }
 
     fn to_run(&self, options: &RunOptions<'_>) -> Result<Image> {

@@ -6,6 +6,7 @@ mod as_text;
 mod attached;
 mod attest;
 mod boot;
+mod changes;
 mod connection;
 mod container;
 mod disk;
@@ -17,6 +18,7 @@ mod files;
 mod hello;
 pub(crate) mod host;
 mod image;
+mod import;
 mod inspect;
 mod keeper;
 mod life;
@@ -63,6 +65,7 @@ use crate::{Error, Result};
 
 pub use events::{Actor, Event, Events};
 pub use exec::ExecOptions;
+pub use import::ImportOptions;
 pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};
 pub use options::{

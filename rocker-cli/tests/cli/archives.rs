@@ -162,3 +162,21 @@ fn what_is_no_archive_is_refused_and_leaves_nothing() {
         scene.assert_all_gone("refused archives");
     });
 }
+
+#[test]
+fn an_ordinary_user_saves_loads_and_imports() {
+    fake_host::run(|host| {
+        let scene = Scene::of_alice(host);
+        let done = scene.script(
+            "cd; rocker save -o a.tar $I && rocker rmi $I && rocker load -i a.tar && rocker image verify && rocker run --rm $I echo x",
+        );
+        done.succeeded();
+        assert!(done.out.ends_with("x\n"), "{done:?}");
+        let done = scene.script("cd; mkdir r; echo y >r/f; tar -cC r . | rocker import - files && rocker save files | rocker load");
+        done.succeeded();
+        assert!(
+            done.out.ends_with("Loaded image: files:latest\n"),
+            "{done:?}"
+        );
+    });
+}

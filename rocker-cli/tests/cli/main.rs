@@ -39,6 +39,7 @@ mod full_disk;
 mod health;
 mod identity;
 mod image_config;
+mod image_import;
 mod image_names;
 mod image_prune;
 mod image_verify;

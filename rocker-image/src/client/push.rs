@@ -9,9 +9,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use super::Client;
 use super::pull::on_thread;
 use crate::registry::{Http, Registry, Started};
-use crate::{
-    Descriptor, Digest, Error, Image, LayerOutcome, Progress, Reference, Result, Store, document,
-};
+use crate::{Descriptor, Digest, Error, Image, LayerOutcome, Progress, Reference, Result, Store};
 
 /// How many blobs are uploaded at once.
 const PARALLEL: usize = 4;
@@ -68,36 +66,31 @@ impl Client {
         .await?;
         progress.resolved(image);
 
-        let http = Http::default();
-        let options = self.options.clone().silence(NO_LIMIT);
-        let from: HashSet<&String> = elsewhere.values().collect();
-        let registry = Registry::own(&http, &options, reference)
-            .await?
-            .for_push(from);
-        let upload = Upload {
-            registry: &registry,
-            store,
-            elsewhere: &elsewhere,
-            silence: self.options.silence,
-            progress,
-        };
-        let mut seen = HashSet::new();
-        let layers = image
-            .layers()
-            .iter()
-            .filter(|layer| seen.insert(&layer.blob));
-        let layers = layers.map(|layer| Descriptor::new("", layer.blob.clone(), layer.size));
-        let layers: Vec<Descriptor> = layers.collect();
-        stream::iter(layers.iter().map(|layer| upload.layer(layer)))
-            .buffer_unordered(PARALLEL)
-            .try_collect::<()>()
-            .await?;
         let config = Descriptor::new("", image.config_digest().clone(), config_size);
-        upload.blob(&config, &|_| ()).await?;
-        document::check_digest("the manifest", &manifest.digest, &bytes)?;
-        registry
-            .put_manifest(&reference.manifest(), manifest, bytes)
-            .await?;
+        let everything = async |elsewhere| {
+            let http = Http::default();
+            let options = self.options.clone().silence(NO_LIMIT);
+            let registry = Registry::own(&http, &options, reference).await?;
+            let upload = Upload {
+                registry: &registry.for_push(BTreeMap::values(elsewhere)),
+                store,
+                elsewhere,
+                silence: self.options.silence,
+                progress,
+            };
+            upload.layers(image).await?;
+            upload.blob(&config, &|_| ()).await?;
+            let name = reference.manifest();
+            let registry = upload.registry;
+            registry.put_manifest(&name, manifest, bytes.clone()).await
+        };
+        match everything(&elsewhere).await {
+            // Who may push here need not be allowed to pull from there.
+            Err(Error::Token { .. }) if !elsewhere.is_empty() => {
+                everything(&BTreeMap::new()).await?;
+            }
+            done => done?,
+        }
         drop(pin);
         Ok(Pushed {
             manifest: manifest.clone(),
@@ -142,6 +135,20 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
+    async fn layers(&self, image: &Image) -> Result<()> {
+        let mut seen = HashSet::new();
+        let layers = image
+            .layers()
+            .iter()
+            .filter(|layer| seen.insert(&layer.blob));
+        let layers = layers.map(|layer| Descriptor::new("", layer.blob.clone(), layer.size));
+        let layers: Vec<Descriptor> = layers.collect();
+        stream::iter(layers.iter().map(|layer| self.layer(layer)))
+            .buffer_unordered(PARALLEL)
+            .try_collect::<()>()
+            .await
+    }
+
     async fn layer(&self, layer: &Descriptor) -> Result<()> {
         let digest = &layer.digest;
         self.progress.layer_started(digest, layer.size);
