@@ -109,8 +109,7 @@ impl Store {
         let Some(entry) = index.find(reference) else {
             return Ok(None);
         };
-        self.load_image(&entry.descriptor())
-            .map(|image| Some(image.with_references(names(&index, &entry.digest))))
+        self.load_listed(&index, &entry.digest, &entry.descriptor())
     }
 
     /// The image with this manifest, whether it has a name or not; none if the store has none.
@@ -127,8 +126,7 @@ impl Store {
         let Some(entry) = entry else {
             return Ok(None);
         };
-        self.load_image(&entry.descriptor())
-            .map(|image| Some(image.with_references(names(&index, manifest))))
+        self.load_listed(&index, manifest, &entry.descriptor())
     }
 
     /// All images, in the order in which they were named; each once, with all its names.
@@ -149,8 +147,8 @@ impl Store {
             {
                 continue;
             }
-            match self.load_image(&entry.descriptor()) {
-                Ok(image) => images.push(image.with_references(names(&index, &entry.digest))),
+            match self.load_listed(&index, &entry.digest, &entry.descriptor()) {
+                Ok(image) => images.extend(image),
                 Err(error) => {
                     tracing::warn!(manifest = %entry.digest, error = &error as &dyn std::error::Error, "leaving out an image");
                 }
@@ -230,11 +228,15 @@ impl Store {
     pub fn touch(&self, image: &Image) -> Result<()> {
         let path = image.manifest_digest().blob_path(&self.root);
         let why = "so that it is known which images nobody has used for long";
-        file::touch(&path, why).map_err(|source| Error::Store {
-            operation: "change the time of",
-            path,
-            source,
-        })
+        match file::touch(&path, why) {
+            // Somebody has removed it meanwhile.
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Store {
+                operation: "change the time of",
+                path,
+                source,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// When an image was used last, as far as somebody has [told](Self::touch); none if it is damaged.
@@ -354,6 +356,26 @@ impl Store {
         }
         document::check_digest(&path().display().to_string(), digest, &bytes)?;
         Ok(bytes)
+    }
+
+    /// Reads an image that `index` lists, with its names; none if somebody has removed it since the index was read.
+    fn load_listed(
+        &self,
+        index: &Index,
+        manifest: &Digest,
+        descriptor: &Descriptor,
+    ) -> Result<Option<Image>> {
+        match self.load_image(descriptor) {
+            Ok(image) => Ok(Some(image.with_references(names(index, manifest)))),
+            Err(error @ Error::NoSuchBlob { .. }) => {
+                let now = Index::read(&self.index_path())?;
+                match now.manifests.iter().any(|entry| entry.digest == *manifest) {
+                    true => Err(error),
+                    false => Ok(None),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the image of a manifest.

@@ -75,7 +75,7 @@ impl Progress for Bars {
     fn layer_started(&self, blob: &Digest, size: u64) {
         let bar = self.all.add(ProgressBar::new(size));
         if let Ok(style) = ProgressStyle::with_template(
-            "{prefix}: {msg:<13} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec}",
+            "{prefix}: {msg:<13} [{bar:30}] {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {eta:>4}",
         ) {
             bar.set_style(style.progress_chars("=> "));
         }

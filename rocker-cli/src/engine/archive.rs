@@ -23,7 +23,24 @@ impl Engine {
         out: impl Write,
     ) -> Result<()> {
         let images = self.to_save(names)?;
-        Ok(self.store()?.save(&images, format, out)?)
+        self.save(names, &images, format, out)
+    }
+
+    fn save(
+        &self,
+        names: &[String],
+        images: &[(Image, Vec<Reference>)],
+        format: ArchiveFormat,
+        out: impl Write,
+    ) -> Result<()> {
+        match self.store()?.save(images, format, out) {
+            Err(error @ rocker_image::Error::NoSuchBlob { .. }) => {
+                // Says so, if somebody has removed one meanwhile.
+                self.to_save(names)?;
+                Err(error.into())
+            }
+            saved => Ok(saved?),
+        }
     }
 
     /// The same into a file, which has its name only when all of it is there, and is nobody else's to read. What is there and is no
@@ -38,16 +55,15 @@ impl Engine {
         path: &Path,
     ) -> Result<()> {
         let images = self.to_save(names)?;
-        let store = self.store()?;
         let failed = disk::failed("write", path);
         if path.metadata().is_ok_and(|found| !found.is_file()) {
             let out = File::options().write(true).open(path).map_err(failed)?;
-            return Ok(store.save(&images, format, out)?);
+            return self.save(names, &images, format, out);
         }
         let new = Unfinished::beside(path);
         let file = disk::create_private(&new.0, "so that the archive grows under another name")
             .map_err(&failed)?;
-        store.save(&images, format, &file)?;
+        self.save(names, &images, format, &file)?;
         let why = "so that the archive is on the disk before it has its name";
         disk::sync(&file, why).map_err(&failed)?;
         disk::rename(

@@ -20,8 +20,15 @@ impl Engine {
             return Err(Error::bad_value("TARGET", name, expected));
         }
         let store = self.store()?;
-        let image = the_one(store, image)?;
-        store.tag(&reference, image.manifest_digest())?;
+        let found = the_one(store, image)?;
+        match store.tag(&reference, found.manifest_digest()) {
+            // Somebody has removed it meanwhile.
+            Err(rocker_image::Error::NoSuchBlob { .. }) => {
+                let name = image.to_owned();
+                return Err(Error::NoImage { name });
+            }
+            tagged => tagged?,
+        }
         self.tell_of_image(&reference.familiar(), "tag");
         Ok(())
     }

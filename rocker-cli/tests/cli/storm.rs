@@ -25,6 +25,66 @@ fn what_is_stopped_as_soon_as_it_runs_is_stopped() {
 }
 
 #[test]
+fn whatever_is_done_to_images_at_the_same_time_none_is_broken_and_nothing_is_left() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let tree = host.dir("tree");
+        host.sh(&format!(
+            "mkdir {0}/bin; cp $(command -v busybox) {0}/bin/true; head -c 3000000 /dev/urandom >{0}/noise",
+            tree.display()
+        ));
+        let other = scene
+            .registry
+            .push_dir(&tree, "other", r#"{"Cmd":["true"]}"#);
+        let orders = [
+            "pull -q $I".to_owned(),
+            "run --rm --network none $I true".to_owned(),
+            format!("pull -q {other}"),
+            "image prune -af".to_owned(),
+            format!("run --rm --network none {other}"),
+            "rmi -f $I".to_owned(),
+            format!("save -o /dev/null {other}"),
+            format!("tag {other} third"),
+            format!("rmi -f {other} third"),
+            "images".to_owned(),
+            "system prune -af".to_owned(),
+            "image verify".to_owned(),
+        ];
+        // What may come of it, where somebody else has just removed the image.
+        let said = ["no image", "No such image", "is used by", "in use"];
+        for turn in 0..12 {
+            let batch: Vec<_> = (0..6)
+                .map(|index| {
+                    let order = orders[(turn * 5 + index * (1 + turn % 5)) % orders.len()].clone();
+                    let mut shell = scene.shell(&format!("exec timeout 60 rocker {order}"));
+                    (order, thread::spawn(move || shell.output().unwrap()))
+                })
+                .collect();
+            for (order, one) in batch {
+                let output = one.join().unwrap();
+                let err = String::from_utf8_lossy(&output.stderr).into_owned();
+                let first = err.lines().next().unwrap_or_default();
+                let is_known = said.iter().any(|known| first.contains(known));
+                assert!(output.status.success() || is_known, "{order}: {err}");
+            }
+        }
+        for image in ["$I", &other] {
+            scene.ok(&format!("pull -q {image}"));
+            scene.ok(&format!("run --rm --network none {image} true"));
+        }
+        scene.ok("image verify");
+        scene.ok(&format!("rmi -f $I {other}"));
+        scene.ok("image prune -af");
+        let left = scene.script(
+            "find $ROCKER_ROOT/images/blobs $ROCKER_ROOT/images/ingest $ROCKER_ROOT/layers -type f",
+        );
+        assert_eq!(left.out, "");
+        scene.wait_until_alone();
+        scene.assert_all_gone("a storm of images");
+    });
+}
+
+#[test]
 fn whatever_is_done_to_a_container_at_the_same_time_it_can_be_removed_then() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
