@@ -159,6 +159,44 @@ fn debian_runs_with_every_file_as_its_packages_have_it() {
 }
 
 #[test]
+fn debian_is_entry_by_entry_what_umoci_and_podman_make_of_it() {
+    debian::make();
+    fake_host::run(|host| {
+        let scene = Scene::without_image(host);
+        let name = scene.push_layers(&[debian::tar()], "debian", r#"{"Cmd":["bash"]}"#);
+        scene.ok(&format!("pull -q {name}"));
+        host.sh(&format!(
+            "skopeo --insecure-policy copy -q --src-tls-verify=false docker://{name} oci:/run/layout:debian
+             umoci unpack --image /run/layout:debian /run/bundle 2>/dev/null"
+        ));
+        let podman = "podman --root /run/podman --runroot /run/podman-run --tmpdir /run/podman-tmp --storage-driver vfs";
+        host.sh(&format!("{podman} pull -q --tls-verify=false {name}"));
+        let mounted = host.sh(&format!("{podman} image mount {name}"));
+        // Names, kinds, modes, owners, sizes, links, times in nanoseconds, devices and contents.
+        let tree = |dir: &str| {
+            host.sh(&format!(
+                "cd {dir} && {{ find . -mindepth 1 -type d -printf '%P d %m %U:%G %T@\\n'
+                 find . ! -type d -printf '%P %y %m %U:%G %s %n %T@ %l\\n'
+                 find . -type c -o -type b | xargs -r stat -c '%n %t:%T'
+                 find . -type f -exec sha256sum {{}} +; }} | LC_ALL=C sort"
+            ))
+        };
+        let layer = layers(&scene).pop_first().unwrap();
+        let own = tree(&format!("{}/layers/{layer}", scene.root.display()));
+        assert!(own.lines().count() > 10_000, "{own}");
+        for (who, dir) in [("umoci", "/run/bundle/rootfs"), ("podman", mounted.trim())] {
+            let theirs = tree(dir);
+            let differ = own
+                .lines()
+                .zip(theirs.lines())
+                .find(|(own, their)| own != their);
+            assert_eq!(differ, None, "{who}");
+            assert_eq!(own.lines().count(), theirs.lines().count(), "{who}");
+        }
+    });
+}
+
+#[test]
 fn images_are_listed_with_dockers_columns() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
