@@ -45,7 +45,7 @@ impl Arena {
 
     /// A piece at the end of what is handed out; None when there is no room for it.
     fn take(&self, layout: Layout) -> Option<*mut u8> {
-        let mut used = self.used.load(Ordering::Relaxed);
+        let mut used = self.used.load(Ordering::Acquire);
         loop {
             let start = used.next_multiple_of(layout.align());
             let end = start
@@ -90,7 +90,7 @@ impl Arena {
     fn move_end(&self, from: usize, to: usize) -> Result<(), usize> {
         let moved = self
             .used
-            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
         moved.map(drop)
     }
 }

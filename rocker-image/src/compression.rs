@@ -74,8 +74,23 @@ pub(crate) fn decompressed<R: Read>(inner: R) -> io::Result<impl Read + use<R>> 
     Decoder::new(compression, inner)
 }
 
+/// What is decompressed may be so many times as much as what is read, once it is more than [`ROOM`]. gzip cannot do much more, and
+/// honest layers are far from it.
+const RATIO: u64 = 1000;
+const ROOM: u64 = 1 << 30;
+
+/// The largest window of a zstd frame, as a power of two: 32 MiB, which is what compressors take at most unless they are told to take
+/// more. That much memory has whoever decompresses it.
+const WINDOW: u32 = 25;
+
 /// Decompresses what it reads.
-pub(crate) enum Decoder<R: BufRead> {
+pub(crate) struct Decoder<R: BufRead> {
+    format: Format<Counted<R>>,
+    /// How many bytes there are of it decompressed.
+    made: u64,
+}
+
+enum Format<R: BufRead> {
     None(R),
     Gzip(Box<MultiGzDecoder<R>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, R>>),
@@ -83,39 +98,128 @@ pub(crate) enum Decoder<R: BufRead> {
 
 impl<R: BufRead> Decoder<R> {
     pub(crate) fn new(compression: Compression, inner: R) -> io::Result<Self> {
-        Ok(match compression {
-            Compression::None => Self::None(inner),
+        let inner = Counted { inner, count: 0 };
+        let format = match compression {
+            Compression::None => Format::None(inner),
             // A gzip file may be several members one behind another, as parallel compressors write them.
-            Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(inner))),
+            Compression::Gzip => Format::Gzip(Box::new(MultiGzDecoder::new(inner))),
             Compression::Zstd => {
-                Self::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(inner)?))
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(inner)?;
+                decoder.window_log_max(WINDOW)?;
+                Format::Zstd(Box::new(decoder))
             }
-        })
+        };
+        Ok(Self { format, made: 0 })
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut R {
-        match self {
-            Self::None(inner) => inner,
-            Self::Gzip(decoder) => decoder.get_mut(),
-            Self::Zstd(decoder) => decoder.get_mut(),
-        }
+        &mut self.counted().inner
     }
 
     pub(crate) fn into_inner(self) -> R {
-        match self {
-            Self::None(inner) => inner,
-            Self::Gzip(decoder) => decoder.into_inner(),
-            Self::Zstd(decoder) => decoder.finish(),
+        let counted = match self.format {
+            Format::None(inner) => inner,
+            Format::Gzip(decoder) => decoder.into_inner(),
+            Format::Zstd(decoder) => decoder.finish(),
+        };
+        counted.inner
+    }
+
+    fn counted(&mut self) -> &mut Counted<R> {
+        match &mut self.format {
+            Format::None(inner) => inner,
+            Format::Gzip(decoder) => decoder.get_mut(),
+            Format::Zstd(decoder) => decoder.get_mut(),
         }
     }
 }
 
 impl<R: BufRead> Read for Decoder<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::None(inner) => inner.read(buf),
-            Self::Gzip(decoder) => decoder.read(buf),
-            Self::Zstd(decoder) => decoder.read(buf),
+        let length = match &mut self.format {
+            Format::None(inner) => return inner.read(buf),
+            Format::Gzip(decoder) => decoder.read(buf),
+            Format::Zstd(decoder) => decoder.read(buf),
+        }?;
+        self.made += length as u64;
+        if self.made > ROOM && self.made / RATIO > self.counted().count {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it becomes more than a thousand times as much, and more than a gibibyte, when it is decompressed",
+            ));
+        }
+        Ok(length)
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    count: u64,
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.count += amount as u64;
+        self.inner.consume(amount);
+    }
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buf)?;
+        self.count += length as u64;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Zeros without end, compressed: a frame that says nothing of its size, and blocks of one byte that is repeated (RFC 8878,
+    /// section 3.1.1.2).
+    struct Bomb {
+        head: &'static [u8],
+    }
+
+    const BLOCK: &[u8] = &[0x02, 0x00, 0x10, 0x00];
+
+    impl Read for Bomb {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            if self.head.is_empty() {
+                self.head = BLOCK;
+            }
+            self.head.read(buf)
+        }
+    }
+
+    #[test]
+    fn what_grows_a_thousandfold_is_refused_before_it_has_filled_a_disk() {
+        let bomb = Bomb {
+            head: &[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68],
+        };
+        let mut decoder = Decoder::new(Compression::Zstd, BufReader::new(bomb)).unwrap();
+        let error = io::copy(&mut decoder, &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("thousand times"), "{error}");
+        assert!(decoder.made < ROOM + (1 << 20));
+    }
+
+    #[test]
+    fn a_frame_that_wants_more_memory_than_is_usual_is_refused() {
+        for (exponent, fits) in [(15_u8, true), (16, false), (21, false)] {
+            let frame = [
+                &[0x28, 0xb5, 0x2f, 0xfd, 0x00, exponent << 3][..],
+                &[0x01, 0, 0],
+            ]
+            .concat();
+            let mut decoder = Decoder::new(Compression::Zstd, &*frame).unwrap();
+            let outcome = io::copy(&mut decoder, &mut io::sink());
+            assert_eq!(outcome.is_ok(), fits, "2^{}: {outcome:?}", exponent + 10);
         }
     }
 }

@@ -222,6 +222,23 @@ impl Read for BlobReader {
     }
 }
 
+/// Whether a system call has failed, which says nothing of what was read.
+fn is_of_the_system(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let found = error.downcast_ref::<io::Error>();
+        if found.is_some_and(|error| error.raw_os_error().is_some()) {
+            return true;
+        }
+        // An io::Error that wraps another error has that one's source for its own.
+        cause = match found.and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
 /// Reads a layer uncompressed, and reports its end only if both digests and the size are right.
 pub(crate) struct LayerReader {
     decoder: Decoder<BlobReader>,
@@ -266,6 +283,17 @@ impl LayerReader {
                 (result, matches!(self.verdict, Some(Ok(()))))
             }
         };
+        if let Err(error) = &result
+            && self.verdict.is_none()
+            && !is_of_the_system(error)
+        {
+            // What the sink cannot make sense of may be no more than damaged: its digest shows.
+            let damage = self.decoder.get_mut().finish().err();
+            let is_damage = |error: &Error| {
+                matches!(error, Error::WrongDigest { .. } | Error::WrongSize { .. })
+            };
+            self.verdict = damage.filter(is_damage).map(Err);
+        }
         match (self.verdict, result) {
             // What is wrong with the layer is the cause of whatever the sink makes of it.
             (Some(Err(failure)), _) => Err(failure),
@@ -451,6 +479,38 @@ mod tests {
         ));
         assert!(content.is_err());
         assert!(matches!(verdict, Some(Err(Error::WrongDigest { .. }))));
+    }
+
+    /// Cannot make sense of anything.
+    struct Confused;
+
+    impl LayerSink for Confused {
+        fn contains(&self, _: &Digest) -> bool {
+            false
+        }
+
+        fn unpack(&self, _: &Digest, tar: &mut dyn Read) -> io::Result<()> {
+            tar.read_exact(&mut [0])?;
+            Err(io::Error::other("no archive"))
+        }
+    }
+
+    #[test]
+    fn what_a_sink_cannot_make_sense_of_is_damaged_if_its_digest_says_so() {
+        let right = b"some layer".repeat(50);
+        let mut wrong = right.clone();
+        wrong[7] ^= 1;
+        let id = Digest::sha256(&right);
+        for ahead in [false, true] {
+            let of = |blob| reader(blob, &right, id.clone(), Compression::None, 64).ahead(ahead);
+            let outcome = of(&wrong).unpack(&Confused);
+            assert!(
+                matches!(outcome, Err(Error::WrongDigest { .. })),
+                "{outcome:?}"
+            );
+            let outcome = of(&right).unpack(&Confused);
+            assert!(matches!(outcome, Err(Error::Unpack { .. })), "{outcome:?}");
+        }
     }
 
     #[test]

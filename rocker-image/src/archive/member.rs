@@ -104,7 +104,11 @@ impl<R: Read> Members<R> {
                     .target
                     .or_else(|| Some(header.link_name_bytes()?.into()));
                 let target = String::from_utf8(target.unwrap_or_default());
-                Kind::Link(target.map_err(|_| refused("is a link to a name that is no text"))?)
+                let target = target.map_err(|_| refused("is a link to a name that is no text"))?;
+                if target.len() > MAX_NAME {
+                    return Err(refused("is a link to a name of more than 1024 bytes"));
+                }
+                Kind::Link(target)
             }
             EntryType::Link => return Err(refused("is a hard link")),
             _ => return Err(refused("is neither a file nor a directory")),
