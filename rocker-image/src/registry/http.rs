@@ -35,6 +35,8 @@ struct Key {
     kind: Kind,
     /// Past any proxy, since the host is this machine.
     is_near: bool,
+    /// Without a limit on silence, since somebody else looks whether anything goes on.
+    is_watched: bool,
 }
 
 /// What an HTTP client is for.
@@ -64,7 +66,19 @@ pub(crate) struct Reach<'a> {
 impl Reach<'_> {
     /// The client for `url`.
     pub(crate) fn client(&self, url: &Url) -> Result<reqwest::Client> {
-        let key = self.key(url);
+        self.client_of(self.key(url), url)
+    }
+
+    /// The client for `url` of which no answer comes too late: the caller has to look whether anything goes on.
+    pub(crate) fn watched_client(&self, url: &Url) -> Result<reqwest::Client> {
+        let key = Key {
+            is_watched: true,
+            ..self.key(url)
+        };
+        self.client_of(key, url)
+    }
+
+    fn client_of(&self, key: Key, url: &Url) -> Result<reqwest::Client> {
         let clients = || {
             self.http
                 .clients
@@ -86,7 +100,11 @@ impl Reach<'_> {
             _ if self.is_lenient(url) => Kind::Unverified(host(url)),
             _ => self.http.verified(url, self.options),
         };
-        Key { kind, is_near }
+        Key {
+            kind,
+            is_near,
+            is_watched: false,
+        }
     }
 
     /// Whether the host of `url` is the registry's, and that need not prove who it is.
@@ -122,12 +140,15 @@ fn build(key: &Key, url: &Url, options: &ClientOptions) -> Result<reqwest::Clien
     let builder = reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(options.silence)
         // Redirects are followed one by one, since what may be sent changes on the way.
         .redirect(Policy::none())
         // A connection for each layer is faster than all layers in one HTTP/2 window.
         .http1_only()
         .tls_backend_preconfigured(tls(&key.kind, url, options)?);
+    let builder = match key.is_watched {
+        true => builder,
+        false => builder.read_timeout(options.silence),
+    };
     let builder = match key.is_near {
         // RFC 6761: this name is this machine, whatever a resolver says.
         true => builder.no_proxy().resolve_to_addrs(
@@ -358,7 +379,11 @@ mod tests {
         ] {
             for is_near in [false, true] {
                 let kind = kind.clone();
-                let key = Key { kind, is_near };
+                let key = Key {
+                    kind,
+                    is_near,
+                    is_watched: false,
+                };
                 build(&key, &url("https://a"), &ClientOptions::default()).unwrap();
             }
         }
