@@ -131,17 +131,24 @@ impl AuthFiles {
 
     /// Saves credentials for a registry, with the helper that a file names for it, or else in a file.
     ///
-    /// The file is replaced by one of mode 0600; all else that it has is kept.
+    /// The file is replaced by one of mode 0600; all else that it has is kept. What the files that are looked at before the
+    /// helper have for exactly this registry is removed.
     ///
     /// # Errors
     ///
     /// As [`find`](Self::find), and [`Error::NoAuthFile`](crate::Error::NoAuthFile) if there is no place for a file.
     pub fn save(&self, registry: &str, credentials: &Credentials) -> Result<SavedIn> {
         let name = normalized(registry);
-        for path in &self.files {
+        for (before, path) in self.files.iter().enumerate() {
             if let Some(name_of_helper) = AuthFile::read(path)?.helper_for(domain(&name)) {
                 let helper = Helper::new(name_of_helper, self.helpers.as_deref());
                 helper.store(servers(domain(&name))[0], credentials)?;
+                // It would be found first.
+                for path in &self.files[..before] {
+                    if AuthFile::read(path)?.has(&name) {
+                        AuthFile::change(path, |file| file.remove(&name))?;
+                    }
+                }
                 return Ok(SavedIn::Helper(name_of_helper.to_owned()));
             }
         }
@@ -376,6 +383,24 @@ esac
         files.save("ghcr.io", &identity).unwrap();
         assert_eq!(files.find("ghcr.io").unwrap(), Some(identity));
         assert_eq!(files.registries().unwrap(), ["a.example", "ghcr.io"]);
+    }
+
+    #[test]
+    fn what_a_helper_has_been_told_is_what_is_found() {
+        let dir = dir(&[
+            ("auth.json", CONTAINERS),
+            ("config.json", r#"{"credsStore":"one"}"#),
+        ]);
+        helper(&dir, "one");
+        let files = at(&dir, &["none.json", "auth.json", "config.json"]);
+        let new = Credentials::basic("new", "s3cret");
+        let saved = files.save("quay.io", &new).unwrap();
+        assert_eq!(saved, SavedIn::Helper("one".to_owned()));
+        assert_eq!(files.find("quay.io/x").unwrap(), Some(new));
+        // One that is for a part of it stays, and no file is made.
+        let you = Credentials::basic("you", "other");
+        assert_eq!(files.find("quay.io/team/app").unwrap(), Some(you));
+        assert!(!dir.path().join("none.json").exists());
     }
 
     #[test]

@@ -125,6 +125,7 @@ pub enum Error {
         realm: String,
         status: u16,
         message: Option<Untrusted>,
+        retry_after: Option<Duration>,
     },
 
     /// A file with credentials cannot be read or written.

@@ -406,6 +406,66 @@ fn a_registry_that_says_nothing_more_is_given_up() {
 }
 
 #[test]
+fn a_registry_that_never_answers_is_given_up_whatever_it_was_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, image) = one(&dir);
+    for silent in ["HEAD ", "POST ", "PUT /v2/image/manifests/", "GET /token"] {
+        let address = Arc::new(Mutex::new(String::new()));
+        let realm = Arc::clone(&address);
+        let server = Strange::start(move |line, before| match line.starts_with(silent) {
+            true => String::new(),
+            false if silent == "GET /token" && before == 0 => format!(
+                "401 X\r\nWWW-Authenticate: Bearer realm=\"http://{}/token\"",
+                realm.lock().unwrap()
+            ),
+            false => honest(line),
+        });
+        address.lock().unwrap().clone_from(&server.address);
+        let name = format!("{}/image:1", server.address);
+        let options = ClientOptions::default()
+            .retries(0)
+            .silence(std::time::Duration::from_millis(300));
+        let result = push(&Client::new(options), &store, &name, &image).0;
+        assert!(
+            matches!(result, Err(Error::Unreachable { .. })),
+            "{silent}: {result:?}"
+        );
+        assert!(server.lines().last().unwrap().starts_with(silent));
+    }
+}
+
+#[test]
+fn a_registry_that_never_ends_its_refusal_has_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, image) = one(&dir);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let head = "HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\n{";
+                stream.write_all(head.as_bytes()).unwrap();
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+        }
+    });
+    let server = Strange::start(move |line, _| match line.starts_with("POST") {
+        true => format!("202 X\r\nLocation: http://{place}/put"),
+        false => honest(line),
+    });
+    let options = ClientOptions::default()
+        .retries(0)
+        .silence(std::time::Duration::from_millis(300));
+    let name = format!("{}/image:1", server.address);
+    let result = push(&Client::new(options), &store, &name, &image).0;
+    assert!(
+        matches!(result, Err(Error::PushRefused { status: 500, .. })),
+        "{result:?}"
+    );
+}
+
+#[test]
 fn a_layer_that_has_rotted_is_not_pushed() {
     let dir = tempfile::tempdir().unwrap();
     let (store, image) = one(&dir);

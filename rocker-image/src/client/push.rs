@@ -8,13 +8,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::Client;
 use super::pull::on_thread;
-use crate::registry::{Http, Registry, Started};
+use crate::registry::{Registry, Started};
 use crate::{Descriptor, Digest, Error, Image, LayerOutcome, Progress, Reference, Result, Store};
 
 /// How many blobs are uploaded at once.
 const PARALLEL: usize = 4;
-/// The client that uploads looks itself whether anything goes on: how long an answer takes says nothing before all is sent.
-const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// What a push has brought into the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +66,7 @@ impl Client {
 
         let config = Descriptor::new("", image.config_digest().clone(), config_size);
         let everything = async |elsewhere| {
-            let http = Http::default();
-            let options = self.options.clone().silence(NO_LIMIT);
-            let registry = Registry::own(&http, &options, reference).await?;
+            let registry = Registry::own(&self.http, &self.options, reference).await?;
             let upload = Upload {
                 registry: &registry.for_push(BTreeMap::values(elsewhere)),
                 store,

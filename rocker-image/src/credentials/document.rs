@@ -21,13 +21,22 @@ pub(super) struct AuthFile(Map<String, Value>);
 impl AuthFile {
     /// Reads a file. One that is not there, or that belongs to somebody else, says nothing.
     pub(super) fn read(path: &Path) -> Result<Self> {
+        match Self::read_own(path) {
+            Err(Error::AuthFile { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                tracing::warn!(path = %path.display(), error = %source, "leaving out a file with credentials");
+                Ok(Self::default())
+            }
+            read => read,
+        }
+    }
+
+    /// Reads a file. One that is not there says nothing.
+    fn read_own(path: &Path) -> Result<Self> {
         let why = "so that the registry is shown what the user has logged in with";
         let bytes = match file::read(path, why) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                tracing::warn!(path = %path.display(), %error, "leaving out a file with credentials");
-                return Ok(Self::default());
-            }
             Err(error) if is_absent(&error) => return Ok(Self::default()),
             Err(source) => return Err(failed("read", path)(source)),
         };
@@ -51,14 +60,23 @@ impl AuthFile {
     pub(super) fn change(path: &Path, change: impl FnOnce(&mut Self)) -> Result<()> {
         // What a symbolic link leads to is to change, and not the link.
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let dir = real.parent().unwrap_or(Path::new("."));
+        let dir = directory(&real);
         let why = "so that there is a directory for the file, which its owner only can look into";
         file::make_directory(dir, why).map_err(failed("make the directory of", path))?;
         let why = "so that there is something to lock that stays when the file is replaced";
         let opened = file::open(dir, why).map_err(failed("open the directory of", path))?;
         let why = "so that two who log in at once do not undo each other's change";
         let _lock = Lock::on(opened, dir, why)?;
-        let mut document = Self::read(&real)?;
+        // What cannot be read or understood is not to be replaced by what has nothing of it.
+        let mut document = Self::read_own(&real)?;
+        if !matches!(
+            document.0.get("auths"),
+            None | Some(Value::Null | Value::Object(_))
+        ) {
+            return Err(failed("understand", path)(
+                io::ErrorKind::InvalidData.into(),
+            ));
+        }
         change(&mut document);
         let mut text = serde_json::to_vec_pretty(&document.0).unwrap_or_default();
         text.push(b'\n');
@@ -180,6 +198,12 @@ fn write(path: &Path, dir: &Path, text: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// The directory that a file is in.
+fn directory(path: &Path) -> &Path {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.unwrap_or(Path::new("."))
+}
+
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -193,5 +217,65 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Err
         operation,
         path,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use nix::unistd::{Uid, setfsuid};
+
+    use super::*;
+
+    fn insert(path: &Path) -> Result<()> {
+        AuthFile::change(path, |file| {
+            file.insert("a", &Credentials::basic("me", "x"))
+        })
+    }
+
+    #[test]
+    fn a_bare_name_is_one_in_the_working_directory() {
+        for (path, dir) in [("auth.json", "."), ("a/auth.json", "a"), ("/a", "/")] {
+            assert_eq!(directory(Path::new(path)), Path::new(dir), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_left_out_and_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auth.json");
+        let text = r#"{"auths":{"b":{"auth":"bWU6c2VjcmV0"}}}"#;
+        fs::write(&path, text).unwrap();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(dir.path(), 0o777);
+        mode(&path, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Of this thread alone: root could read it.
+                setfsuid(Uid::from_raw(65534));
+                assert!(AuthFile::read(&path).unwrap().names().is_empty());
+                let error = insert(&path).unwrap_err();
+                assert!(matches!(error, Error::AuthFile { .. }), "{error}");
+            });
+        });
+        mode(&path, 0o600);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auth.json");
+        for text in [r#"{"auths":"x"}"#, r#"{"auths":[]}"#, "[]", "{"] {
+            fs::write(&path, text).unwrap();
+            insert(&path).unwrap_err();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        fs::write(&path, r#"{"auths":null}"#).unwrap();
+        insert(&path).unwrap();
+        assert_eq!(AuthFile::read(&path).unwrap().names(), ["a"]);
     }
 }

@@ -24,9 +24,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// certificates can still use a registry of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Http {
-    clients: Mutex<HashMap<Kind, reqwest::Client>>,
+    clients: Mutex<HashMap<Key, reqwest::Client>>,
     /// Hosts, with their ports, and whether there are certificates for them alone.
     hosts: Mutex<HashMap<String, bool>>,
+}
+
+/// All that the making of an HTTP client depends on: two URLs of which it is the same may have the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    kind: Kind,
+    /// Past any proxy, since the host is this machine.
+    is_near: bool,
+    /// Without a limit on silence, since somebody else looks whether anything goes on.
+    is_watched: bool,
 }
 
 /// What an HTTP client is for.
@@ -40,8 +50,8 @@ enum Kind {
     Verified,
     /// TLS with this host, which the owner of the machine has put down certificates for.
     Host(String),
-    /// TLS, with anybody.
-    Unverified,
+    /// TLS with this host, whoever it is, which the owner of the machine may have put down a certificate to show it for.
+    Unverified(String),
 }
 
 /// How the servers of one registry are reached.
@@ -56,23 +66,45 @@ pub(crate) struct Reach<'a> {
 impl Reach<'_> {
     /// The client for `url`.
     pub(crate) fn client(&self, url: &Url) -> Result<reqwest::Client> {
-        let kind = match url.scheme() {
-            "http" if is_loopback(url) => Kind::Near,
-            "http" => Kind::Plain,
-            _ if self.is_lenient(url) => Kind::Unverified,
-            _ => self.http.verified(url, self.options)?,
+        self.client_of(self.key(url), url)
+    }
+
+    /// The client for `url` of which no answer comes too late: the caller has to look whether anything goes on.
+    pub(crate) fn watched_client(&self, url: &Url) -> Result<reqwest::Client> {
+        let key = Key {
+            is_watched: true,
+            ..self.key(url)
         };
+        self.client_of(key, url)
+    }
+
+    fn client_of(&self, key: Key, url: &Url) -> Result<reqwest::Client> {
         let clients = || {
             self.http
                 .clients
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
-        if let Some(client) = clients().get(&kind) {
+        if let Some(client) = clients().get(&key) {
             return Ok(client.clone());
         }
-        let client = build(&kind, url, self.options)?;
-        Ok(clients().entry(kind).or_insert(client).clone())
+        let client = build(&key, url, self.options)?;
+        Ok(clients().entry(key).or_insert(client).clone())
+    }
+
+    fn key(&self, url: &Url) -> Key {
+        let is_near = is_loopback(url);
+        let kind = match url.scheme() {
+            "http" if is_near => Kind::Near,
+            "http" => Kind::Plain,
+            _ if self.is_lenient(url) => Kind::Unverified(host(url)),
+            _ => self.http.verified(url, self.options),
+        };
+        Key {
+            kind,
+            is_near,
+            is_watched: false,
+        }
     }
 
     /// Whether the host of `url` is the registry's, and that need not prove who it is.
@@ -82,35 +114,42 @@ impl Reach<'_> {
 }
 
 impl Http {
-    fn verified(&self, url: &Url, options: &ClientOptions) -> Result<Kind> {
+    fn verified(&self, url: &Url, options: &ClientOptions) -> Kind {
         if options.certificates_dirs.is_empty() {
-            return Ok(Kind::Verified);
+            return Kind::Verified;
         }
-        let port = url.port_or_known_default().unwrap_or_default();
-        let host = format!("{}:{port}", url.host_str().unwrap_or_default());
+        let host = host(url);
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = *hosts
             .entry(host.clone())
             .or_insert_with(|| Certificates::are_there(&options.certificates_dirs, url));
-        Ok(match is_known {
+        match is_known {
             true => Kind::Host(host),
             false => Kind::Verified,
-        })
+        }
     }
 }
 
-fn build(kind: &Kind, url: &Url, options: &ClientOptions) -> Result<reqwest::Client> {
+/// The host of a URL, with its port.
+fn host(url: &Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", url.host_str().unwrap_or_default())
+}
+
+fn build(key: &Key, url: &Url, options: &ClientOptions) -> Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(options.silence)
         // Redirects are followed one by one, since what may be sent changes on the way.
         .redirect(Policy::none())
         // A connection for each layer is faster than all layers in one HTTP/2 window.
         .http1_only()
-        .tls_backend_preconfigured(tls(kind, url, options)?);
-    let is_near = *kind == Kind::Near || is_loopback(url);
-    let builder = match is_near {
+        .tls_backend_preconfigured(tls(&key.kind, url, options)?);
+    let builder = match key.is_watched {
+        true => builder,
+        false => builder.read_timeout(options.silence),
+    };
+    let builder = match key.is_near {
         // RFC 6761: this name is this machine, whatever a resolver says.
         true => builder.no_proxy().resolve_to_addrs(
             "localhost",
@@ -135,7 +174,7 @@ fn tls(kind: &Kind, url: &Url, options: &ClientOptions) -> Result<ClientConfig> 
         .with_safe_default_protocol_versions()
         .map_err(failed)?;
     let found = match kind {
-        Kind::Host(_) | Kind::Unverified => {
+        Kind::Host(_) | Kind::Unverified(_) => {
             Certificates::read(&options.certificates_dirs, url)?.unwrap_or_default()
         }
         _ => Certificates::default(),
@@ -149,7 +188,7 @@ fn tls(kind: &Kind, url: &Url, options: &ClientOptions) -> Result<ClientConfig> 
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(verifier.map_err(failed)?))
         }
-        Kind::Unverified => config
+        Kind::Unverified(_) => config
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
     };
@@ -336,9 +375,42 @@ mod tests {
             Kind::Plain,
             Kind::Verified,
             host(),
-            Kind::Unverified,
+            Kind::Unverified("a:443".into()),
         ] {
-            build(&kind, &url("https://a"), &ClientOptions::default()).unwrap();
+            for is_near in [false, true] {
+                let kind = kind.clone();
+                let key = Key {
+                    kind,
+                    is_near,
+                    is_watched: false,
+                };
+                build(&key, &url("https://a"), &ClientOptions::default()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_made_for_one_host_is_not_used_for_one_with_other_certificates_or_at_another_distance()
+     {
+        let http = Http::default();
+        let options = ClientOptions::default();
+        let reach = |lenient: Option<&str>| Reach {
+            http: &http,
+            options: &options,
+            lenient: lenient.map(str::to_owned),
+        };
+        let key = |lenient: Option<&str>, at: &str| reach(lenient).key(&url(at));
+        for (one, other) in [("https://a", "https://b"), ("https://a", "https://a:444")] {
+            let lenient = |at: &str| key(url(at).host_str(), at);
+            assert_ne!(lenient(one), lenient(other));
+            assert_eq!(key(None, one), key(None, other));
+        }
+        let lenient = Some("a");
+        assert_eq!(key(lenient, "https://a/x"), key(lenient, "https://a:443/y"));
+        for scheme in ["http", "https"] {
+            let at = |host| key(None, &format!("{scheme}://{host}"));
+            assert_ne!(at("localhost"), at("registry.example"));
+            assert_eq!(at("localhost"), at("127.0.0.1:5000"));
         }
     }
 }

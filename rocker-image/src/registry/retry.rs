@@ -15,12 +15,13 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// up.
 pub(super) fn pause(options: &ClientOptions, error: &Error, attempt: u32) -> Option<Duration> {
     let asked = match error {
-        Error::Unreachable { .. }
-        | Error::Token {
+        Error::Unreachable { .. } => None,
+        Error::Token {
             status: 408 | 429 | 500 | 502 | 503 | 504,
+            retry_after,
             ..
-        } => None,
-        Error::UnexpectedStatus {
+        }
+        | Error::UnexpectedStatus {
             status: 408 | 500 | 502 | 503 | 504,
             retry_after,
             ..
@@ -122,6 +123,15 @@ mod tests {
         }
     }
 
+    fn token(status: u16, retry_after: Option<Duration>) -> Error {
+        Error::Token {
+            realm: String::new(),
+            status,
+            message: None,
+            retry_after,
+        }
+    }
+
     #[test]
     fn pauses_double_and_nobody_waits_as_long_as_another() {
         let options = ClientOptions::default()
@@ -146,23 +156,24 @@ mod tests {
     #[test]
     fn a_server_gets_the_pause_that_it_asks_for_if_that_is_bearable() {
         let options = ClientOptions::default().backoff(Duration::from_secs(1));
-        let asked = |seconds| pause(&options, &limited(Some(Duration::from_secs(seconds))), 0);
-        let ten = asked(10).unwrap();
-        assert!((10.0..10.5).contains(&ten.as_secs_f64()), "{ten:?}");
-        assert!(asked(0).unwrap() >= Duration::from_secs(1));
-        assert_eq!(asked(31), None);
+        for error in [
+            limited,
+            |after| token(429, after),
+            |after| token(503, after),
+        ] {
+            let asked = |seconds| pause(&options, &error(Some(Duration::from_secs(seconds))), 0);
+            let ten = asked(10).unwrap();
+            assert!((10.0..10.5).contains(&ten.as_secs_f64()), "{ten:?}");
+            assert!(asked(0).unwrap() >= Duration::from_secs(1));
+            assert_eq!(asked(31), None);
+        }
     }
 
     #[test]
     fn what_will_not_be_otherwise_the_next_time_is_not_done_again() {
         let options = ClientOptions::default();
-        let token = |status| Error::Token {
-            realm: String::new(),
-            status,
-            message: None,
-        };
-        assert!(pause(&options, &token(503), 0).is_some());
-        assert_eq!(pause(&options, &token(401), 0), None);
+        assert!(pause(&options, &token(503, None), 0).is_some());
+        assert_eq!(pause(&options, &token(401, None), 0), None);
         let missing = Error::NoSuchBlob {
             digest: crate::Digest::sha256(b""),
         };

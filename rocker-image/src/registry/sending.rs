@@ -51,7 +51,8 @@ impl Uploading<'_> {
                 .body(self.body(&gone, &failure))
         };
         let why = "so that the content comes into the registry, which compares its digest";
-        let mut sending = pin!(self.registry.send(Method::PUT, &url, why, put));
+        let client = self.registry.reach.watched_client(&url)?;
+        let mut sending = pin!(self.registry.send(&client, Method::PUT, &url, why, put));
         let (mut before, mut quiet) = (0, 0);
         let outcome = loop {
             let pause = pin!(tokio::time::sleep(silence / AT_THE_END));

@@ -5,7 +5,7 @@ use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
-use super::{Reach, http, read_limited, said_in, shown, unreachable};
+use super::{Reach, http, read_limited, retry, said_in, shown, unreachable};
 use crate::auth::{Challenge, Kind};
 use crate::trace::requested;
 use crate::{Error, Result};
@@ -90,6 +90,7 @@ impl Service {
             return Err(Error::Token {
                 realm: place,
                 status,
+                retry_after: retry::after(response.headers()),
                 message: said_in(response).await,
             });
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
 
 use super::sending::Uploading;
 use super::{Authorization, Registry, http, redirect, retry, said_in, shown, unreachable};
@@ -61,8 +61,9 @@ impl Registry<'_> {
             }
             None => "so that the registry says where the content is to be sent",
         };
+        let client = self.reach.client(&url)?;
         let empty = |request: RequestBuilder| request.header(CONTENT_LENGTH, "0");
-        let response = self.send(Method::POST, &url, why, empty).await?;
+        let response = self.send(&client, Method::POST, &url, why, empty).await?;
         match response.status().as_u16() {
             201 if mount.is_some() => Ok(Started::Mounted),
             202 => Ok(Started::At(redirect(
@@ -127,10 +128,12 @@ impl Registry<'_> {
         why: &'static str,
         with: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response> {
+        let client = self.reach.client(url)?;
         let mut attempt = 0;
         loop {
             let sent = async {
-                let response = self.send(method.clone(), url, why, &with).await?;
+                let method = method.clone();
+                let response = self.send(&client, method, url, why, &with).await?;
                 match response.status().as_u16() {
                     408 | 429 | 500 | 502 | 503 | 504 => Err(self.no_push(url, response).await),
                     _ => Ok(response),
@@ -152,13 +155,13 @@ impl Registry<'_> {
     /// whom it has sent us to.
     pub(super) async fn send(
         &self,
+        client: &Client,
         method: Method,
         url: &Url,
         why: &'static str,
         with: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response> {
         let own = http::same_origin(url, self.origin());
-        let client = self.reach.client(url)?;
         let mut authorization = self.authorization.lock().await.clone();
         let mut challenged = false;
         loop {
@@ -188,7 +191,9 @@ impl Registry<'_> {
     pub(super) async fn no_push(&self, url: &Url, response: Response) -> Error {
         let status = response.status().as_u16();
         let retry_after = retry::after(response.headers());
-        let message = said_in(response).await;
+        // The client may be one that waits for ever.
+        let message = tokio::time::timeout(self.options.silence, said_in(response));
+        let message = message.await.ok().flatten();
         let place = shown(url);
         match status {
             401 | 403 if http::same_origin(url, self.origin()) => Error::PushDenied {
