@@ -255,6 +255,26 @@ impl Store {
         self.change_index(|index| index.remove(manifest))
     }
 
+    /// Takes an image away with all its names, if they are still those that were `seen` when that was decided, in any order.
+    /// Otherwise, also where there is no such image, nothing happens and the answer is false: who gave it a name meanwhile keeps it.
+    ///
+    /// # Errors
+    ///
+    /// As [`untag`](Self::untag).
+    pub fn remove_if(&self, manifest: &Digest, seen: &[Reference]) -> Result<bool> {
+        self.change_index(|index| index.remove_if(manifest, seen, true))
+    }
+
+    /// Takes all names of an image away, if they are still those that were `seen`, as [`remove_if`](Self::remove_if); the image
+    /// stays, without a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`untag`](Self::untag).
+    pub fn unname_if(&self, manifest: &Digest, seen: &[Reference]) -> Result<bool> {
+        self.change_index(|index| index.remove_if(manifest, seen, false))
+    }
+
     /// Stores what `content` has to its end, and returns its digest and size. With `expected`, nothing is stored unless
     /// digest and size are those, and no more than that size is read.
     ///

@@ -170,6 +170,37 @@ fn a_collection_removes_what_nothing_uses_and_says_which_layers_go_with_it() {
 }
 
 #[test]
+fn an_image_that_got_a_name_since_its_removal_was_decided_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("images")).unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    let seen = import(&store, &sink, "one", b"layer");
+    let manifest = seen.manifest_digest();
+    store.tag(&reference("two"), manifest).unwrap();
+    assert!(!store.remove_if(manifest, seen.references()).unwrap());
+    assert!(!store.unname_if(manifest, seen.references()).unwrap());
+    assert!(!store.remove_if(manifest, &[]).unwrap());
+    assert_eq!(store.images().unwrap()[0].references().len(), 2);
+
+    // The name has gone to another image meanwhile: that one keeps it.
+    assert!(store.untag(&reference("two")).unwrap());
+    let other = import(&store, &sink, "one", b"other layer");
+    assert!(!store.remove_if(manifest, seen.references()).unwrap());
+    assert!(!store.unname_if(manifest, seen.references()).unwrap());
+    assert_eq!(store.image(&reference("one")).unwrap(), Some(other.clone()));
+
+    assert!(store.remove_if(manifest, &[]).unwrap());
+    assert!(!store.remove_if(manifest, &[]).unwrap(), "it is gone");
+    let manifest = other.manifest_digest();
+    store.tag(&reference("two"), manifest).unwrap();
+    let names = [reference("two"), reference("one")];
+    assert!(store.unname_if(manifest, &names).unwrap());
+    let left = store.images().unwrap();
+    assert_eq!((left.len(), left[0].references()), (1, &[][..]));
+    assert!(store.remove_if(manifest, &[]).unwrap());
+}
+
+#[test]
 fn no_name_is_lost_when_many_write_the_index_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Files::new(dir.path().join("layers"));

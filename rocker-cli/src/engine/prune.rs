@@ -57,14 +57,17 @@ impl Engine {
             {
                 break;
             }
-            chosen.push(image.manifest_digest().clone());
             if prune.dry_run {
                 let names = image.references().iter();
                 done.extend(names.map(|name| format!("Untagged: {}", name.familiar())));
                 done.push(format!("Deleted: {}", image.config_digest()));
+            } else if let Some(lines) = self.remove_whole(store, image)? {
+                done.extend(lines);
             } else {
-                done.extend(self.remove_whole(store, image)?);
+                // Somebody has given it a name meanwhile, and so wants it.
+                continue;
             }
+            chosen.push(image.manifest_digest().clone());
         }
         if !prune.dry_run {
             // Also what a crash left, though there be no image to remove.

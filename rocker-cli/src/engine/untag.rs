@@ -51,18 +51,10 @@ impl Engine {
             .parse::<Reference>()
             .ok()
             .filter(|reference| image.references().contains(reference));
-        let mut done = Vec::new();
         let Some(reference) = reference else {
-            // All ways in which the store has it.
-            let same = |other: &Image| other.config_digest() == image.config_digest();
-            let images: Vec<_> = store.images()?.into_iter().filter(same).collect();
-            self.refuse_to_remove(&images, force)?;
-            for image in &images {
-                done.extend(self.remove_whole(store, image)?);
-            }
-            done.extend(self.remove_unused_layers(store)?);
-            return Ok(done);
+            return self.remove_by_id(store, image, force);
         };
+        let mut done = Vec::new();
         let is_last = image.references().len() == 1;
         match self.user_of(&image)? {
             Some(user) if is_last && !force => return Err(in_use(&image, &user)),
@@ -76,6 +68,26 @@ impl Engine {
             self.tell_of_image(&image.config_digest().to_string(), "delete");
             done.extend(self.remove_unused_layers(store)?);
         }
+        Ok(done)
+    }
+
+    /// Takes an image away in all ways in which the store has it.
+    fn remove_by_id(&self, store: &Store, image: Image, force: bool) -> Result<Vec<String>> {
+        let mut done = Vec::new();
+        let same = |other: &Image| other.config_digest() == image.config_digest();
+        'again: loop {
+            let images: Vec<_> = store.images()?.into_iter().filter(same).collect();
+            self.refuse_to_remove(&images, force)?;
+            for image in &images {
+                match self.remove_whole(store, image)? {
+                    Some(lines) => done.extend(lines),
+                    // Somebody has given it a name, or taken one away: whether it may go is to be decided anew.
+                    None => continue 'again,
+                }
+            }
+            break;
+        }
+        done.extend(self.remove_unused_layers(store)?);
         Ok(done)
     }
 
@@ -97,23 +109,28 @@ impl Engine {
         }
     }
 
-    /// Takes an image away with all its names; only the names, where a container is made of it.
-    pub(crate) fn remove_whole(&self, store: &Store, image: &Image) -> Result<Vec<String>> {
-        let mut done = Vec::new();
+    /// Takes an image away with all its names; only the names, where a container is made of it. Nothing, and no answer, if
+    /// somebody has given it another name or taken one away since it was read.
+    pub(crate) fn remove_whole(&self, store: &Store, image: &Image) -> Result<Option<Vec<String>>> {
         let is_used = self.user_of(image)?.is_some();
-        for name in image.references() {
-            if is_used {
-                store.unname(name)?;
-            }
+        let (manifest, names) = (image.manifest_digest(), image.references());
+        let removed = match is_used {
+            true => store.unname_if(manifest, names)?,
+            false => store.remove_if(manifest, names)?,
+        };
+        if !removed {
+            return Ok(None);
+        }
+        let mut done = Vec::new();
+        for name in names {
             self.tell_of_image(&name.familiar(), "untag");
             done.push(format!("Untagged: {}", name.familiar()));
         }
         if !is_used {
-            store.remove(image.manifest_digest())?;
             self.tell_of_image(&image.config_digest().to_string(), "delete");
             done.push(format!("Deleted: {}", image.config_digest()));
         }
-        Ok(done)
+        Ok(Some(done))
     }
 
     /// Removes what no image needs, while nobody makes a container.
