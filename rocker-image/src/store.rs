@@ -16,7 +16,7 @@ pub(crate) use self::index::{CONTAINERD_NAME, Index, REF_NAME};
 pub(crate) use self::ingest::Ingest;
 pub(crate) use self::lock::Lock;
 pub(crate) use self::partial::{Claim, Partial};
-pub use self::verify::{Fault, Part, Verified};
+pub use self::verify::{Fault, Part, Unreadable, Verified};
 
 mod collect;
 mod import;
