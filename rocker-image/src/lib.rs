@@ -15,7 +15,7 @@ pub use crate::progress::{LayerOutcome, Progress};
 pub use crate::reference::Reference;
 pub use crate::registries::Registries;
 pub use crate::sink::LayerSink;
-pub use crate::store::{Fault, Part, Removed, Store, Verified};
+pub use crate::store::{Fault, Part, Removed, Store, Unreadable, Verified};
 pub use crate::untrusted::Untrusted;
 
 #[cfg(feature = "blocking")]

@@ -16,7 +16,7 @@ pub(crate) use self::index::{CONTAINERD_NAME, Index, REF_NAME};
 pub(crate) use self::ingest::Ingest;
 pub(crate) use self::lock::Lock;
 pub(crate) use self::partial::{Claim, Partial};
-pub use self::verify::{Fault, Part, Verified};
+pub use self::verify::{Fault, Part, Unreadable, Verified};
 
 mod collect;
 mod import;
@@ -253,6 +253,26 @@ impl Store {
     /// As [`untag`](Self::untag).
     pub fn remove(&self, manifest: &Digest) -> Result<bool> {
         self.change_index(|index| index.remove(manifest))
+    }
+
+    /// Takes an image away with all its names, if they are still those that were `seen` when that was decided, in any order.
+    /// Otherwise, also where there is no such image, nothing happens and the answer is false: who gave it a name meanwhile keeps it.
+    ///
+    /// # Errors
+    ///
+    /// As [`untag`](Self::untag).
+    pub fn remove_if(&self, manifest: &Digest, seen: &[Reference]) -> Result<bool> {
+        self.change_index(|index| index.remove_if(manifest, seen, true))
+    }
+
+    /// Takes all names of an image away, if they are still those that were `seen`, as [`remove_if`](Self::remove_if); the image
+    /// stays, without a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`untag`](Self::untag).
+    pub fn unname_if(&self, manifest: &Digest, seen: &[Reference]) -> Result<bool> {
+        self.change_index(|index| index.remove_if(manifest, seen, false))
     }
 
     /// Stores what `content` has to its end, and returns its digest and size. With `expected`, nothing is stored unless

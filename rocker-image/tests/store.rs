@@ -170,6 +170,80 @@ fn a_collection_removes_what_nothing_uses_and_says_which_layers_go_with_it() {
 }
 
 #[test]
+fn an_image_that_got_a_name_since_its_removal_was_decided_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("images")).unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    let seen = import(&store, &sink, "one", b"layer");
+    let manifest = seen.manifest_digest();
+    store.tag(&reference("two"), manifest).unwrap();
+    assert!(!store.remove_if(manifest, seen.references()).unwrap());
+    assert!(!store.unname_if(manifest, seen.references()).unwrap());
+    assert!(!store.remove_if(manifest, &[]).unwrap());
+    assert_eq!(store.images().unwrap()[0].references().len(), 2);
+
+    // The name has gone to another image meanwhile: that one keeps it.
+    assert!(store.untag(&reference("two")).unwrap());
+    let other = import(&store, &sink, "one", b"other layer");
+    assert!(!store.remove_if(manifest, seen.references()).unwrap());
+    assert!(!store.unname_if(manifest, seen.references()).unwrap());
+    assert_eq!(store.image(&reference("one")).unwrap(), Some(other.clone()));
+
+    assert!(store.remove_if(manifest, &[]).unwrap());
+    assert!(!store.remove_if(manifest, &[]).unwrap(), "it is gone");
+    let manifest = other.manifest_digest();
+    store.tag(&reference("two"), manifest).unwrap();
+    let names = [reference("two"), reference("one")];
+    assert!(store.unname_if(manifest, &names).unwrap());
+    let left = store.images().unwrap();
+    assert_eq!((left.len(), left[0].references()), (1, &[][..]));
+    assert!(store.remove_if(manifest, &[]).unwrap());
+}
+
+#[test]
+fn a_damaged_image_keeps_all_that_it_might_need_until_it_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("images")).unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    let image = import(&store, &sink, "one", b"layer");
+    let blob = |digest: &Digest| store.root().join("blobs/sha256").join(digest.hex());
+    let (manifest, config) = (image.manifest_digest(), image.config_digest());
+    for (part, id) in [(manifest, None), (config, Some(config))] {
+        let right = fs::read(blob(part)).unwrap();
+        for wrong in [Some("{}"), None] {
+            match wrong {
+                Some(wrong) => fs::write(blob(part), wrong).unwrap(),
+                None => fs::remove_file(blob(part)).unwrap(),
+            }
+            let other = import(&store, &sink, "two", b"other layer");
+            assert!(store.untag(&reference("two")).unwrap());
+            let left = fs::read(blob(other.manifest_digest())).unwrap();
+            let removed = store.remove_unreferenced().unwrap();
+            assert_eq!(removed.unreadable, std::slice::from_ref(part));
+            assert_eq!((removed.blobs, removed.diff_ids.len()), (0, 0));
+            drop(removed);
+            assert_eq!(fs::read(blob(other.manifest_digest())).unwrap(), left);
+            assert!(store.diff_ids().is_err());
+            let unreadable = store.unreadable().unwrap();
+            assert_eq!(unreadable.len(), 1);
+            assert_eq!(
+                (&unreadable[0].manifest, unreadable[0].id.as_ref()),
+                (manifest, id)
+            );
+            assert_eq!(unreadable[0].references, [reference("one")]);
+        }
+        fs::write(blob(part), right).unwrap();
+        assert!(store.unreadable().unwrap().is_empty());
+    }
+    assert_eq!(store.remove_unreferenced().unwrap().blobs, 3);
+
+    fs::write(blob(manifest), "{}").unwrap();
+    assert!(store.remove_if(manifest, &[reference("one")]).unwrap());
+    let removed = store.remove_unreferenced().unwrap();
+    assert_eq!((removed.blobs, removed.unreadable.len()), (3, 0));
+}
+
+#[test]
 fn no_name_is_lost_when_many_write_the_index_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Files::new(dir.path().join("layers"));

@@ -3,6 +3,8 @@
 mod prune;
 mod verify;
 
+pub(super) use self::prune::Titled;
+
 use clap::{Args, Subcommand};
 
 use super::{history, images, import, inspect, load, pull, push, rmi, save, tag};

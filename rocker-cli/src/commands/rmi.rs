@@ -22,15 +22,11 @@ pub(crate) struct Rmi {
 impl Rmi {
     pub(crate) fn run(self) -> Result<u8> {
         let engine = engine()?;
-        let remove = |name: &str| match engine.remove_image(name, self.force) {
-            Err(Error::NoImage { .. }) if self.force => Ok(Vec::new()),
+        let tell = |line: &str| print(&format!("{line}\n"));
+        let remove = |name: &str| match engine.remove_image(name, self.force, tell) {
+            Err(Error::NoImage { .. }) if self.force => Ok(()),
             done => done,
         };
-        Ok(each(&self.images, |name| {
-            for line in remove(name)? {
-                print(&format!("{line}\n"));
-            }
-            Ok(())
-        }))
+        Ok(each(&self.images, remove))
     }
 }

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::image::Titled;
 use super::{ask, engine, print};
 use crate::table::{self, Table};
 use crate::{ImagePrune, Result, Usage};
@@ -112,20 +113,14 @@ impl Prune {
             all: self.all,
             ..ImagePrune::default()
         };
-        let (images, more) = engine.prune_images(&prune, |_| true)?;
-        let mut text = String::new();
-        for (title, lines) in [
-            ("Deleted Containers:", containers),
-            ("Deleted Images:", images),
-        ] {
-            if !lines.is_empty() {
-                text.push_str(&format!("{title}\n{}\n\n", lines.join("\n")));
-            }
-        }
-        print(&format!(
-            "{text}Total reclaimed space: {}\n",
-            table::size(freed + more)
-        ));
+        let mut list = Titled::new("Deleted Containers:");
+        containers.iter().for_each(|line| list.print(line));
+        list.end();
+        let mut list = Titled::new("Deleted Images:");
+        let more = engine.prune_images(&prune, |_| true, |line| list.print(line))?;
+        list.end();
+        let total = table::size(freed + more);
+        print(&format!("Total reclaimed space: {total}\n"));
         Ok(0)
     }
 }

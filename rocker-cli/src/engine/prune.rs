@@ -7,6 +7,7 @@ use rocker_fs::Layers;
 use rocker_image::{Digest, Image};
 
 use super::Engine;
+use super::untag::Listed;
 use super::usage::bytes_of;
 use crate::Result;
 
@@ -23,8 +24,8 @@ pub struct ImagePrune {
 }
 
 impl Engine {
-    /// Removes the images that no container is made of and that `wanted` is true of. Returns what was done, line by line, and how
-    /// many bytes that has freed.
+    /// Removes the images that no container is made of and that `wanted` is true of. Tells what was done, line by line, as soon as it
+    /// is, and returns how many bytes that has freed.
     ///
     /// # Errors
     /// As [`Engine::remove_image`].
@@ -32,7 +33,8 @@ impl Engine {
         &self,
         prune: &ImagePrune,
         wanted: impl Fn(&Image) -> bool,
-    ) -> Result<(Vec<String>, u64)> {
+        mut tell: impl FnMut(&str),
+    ) -> Result<u64> {
         self.reconcile()?;
         let store = self.store()?;
         // Nobody makes a container from here on: who is not in the records yet looks again for its layers.
@@ -49,7 +51,6 @@ impl Engine {
         candidates
             .sort_by_cached_key(|image| store.last_used(image).unwrap_or(SystemTime::UNIX_EPOCH));
         let mut chosen: Vec<Digest> = Vec::new();
-        let mut done = Vec::new();
         for image in candidates {
             if prune
                 .keep_bytes
@@ -57,20 +58,22 @@ impl Engine {
             {
                 break;
             }
-            chosen.push(image.manifest_digest().clone());
             if prune.dry_run {
-                let names = image.references().iter();
-                done.extend(names.map(|name| format!("Untagged: {}", name.familiar())));
-                done.push(format!("Deleted: {}", image.config_digest()));
-            } else {
-                done.extend(self.remove_whole(store, image)?);
+                for name in image.references() {
+                    tell(&format!("Untagged: {}", name.familiar()));
+                }
+                tell(&format!("Deleted: {}", image.config_digest()));
+            } else if !self.remove_whole(store, &Listed::from(image), &mut tell)? {
+                // Somebody has given it a name meanwhile, and so wants it.
+                continue;
             }
+            chosen.push(image.manifest_digest().clone());
         }
         if !prune.dry_run {
             // Also what a crash left, though there be no image to remove.
-            done.extend(self.remove_unused_layers(store)?);
+            self.remove_unused_layers(store, tell)?;
         }
-        Ok((done, before.saturating_sub(room.taken(&images, &chosen))))
+        Ok(before.saturating_sub(room.taken(&images, &chosen)))
     }
 }
 

@@ -77,3 +77,70 @@ fn a_rotten_layer_is_found_moved_away_and_pulled_again() {
         scene.assert_all_gone("rot");
     });
 }
+
+#[test]
+fn a_rotten_image_is_removed_as_any_other_and_keeps_none_from_being_removed() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let other = scene.registry.push_index("multi");
+        // With warnings of what is damaged.
+        let warned = |args: &str| {
+            let done = scene.run(args);
+            assert_eq!(done.code, 0, "{args}: {done:?}");
+            done.out
+        };
+        let blobs = scene.root.join("images/blobs/sha256");
+        for pointer in ["/Id", "/Digest"] {
+            for by_name in [true, false] {
+                for wrong in [Some("{}"), None] {
+                    scene.ok("pull -q $I");
+                    scene.ok(&format!("pull -q {other}"));
+                    let digest = scene.ok(&format!("inspect --type image -f {pointer} $I"));
+                    let hex = digest.trim().trim_start_matches("sha256:");
+                    match wrong {
+                        Some(wrong) => fs::write(blobs.join(hex), wrong).unwrap(),
+                        None => fs::remove_file(blobs.join(hex)).unwrap(),
+                    }
+                    // Another one goes, but nothing that might be the damaged one's.
+                    let before = fs::read_dir(&blobs).unwrap().count();
+                    let done = scene.run(&format!("rmi {other}"));
+                    assert_eq!(done.code, 0, "{done:?}");
+                    assert!(done.out.starts_with("Untagged: "), "{done:?}");
+                    assert!(done.err.contains("damaged") && done.err.contains(hex));
+                    assert_eq!(fs::read_dir(&blobs).unwrap().count(), before);
+                    warned("image prune -f");
+
+                    let which = if by_name { "$I" } else { digest.trim() };
+                    let done = warned(&format!("rmi {which}"));
+                    assert!(done.starts_with("Untagged: "), "{done}");
+                    assert!(
+                        done.contains(&format!("\nDeleted: sha256:{hex}\n")),
+                        "{done}"
+                    );
+                    assert!(done.contains("\nDeleted: layer "), "{done}");
+                    assert_eq!(fs::read_dir(&blobs).unwrap().count(), 0);
+                    scene.fails(1, &format!("rmi {which}"));
+                }
+            }
+        }
+
+        // What a container is made of stays for it.
+        scene.ok("run -d --name user --network none $I sleep 60");
+        let digest = scene.ok("inspect --type image -f /Digest $I");
+        let hex = digest.trim().trim_start_matches("sha256:");
+        fs::write(blobs.join(hex), "{}").unwrap();
+        scene.fails(1, "rmi $I");
+        let done = warned("rmi -f $I");
+        assert!(
+            done.starts_with("Untagged: ") && !done.contains("Deleted"),
+            "{done}"
+        );
+        let done = scene.run(&format!("rmi -f {}", digest.trim()));
+        assert!(done.code == 1 && done.err.contains("in use by"), "{done:?}");
+        assert_eq!(warned("exec user echo x"), "x\n");
+        warned("rm -f user");
+        warned(&format!("rmi {}", digest.trim()));
+        assert_eq!(fs::read_dir(&blobs).unwrap().count(), 0);
+        scene.assert_all_gone("rotten");
+    });
+}

@@ -28,6 +28,10 @@ pub struct Removed {
     pub diff_ids: Vec<Digest>,
     /// Somebody is putting an image into the store just now, so nothing was removed. The next collection will.
     pub deferred: bool,
+    /// Images that are damaged in such a way that it cannot be said what they use, by their manifests or what else cannot be
+    /// read. If there are any, nothing was removed but what dead processes left. It will be when each of them has been pulled again
+    /// or [removed](Store::unreadable).
+    pub unreadable: Vec<Digest>,
     _lock: Option<Lock>,
 }
 
@@ -36,6 +40,8 @@ pub struct Removed {
 struct Live {
     blobs: BTreeSet<Digest>,
     diff_ids: BTreeSet<Digest>,
+    /// What cannot be read, and why: what it leads to is not among the others.
+    unreadable: Vec<(Digest, Error)>,
 }
 
 impl Store {
@@ -44,8 +50,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`], and [`Error::InvalidDocument`] if an image is damaged in such a way that it cannot be said
-    /// what it uses. Nothing is removed then.
+    /// [`Error::Store`], and [`Error::InvalidDocument`] if the index cannot be read. An image that is damaged is no error: nothing
+    /// that it might need is removed, which can be anything, and the answer [says so](Removed::unreadable).
     pub fn remove_unreferenced(&self) -> Result<Removed> {
         let why = "so that nothing is removed while somebody puts content there that no image leads to yet";
         let Some(lock) = Lock::try_exclusive(&self.collect_lock(), why)? else {
@@ -59,6 +65,11 @@ impl Store {
             _lock: Some(lock),
             ..Removed::default()
         };
+        if !live.unreadable.is_empty() {
+            self.remove_abandoned()?;
+            removed.unreadable = live.unreadable.into_iter().map(|(blob, _)| blob).collect();
+            return Ok(removed);
+        }
         let mut dead = BTreeSet::new();
         for (digest, size) in self.blobs()? {
             if live.blobs.contains(&digest) {
@@ -84,44 +95,49 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`remove_unreferenced`](Self::remove_unreferenced).
+    /// As [`remove_unreferenced`](Self::remove_unreferenced), and what is wrong with an image that is damaged in such a way that its
+    /// layers are not known.
     pub fn diff_ids(&self) -> Result<BTreeSet<Digest>> {
-        self.live().map(|live| live.diff_ids)
+        let live = self.live()?;
+        match live.unreadable.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(live.diff_ids),
+        }
     }
 
     fn live(&self) -> Result<Live> {
         let mut live = Live::default();
-        let mut todo: Vec<Descriptor> = Index::read(&self.index_path())?
+        let index = Index::read(&self.index_path())?;
+        let mut todo: Vec<(Descriptor, bool)> = index
             .manifests
             .iter()
-            .map(super::index::Entry::descriptor)
+            .map(|entry| (entry.descriptor(), true))
             .collect();
-        while let Some(descriptor) = todo.pop() {
+        while let Some((descriptor, is_listed)) = todo.pop() {
             if !live.blobs.insert(descriptor.digest.clone()) {
                 continue;
             }
-            let bytes = match self.read_document(&descriptor.digest) {
-                Ok(bytes) => bytes,
-                // An index that another tool wrote may name images that it did not copy.
-                Err(Error::NoSuchBlob { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            match Document::parse(
-                &format!("manifest {}", descriptor.digest),
-                &bytes,
-                &descriptor.media_type,
-            )? {
-                Document::Index(manifests) => todo.extend(manifests),
-                Document::Manifest(manifest) => {
-                    match self.read_document(&manifest.config.digest) {
-                        Ok(config) => live.diff_ids.extend(config_diff_ids(&config)),
-                        Err(Error::NoSuchBlob { .. }) => {}
-                        Err(error) => return Err(error),
+            let object = format!("manifest {}", descriptor.digest);
+            let document = self
+                .read_document(&descriptor.digest)
+                .and_then(|bytes| Document::parse(&object, &bytes, &descriptor.media_type));
+            match document {
+                Ok(Document::Index(manifests)) => {
+                    todo.extend(manifests.into_iter().map(|manifest| (manifest, false)));
+                }
+                Ok(Document::Manifest(manifest)) => {
+                    let config = manifest.config.digest;
+                    match self.read_document(&config) {
+                        Ok(bytes) => live.diff_ids.extend(config_diff_ids(&bytes)),
+                        Err(error) => live.unreadable.push((config.clone(), error)),
                     }
-                    live.blobs.insert(manifest.config.digest);
+                    live.blobs.insert(config);
                     live.blobs
                         .extend(manifest.layers.into_iter().map(|layer| layer.digest));
                 }
+                // An index that another tool wrote may name images that it did not copy.
+                Err(Error::NoSuchBlob { .. }) if !is_listed => {}
+                Err(error) => live.unreadable.push((descriptor.digest, error)),
             }
         }
         Ok(live)

@@ -1,6 +1,6 @@
 //! [`Index`]: the layout's `index.json`, which says what the images are called.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -137,6 +137,24 @@ impl Index {
                 self.manifests.push(entry);
             }
         }
+    }
+
+    /// Takes all names of an image away, and with `whole` the image too, if its names are those that were `seen`, in any order.
+    /// Returns whether they were, and there was such an image.
+    pub(crate) fn remove_if(&mut self, manifest: &Digest, seen: &[Reference], whole: bool) -> bool {
+        let of_it = |entry: &&Entry| entry.digest == *manifest;
+        let now = self.manifests.iter().filter(of_it);
+        let now: BTreeSet<_> = now.filter_map(Entry::reference).collect();
+        if now != seen.iter().map(Reference::key).collect() {
+            return false;
+        }
+        if whole {
+            return self.remove(manifest);
+        }
+        for name in seen {
+            self.unname(name);
+        }
+        self.manifests.iter().any(|entry| entry.digest == *manifest)
     }
 
     /// Takes away an image with all its names. Returns whether there was such an image.

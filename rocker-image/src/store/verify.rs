@@ -37,6 +37,19 @@ pub struct Fault {
     pub problem: String,
 }
 
+/// An image that the index lists and that cannot be read: a damaged one, or one that another tool put there in a form that is not an
+/// image for one platform.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unreadable {
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// Its ID, the digest of its configuration; none if the manifest is damaged.
+    pub id: Option<Digest>,
+    /// Its names.
+    pub references: Vec<Reference>,
+}
+
 /// What a blob is of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -85,6 +98,35 @@ impl Store {
             if wanted(&references, &entry.digest, id.as_ref()) {
                 all.push(self.look_at(entry, document, references, &mut known));
             }
+        }
+        Ok(all)
+    }
+
+    /// The images that [`images`](Self::images) leaves out, each once, with all its names. [`untag`](Self::untag) and
+    /// [`remove_if`](Self::remove_if) take them away as any other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] and [`Error::InvalidDocument`] if the index cannot be read.
+    pub fn unreadable(&self) -> Result<Vec<Unreadable>> {
+        let index = Index::read(&self.index_path())?;
+        let mut all: Vec<Unreadable> = Vec::new();
+        for entry in &index.manifests {
+            if all.iter().any(|image| image.manifest == entry.digest)
+                || self
+                    .load_listed(&index, &entry.digest, &entry.descriptor())
+                    .is_ok()
+            {
+                continue;
+            }
+            all.push(Unreadable {
+                manifest: entry.digest.clone(),
+                id: match self.document(entry) {
+                    Ok(Document::Manifest(manifest)) => Some(manifest.config.digest),
+                    _ => None,
+                },
+                references: names(&index, &entry.digest),
+            });
         }
         Ok(all)
     }

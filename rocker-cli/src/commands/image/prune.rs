@@ -63,14 +63,6 @@ impl Prune {
             keep_bytes,
             dry_run: self.dry_run,
         };
-        let (done, freed) = engine()?.prune_images(&prune, |image| {
-            until.is_none_or(|until| made(image).is_none_or(|made| made < until))
-                && filters.all(|name, wanted| name != "label" || has_label(image, wanted))
-                && !filters
-                    .of("label!")
-                    .iter()
-                    .any(|label| has_label(image, label))
-        })?;
         let (title, total) = match self.dry_run {
             true => (
                 "Images that would be deleted:",
@@ -78,11 +70,44 @@ impl Prune {
             ),
             false => ("Deleted Images:", "Total reclaimed space"),
         };
-        let list = match done.is_empty() {
-            true => String::new(),
-            false => format!("{title}\n{}\n\n", done.join("\n")),
+        let mut list = Titled::new(title);
+        let wanted = |image: &_| {
+            until.is_none_or(|until| made(image).is_none_or(|made| made < until))
+                && filters.all(|name, wanted| name != "label" || has_label(image, wanted))
+                && !filters
+                    .of("label!")
+                    .iter()
+                    .any(|label| has_label(image, label))
         };
-        print(&format!("{list}{total}: {}\n", table::size(freed)));
+        let freed = engine()?.prune_images(&prune, wanted, |line| list.print(line))?;
+        list.end();
+        print(&format!("{total}: {}\n", table::size(freed)));
         Ok(())
+    }
+}
+
+/// Lines that are printed one by one, below a title if there are any.
+pub(in crate::commands) struct Titled {
+    title: &'static str,
+    is_empty: bool,
+}
+
+impl Titled {
+    pub(in crate::commands) fn new(title: &'static str) -> Self {
+        let is_empty = true;
+        Self { title, is_empty }
+    }
+
+    pub(in crate::commands) fn print(&mut self, line: &str) {
+        if std::mem::take(&mut self.is_empty) {
+            print(&format!("{}\n", self.title));
+        }
+        print(&format!("{line}\n"));
+    }
+
+    pub(in crate::commands) fn end(&self) {
+        if !self.is_empty {
+            print("\n");
+        }
     }
 }
