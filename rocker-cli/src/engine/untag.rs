@@ -166,7 +166,7 @@ impl Engine {
         let removed = store.remove_unreferenced()?;
         if let Some(blob) = removed.unreadable.first() {
             tracing::warn!(
-                "an image is damaged ({blob} cannot be read): until it is pulled again or removed, no layers are"
+                "an image is damaged ({blob} cannot be read): until it is pulled again or removed, what images leave takes room"
             );
             return Ok(());
         }

@@ -144,7 +144,10 @@ impl Index {
     pub(crate) fn remove_if(&mut self, manifest: &Digest, seen: &[Reference], whole: bool) -> bool {
         let of_it = |entry: &&Entry| entry.digest == *manifest;
         let now = self.manifests.iter().filter(of_it);
-        let now: BTreeSet<_> = now.filter_map(Entry::reference).collect();
+        // Another tool may have written a tag beside a digest.
+        let now: BTreeSet<_> = now
+            .filter_map(|entry| Some(entry.reference()?.key()))
+            .collect();
         if now != seen.iter().map(Reference::key).collect() {
             return false;
         }
@@ -260,6 +263,20 @@ mod tests {
         assert!(!index.untag(&"c".parse().unwrap()));
         assert!(index.remove(&Digest::sha256(b"two")));
         assert_eq!(names(&index), []);
+    }
+
+    #[test]
+    fn an_image_whose_name_has_a_tag_and_a_digest_is_removed_by_what_was_seen() {
+        let mut index = Index::empty();
+        tag(&mut index, "a", "one");
+        let digest = Digest::sha256(b"one");
+        let name = format!("docker.io/library/a:1@{digest}");
+        let annotations = &mut index.manifests[0].annotations;
+        annotations.insert(REF_NAME.to_owned(), name.clone());
+        let seen: Vec<_> = index.manifests[0].reference().into_iter().collect();
+        assert_eq!(seen[0].to_string(), name);
+        assert!(!index.remove_if(&digest, &[], true));
+        assert!(index.remove_if(&digest, &seen, true));
     }
 
     #[test]
