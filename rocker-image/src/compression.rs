@@ -4,6 +4,8 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::window::{self, Leave};
+
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
@@ -79,15 +81,13 @@ pub(crate) fn decompressed<R: Read>(inner: R) -> io::Result<impl Read + use<R>> 
 const RATIO: u64 = 1000;
 const ROOM: u64 = 1 << 30;
 
-/// The largest window of a zstd frame, as a power of two: 32 MiB, which is what compressors take at most unless they are told to take
-/// more. That much memory has whoever decompresses it.
-const WINDOW: u32 = 25;
-
 /// Decompresses what it reads.
 pub(crate) struct Decoder<R: BufRead> {
     format: Format<Counted<R>>,
     /// How many bytes there are of it decompressed.
     made: u64,
+    /// Where it is one of several.
+    _leave: Option<Leave>,
 }
 
 enum Format<R: BufRead> {
@@ -98,6 +98,20 @@ enum Format<R: BufRead> {
 
 impl<R: BufRead> Decoder<R> {
     pub(crate) fn new(compression: Compression, inner: R) -> io::Result<Self> {
+        Self::with(compression, inner, None)
+    }
+
+    /// The same for one of several at once, which together are to take no more memory than one may: it may have to wait.
+    pub(crate) fn one_of_many(compression: Compression, mut inner: R) -> io::Result<Self> {
+        let leave = match compression {
+            // What cannot be read says so when it is.
+            Compression::Zstd => Some(Leave::wait(inner.fill_buf().unwrap_or_default())),
+            _ => None,
+        };
+        Self::with(compression, inner, leave)
+    }
+
+    fn with(compression: Compression, inner: R, leave: Option<Leave>) -> io::Result<Self> {
         let inner = Counted { inner, count: 0 };
         let format = match compression {
             Compression::None => Format::None(inner),
@@ -105,11 +119,15 @@ impl<R: BufRead> Decoder<R> {
             Compression::Gzip => Format::Gzip(Box::new(MultiGzDecoder::new(inner))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(inner)?;
-                decoder.window_log_max(WINDOW)?;
+                decoder.window_log_max(leave.as_ref().map_or(window::LARGEST, Leave::limit))?;
                 Format::Zstd(Box::new(decoder))
             }
         };
-        Ok(Self { format, made: 0 })
+        Ok(Self {
+            format,
+            made: 0,
+            _leave: leave,
+        })
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut R {

@@ -46,3 +46,4 @@ mod store;
 mod trace;
 mod untrusted;
 mod verify;
+mod window;

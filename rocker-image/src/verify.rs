@@ -251,10 +251,11 @@ pub(crate) struct LayerReader {
 impl LayerReader {
     pub(crate) fn new(blob: BlobReader, compression: Compression, diff_id: Digest) -> Result<Self> {
         let digest = blob.expected.digest.clone();
-        let decoder = Decoder::new(compression, blob).map_err(|source| Error::Decompress {
-            blob: digest,
-            source,
-        })?;
+        let decoder =
+            Decoder::one_of_many(compression, blob).map_err(|source| Error::Decompress {
+                blob: digest,
+                source,
+            })?;
         let hasher = Some(Hasher::new(diff_id.algorithm()));
         Ok(Self {
             decoder,
