@@ -112,8 +112,8 @@ fn a_rocker_killed_at_its_nth_system_call_leaves_nothing_behind_the_next_command
 fn a_pull_killed_at_any_moment_leaves_a_store_that_works() {
     fake_host::run(|host| {
         let scene = Scene::without_image(host);
-        let step = Duration::from_millis(6);
-        for count in 0..200 {
+        let step = Duration::from_millis(2);
+        for count in 0..600 {
             let killed = kill_after(&scene, "pull -q $I", step * count);
             let line = scene.ok("run --rm $I echo whole");
             assert_eq!(line, "whole\n", "after {:?}", step * count);
