@@ -37,10 +37,8 @@ impl Cgroup {
     pub fn remove_by_name(hierarchy: &Hierarchy, parent: &str, name: &str) -> Result<()> {
         let name = Name::new(parent, name)?;
         let all = hierarchy.usable().map(|tree| Directory::new(tree, &name));
-        remove(&all.collect::<Vec<_>>(), &name)?;
-        // A crash may also have left a parent behind where the cgroup itself was never made.
-        hierarchy.usable().for_each(|tree| parents(tree, &name));
-        Ok(())
+        // Also where the cgroup itself was never made: a crash may have left its parent behind.
+        remove(&all.collect::<Vec<_>>(), &name)
     }
 }
 

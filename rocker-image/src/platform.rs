@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
@@ -23,6 +24,15 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// What an entry of an index says of it.
+    pub(crate) fn of_entry(&self) -> Value {
+        let mut entry = json!({"architecture": self.architecture, "os": self.os});
+        if let Some(variant) = &self.variant {
+            entry["variant"] = variant.as_str().into();
+        }
+        entry
+    }
+
     /// Whether something made for `self` is what is asked for by `wanted`: the same operating system and architecture,
     /// and no later variant. Where `self` names no variant, as most images do not, any will do.
     pub fn fits(&self, wanted: &Self) -> bool {

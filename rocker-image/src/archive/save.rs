@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::iter;
 use std::sync::Mutex;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use super::docker::Item;
@@ -203,24 +203,11 @@ impl<W: Write> Archive<'_, W> {
 
 /// What `index.json` says of an image, by one of its names.
 fn entry(image: &Image, manifest: &Descriptor, name: Option<&Reference>) -> Value {
-    let platform = image.platform();
-    let mut shown = Map::from_iter([
-        (
-            "architecture".to_owned(),
-            Value::from(platform.architecture),
-        ),
-        ("os".to_owned(), platform.os.into()),
-    ]);
-    shown.extend(
-        platform
-            .variant
-            .map(|variant| ("variant".to_owned(), variant.into())),
-    );
     let mut entry = json!({
         "mediaType": manifest.media_type,
         "digest": manifest.digest,
         "size": manifest.size,
-        "platform": shown,
+        "platform": image.platform().of_entry(),
     });
     if let Some(name) = name {
         let name = name.to_string();

@@ -177,25 +177,12 @@ impl Entry {
     }
 
     fn unnamed(descriptor: &Descriptor, platform: &Platform) -> Self {
-        let mut value = Map::from_iter([
-            (
-                "architecture".to_owned(),
-                Value::from(platform.architecture.as_str()),
-            ),
-            ("os".to_owned(), platform.os.as_str().into()),
-        ]);
-        value.extend(
-            platform
-                .variant
-                .iter()
-                .map(|variant| ("variant".to_owned(), variant.as_str().into())),
-        );
         Self {
             media_type: descriptor.media_type.clone(),
             digest: descriptor.digest.clone(),
             size: descriptor.size,
             annotations: BTreeMap::new(),
-            other: Map::from_iter([("platform".to_owned(), Value::Object(value))]),
+            other: Map::from_iter([("platform".to_owned(), platform.of_entry())]),
         }
     }
 
