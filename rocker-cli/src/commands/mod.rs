@@ -24,6 +24,7 @@ mod load;
 mod login;
 mod logout;
 mod logs;
+mod outcome;
 mod plan;
 mod port;
 mod progress;
@@ -41,25 +42,23 @@ mod start;
 mod stop;
 mod system;
 mod tag;
+mod terminal;
 mod tidier;
 mod tls;
 mod version;
 mod wait;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::explain::{Executable, Explain};
+use self::outcome::{each, each_at_once, finish, misunderstood, plainly};
 use self::request::Request;
-use crate::advice;
-use crate::engine::host::Host;
+use self::terminal::{ask, print, try_print};
 use crate::engine::{View, become_root};
-use crate::page::{Ink, Page};
 use crate::{Engine, Result, Roots};
 
 /// Run containers: a small, fast, daemonless Docker in Rust.
@@ -258,111 +257,6 @@ fn view(matches: &ArgMatches) -> Option<View> {
     }
 }
 
-/// Prints the help that was asked for, or says in one line what is wrong with the command line.
-fn misunderstood(error: &clap::Error) -> ExitCode {
-    let text = error.render();
-    let paragraphs: Vec<String> = text
-        .to_string()
-        .split("\n\n")
-        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
-    let is_complaint = paragraphs
-        .first()
-        .is_some_and(|first| first.starts_with("error: "));
-    if !is_complaint {
-        let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
-    }
-    let mut line = paragraphs[0].trim_start_matches("error: ").to_owned();
-    for tip in paragraphs
-        .iter()
-        .filter_map(|part| part.strip_prefix("tip: "))
-        .filter(|tip| tip.starts_with("a similar") || tip.starts_with("some similar"))
-    {
-        line.push_str("; ");
-        line.push_str(tip.split(" tip: ").next().unwrap_or_default());
-    }
-    let _ = writeln!(io::stderr(), "rocker: {line} (see --help)");
-    ExitCode::from(125)
-}
-
-/// Says what went wrong, and returns the exit status for it.
-fn finish(outcome: Result<u8>, view: impl FnOnce() -> Option<View>) -> ExitCode {
-    match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            complain(&error, view);
-            ExitCode::from(error.exit_code())
-        }
-    }
-}
-
-/// Writes an error on stderr, and beneath it what is most likely behind it.
-fn complain(error: &crate::Error, view: impl FnOnce() -> Option<View>) {
-    let mut text = format!("rocker: {}\n", error.chain());
-    let page = Page::of(&io::stderr());
-    if let Some(culprit) = crate::explain::culprit(error) {
-        page.labelled(&mut text, "        call:   ", &culprit, Ink::Dim);
-    }
-    if let Some(advice) = advice::of(error, &Host::this(), view) {
-        page.labelled(&mut text, "        likely: ", &advice.cause, Ink::Dim);
-        page.labelled(&mut text, "        try:    ", &advice.remedy, Ink::Dim);
-    }
-    let _ = io::stderr().write_all(text.as_bytes());
-}
-
-/// Does something for each of several names; the first error decides the exit status, and all are shown.
-fn each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> u8 {
-    let mut status = 0;
-    for name in names {
-        if let Err(error) = work(name) {
-            crate::explain::blame(&error);
-            complain(&error, || None);
-            status = 1;
-        }
-    }
-    status
-}
-
-/// The same for what takes its time, for all of them at once; their names are printed as they are done.
-fn each_at_once(names: &[String], work: impl Fn(&str) -> Result<()> + Sync) -> u8 {
-    let work = &work;
-    let done = thread::scope(|scope| {
-        let all: Vec<_> = names
-            .iter()
-            .map(|name| scope.spawn(move || work(name).map(|()| print(&format!("{name}\n")))))
-            .collect();
-        all.into_iter()
-            .map(thread::ScopedJoinHandle::join)
-            .collect::<Vec<_>>()
-    });
-    let mut done = done.into_iter();
-    each(names, |_| match done.next() {
-        Some(Ok(done)) => done,
-        // What it had to say it has said.
-        Some(Err(panic)) => std::panic::resume_unwind(panic),
-        None => Ok(()),
-    })
-}
-
-/// Does what is no run of a container: as with Docker, the exit status of a failure is 1 then.
-fn plainly(work: impl FnOnce() -> Result<()>) -> Result<u8> {
-    let outcome = work().inspect_err(|error| {
-        crate::explain::blame(error);
-        complain(error, || None);
-    });
-    Ok(u8::from(outcome.is_err()))
-}
-
-/// Asks the person in front of the terminal; nobody there is a no.
-fn ask(question: &str) -> bool {
-    let mut stderr = io::stderr().lock();
-    let _ = write!(stderr, "{question}\nAre you sure? [y/N] ");
-    let mut answer = String::new();
-    let _ = io::stdin().read_line(&mut answer);
-    matches!(answer.trim(), "y" | "Y" | "yes")
-}
-
 fn engine() -> Result<Engine> {
     crate::explain::install();
     become_root()?;
@@ -372,18 +266,6 @@ fn engine() -> Result<Engine> {
 /// An engine over the directories of the environment, by a process that is root.
 fn open() -> Result<Engine> {
     Ok(Engine::open(Roots::from_env())?.tidied_by(tidier::chosen()))
-}
-
-/// Writes to standard output; a reader that has gone is no error.
-fn print(text: &str) {
-    try_print(text);
-}
-
-/// The same; false when the reader has gone.
-fn try_print(text: &str) -> bool {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes());
-    written.and_then(|()| stdout.flush()).is_ok()
 }
 
 #[cfg(test)]
