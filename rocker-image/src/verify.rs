@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::ahead::read_ahead;
 use crate::compression::{Compression, Decoder};
@@ -246,7 +246,11 @@ pub(crate) struct LayerReader {
     hasher: Option<Hasher>,
     verdict: Option<Result<()>>,
     ahead: bool,
+    turn: Option<Turn>,
 }
+
+/// One of so many that read layers at once. Whoever waits for one has it when this is dropped.
+pub(crate) type Turn = OwnedSemaphorePermit;
 
 impl LayerReader {
     pub(crate) fn new(blob: BlobReader, compression: Compression, diff_id: Digest) -> Result<Self> {
@@ -263,7 +267,14 @@ impl LayerReader {
             hasher,
             verdict: None,
             ahead: false,
+            turn: None,
         })
+    }
+
+    /// Gives the turn back as soon as the end is read: until all is on the disk, the processors are somebody else's.
+    pub(crate) fn in_turn(self, turn: Turn) -> Self {
+        let turn = Some(turn);
+        Self { turn, ..self }
     }
 
     /// Whether a thread of its own reads, so that whoever unpacks has only the files to write.
@@ -356,7 +367,12 @@ impl Read for LayerReader {
             None => self.decoder.read(buf),
         };
         let verdict = match outcome {
-            Ok(0) => self.at_end(),
+            Ok(0) => {
+                let verdict = self.at_end();
+                self.decoder.rest();
+                self.turn = None;
+                verdict
+            }
             Ok(length) => {
                 if let Some(hasher) = &mut self.hasher {
                     hasher.update(&buf[..length]);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 
 use super::fetch::{Fetcher, Spawn, claim};
 use super::{Client, PullOptions, Pulled, select};
@@ -74,6 +75,7 @@ impl Client {
         }
         progress.resolved(&image);
 
+        let turns = options.parallel_layers.clamp(1, Semaphore::MAX_PERMITS / 2);
         let fetcher = Fetcher {
             registries,
             store,
@@ -82,7 +84,8 @@ impl Client {
             sink,
             spawn,
             progress,
-            ahead: ahead::is_worthwhile(missing(sink, &image).min(options.parallel_layers.max(1))),
+            turns: Arc::new(Semaphore::new(turns)),
+            ahead: ahead::is_worthwhile(missing(sink, &image).min(turns)),
         };
         let mut seen = HashSet::new();
         let layers = image
@@ -93,7 +96,8 @@ impl Client {
             .map(|layer| fetcher.layer(layer))
             .collect::<Result<Vec<_>>>()?;
         let new = stream::iter(layers)
-            .buffer_unordered(options.parallel_layers.max(1))
+            // Whoever has read all of his only waits for the disk, and somebody else goes on meanwhile.
+            .buffer_unordered(2 * turns)
             .try_fold(false, |new, outcome| async move {
                 Ok(new || outcome != LayerOutcome::Skipped)
             })
