@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::budget::Budget;
 use crate::digest::Hasher;
 use crate::document::{self, Document};
 use crate::{Algorithm, Descriptor, Digest, Error, Image, Reference, Result, file};
@@ -42,6 +43,7 @@ const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: Arc<Path>,
+    max_image_bytes: u64,
 }
 
 /// Keeps what is put into a store from being collected for as long as this value lives.
@@ -52,6 +54,9 @@ pub struct Store {
 pub(crate) struct Pin(#[expect(dead_code, reason = "held for its Drop")] Lock);
 
 impl Store {
+    /// How many bytes the layers of one image may have, unless [something else](Self::max_image_bytes) is set: 64 GiB.
+    pub const MAX_IMAGE_BYTES: u64 = 64 << 30;
+
     /// Opens the store at `root`, and makes it, readable by its owner only, if it is not there.
     ///
     /// # Errors
@@ -59,7 +64,10 @@ impl Store {
     /// [`Error::NotAnImageLayout`] if the directory holds something else; [`Error::Store`] if it cannot be made or read.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
-        let store = Self { root: root.into() };
+        let store = Self {
+            root: root.into(),
+            max_image_bytes: Self::MAX_IMAGE_BYTES,
+        };
         if store.is_layout()? {
             // A layout that another tool made has no place for all of our files yet.
             return store.make_dirs().map(|()| store);
@@ -96,6 +104,24 @@ impl Store {
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Sets how many bytes the layers of one image may have, uncompressed and all together, for it to be pulled, loaded or
+    /// imported through this value. Default: [`MAX_IMAGE_BYTES`](Self::MAX_IMAGE_BYTES).
+    ///
+    /// It is counted what is read to be unpacked, so layers that are there already are free, and so are the holes of sparse files.
+    /// A single layer has no limit of its own: an image may be one.
+    #[must_use]
+    pub fn max_image_bytes(self, bytes: u64) -> Self {
+        Self {
+            max_image_bytes: bytes,
+            ..self
+        }
+    }
+
+    /// What the layers of one image may have.
+    pub(crate) fn budget(&self, image: impl Into<String>) -> Arc<Budget> {
+        Budget::new(image, self.max_image_bytes)
     }
 
     /// The image of this name.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::Response;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::budget::Budget;
 use crate::compression::Compression;
 use crate::registry::{self, Registry, unreachable};
 use crate::sink::Discard;
@@ -42,6 +43,7 @@ pub(crate) struct Job {
     /// Whether there is a processor to spare for reading ahead.
     ahead: bool,
     turn: Turn,
+    budget: Arc<Budget>,
     done: oneshot::Sender<Result<()>>,
     /// A job may outlive the pull that made it.
     _pin: Arc<Pin>,
@@ -54,7 +56,11 @@ impl Job {
         let work = || {
             let digest = self.expected.digest.clone();
             let blob = BlobReader::new(self.source, self.expected, self.copy);
-            let layer = LayerReader::new(blob, self.compression, self.diff_id)?;
+            let mut layer = LayerReader::new(blob, self.compression, self.diff_id)?;
+            // What is unpacked already takes no more room.
+            if !self.discard {
+                layer = layer.within(&self.budget);
+            }
             match layer.ahead(self.ahead).in_turn(self.turn).unpack(sink)? {
                 Some(copy) => self.store.commit(copy, &digest),
                 None => Ok(()),
@@ -77,6 +83,8 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) sink: &'a dyn LayerSink,
     pub(crate) spawn: Spawn<'a>,
     pub(crate) progress: &'a dyn Progress,
+    /// What the layers may have all together.
+    pub(crate) budget: Arc<Budget>,
     /// How many layers may be read at once, until the end of each.
     pub(crate) turns: Arc<Semaphore>,
     /// Whether there are processors to spare.
@@ -217,6 +225,7 @@ impl<'a> Fetcher<'a> {
             discard,
             ahead: self.ahead,
             turn,
+            budget: Arc::clone(&self.budget),
             done,
             _pin: Arc::clone(&self.pin),
         });

@@ -75,6 +75,8 @@ impl Client {
         }
         progress.resolved(&image);
 
+        let budget = store.budget(reference.to_string());
+        budget.check(to_fetch(sink, &image))?;
         let turns = options.parallel_layers.clamp(1, Semaphore::MAX_PERMITS / 2);
         let fetcher = Fetcher {
             registries,
@@ -84,6 +86,7 @@ impl Client {
             sink,
             spawn,
             progress,
+            budget,
             turns: Arc::new(Semaphore::new(turns)),
             ahead: ahead::is_worthwhile(missing(sink, &image).min(turns)),
         };
@@ -191,6 +194,14 @@ fn missing(sink: &dyn LayerSink, image: &Image) -> usize {
     layers
         .filter(|layer| !sink.contains(&layer.diff_id))
         .count()
+}
+
+/// How many bytes, compressed or not, are to be read to be unpacked.
+fn to_fetch(sink: &dyn LayerSink, image: &Image) -> u64 {
+    let mut seen = HashSet::new();
+    let layers = image.layers().iter();
+    let layers = layers.filter(|layer| seen.insert(&layer.blob) && !sink.contains(&layer.diff_id));
+    layers.fold(0, |sum: u64, layer| sum.saturating_add(layer.size))
 }
 
 fn fits(image: &Image, options: &PullOptions) -> bool {

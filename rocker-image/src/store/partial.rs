@@ -113,6 +113,11 @@ impl Partial {
         self.is_to_stay = self.size > 0;
     }
 
+    /// Leaves nothing.
+    pub(crate) fn forget(&mut self) {
+        self.is_to_stay = false;
+    }
+
     /// Gives the file its name, in place of what had it before. When this returns, a power cut takes nothing back.
     pub(crate) fn commit(mut self, to: &Path) -> Result<()> {
         let file = self.lock.file().map_err(failed("open", &self.path))?;
