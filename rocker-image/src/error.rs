@@ -147,6 +147,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A credential helper takes too long, and was killed.
+    #[error(
+        "docker-credential-{helper} {operation} does not answer within {seconds} seconds; look what it waits for: docker-credential-{helper} list"
+    )]
+    CredentialHelperSilent {
+        helper: Untrusted,
+        operation: &'static str,
+        seconds: u64,
+    },
     /// A credential helper says why it does not do what it was told.
     #[error("docker-credential-{helper} {operation}: it says {message}")]
     CredentialHelperRefused {

@@ -237,6 +237,26 @@ impl Store {
         self.change_index(|index| index.untag(reference))
     }
 
+    /// Takes a name away from the image of this manifest, and the image with its last name. Returns whether it had that name: what
+    /// another image has got meanwhile stays with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`untag`](Self::untag).
+    pub fn untag_from(&self, manifest: &Digest, reference: &Reference) -> Result<bool> {
+        self.change_index(|index| index.has(manifest, reference) && index.untag(reference))
+    }
+
+    /// Takes a name away from the image of this manifest, which stays, without a name if that was its last. Returns whether it had
+    /// that name.
+    ///
+    /// # Errors
+    ///
+    /// As [`untag`](Self::untag).
+    pub fn unname_from(&self, manifest: &Digest, reference: &Reference) -> Result<bool> {
+        self.change_index(|index| index.has(manifest, reference) && index.unname(reference))
+    }
+
     /// Takes a name away; the image stays, without a name if that was its last. Returns whether there was such a name.
     ///
     /// # Errors

@@ -136,8 +136,12 @@ async fn config(
     descriptor: &Descriptor,
 ) -> Result<Vec<u8>> {
     let stored = || {
-        let (store, digest) = (store.clone(), descriptor.digest.clone());
-        on_thread(move || store.read_document(&digest))
+        let (store, digest, size) = (store.clone(), descriptor.digest.clone(), descriptor.size);
+        on_thread(move || match store.has_blob(&digest, size) {
+            true => store.read_document(&digest),
+            // Of another size it is not what the manifest means, whatever its digest: as if the registry had sent it.
+            false => Err(Error::NoSuchBlob { digest }),
+        })
     };
     if let Ok(bytes) = stored().await {
         return Ok(bytes);

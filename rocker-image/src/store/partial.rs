@@ -142,7 +142,15 @@ impl Drop for Partial {
     }
 }
 
+/// The end of the names of downloads.
+const SUFFIX: &str = "partial";
+
 /// The name of a blob's file.
 fn name(blob: &Digest) -> String {
-    format!("{}-{}.partial", blob.algorithm().name(), blob.hex())
+    format!("{}-{}.{SUFFIX}", blob.algorithm().name(), blob.hex())
+}
+
+/// Whether the file is a download.
+pub(super) fn is_one(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == SUFFIX)
 }
