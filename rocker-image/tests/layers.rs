@@ -212,6 +212,10 @@ fn what_is_imported_and_loaded_has_the_same_limit() {
         store.max_image_bytes(bytes)
     };
     let platform = "linux/amd64".parse().unwrap();
+    match open(90_000).load(&*archive, &platform, &*sink).unwrap_err() {
+        Error::ImageTooLarge { image, .. } => assert!(image.contains("\"blobs/sha256/"), "{image}"),
+        error => panic!("{error}"),
+    }
     let error = open(189_999).load(&*archive, &platform, &*sink);
     let error = error.unwrap_err();
     assert!(matches!(error, Error::ImageTooLarge { .. }), "{error}");
