@@ -97,8 +97,8 @@ pub(crate) fn apply_to_name(
 
 /// Sets owner and mode, as given or `mode` alone, where they are not so already; says which call failed.
 ///
-/// Most files are made by the user whom they are to belong to, with the mode that they are to have. To look costs a tenth
-/// of what it costs to set them, each of which is a change of the inode for the file system's journal.
+/// Most files are made by the user whom they are to belong to, with the mode that they are to have. To look is cheap; to set
+/// either is a change of the inode, through the file system's journal.
 pub(crate) fn set_owner_and_mode(
     file: BorrowedFd<'_>,
     given: Option<Given>,
