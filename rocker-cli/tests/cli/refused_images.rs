@@ -285,6 +285,10 @@ fn an_image_larger_than_images_may_be_is_refused_by_size_and_leaves_nothing() {
         let (_, remedy) = done.advised(125);
         assert!(remedy.contains("ROCKER_MAX_IMAGE=200g"), "{remedy}");
         assert_eq!(left(), "");
+        let done = scene.script(&format!("ROCKER_MAX_IMAGE=1m rocker run --rm {large} true"));
+        assert_eq!(done.code, 125, "{done:?}");
+        assert!(done.err.contains("more than 1048576 bytes"), "{done:?}");
+        assert_eq!(left(), "");
         assert_eq!(scene.ok("images -q"), "");
         scene.ok(&format!("pull -q {large}"));
         scene.ok(&format!("save -o /run/large.tar {large}"));
