@@ -14,6 +14,11 @@ use crate::error::{Error, Result};
 use crate::member::Member;
 use crate::ownership::{Given, Owners};
 
+/// All bits of a mode that chmod(2) sets.
+const ALL_BITS: u32 = 0o7777;
+/// Those of them that chown(2) may take away.
+const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
+
 /// What of an entry was not as the layer says.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Left {
@@ -90,19 +95,28 @@ pub(crate) fn apply_to_name(
     Ok(left)
 }
 
-/// Sets owner and mode, as given or `mode` alone; says which call failed.
+/// Sets owner and mode, as given or `mode` alone, where they are not so already; says which call failed.
+///
+/// Most files are made by the user whom they are to belong to, with the mode that they are to have. To look is cheap; to set
+/// either is a change of the inode, through the file system's journal.
 pub(crate) fn set_owner_and_mode(
     file: BorrowedFd<'_>,
     given: Option<Given>,
     mode: u32,
 ) -> std::result::Result<(), (&'static str, Errno)> {
-    if let Some(given) = given {
+    let why = "so that owner and mode are set only where they are not yet what the layer says";
+    let found = calls::fstat(file, why).map_err(|errno| ("fstat", errno))?;
+    let mode = given.map_or(mode, |given| given.mode) & ALL_BITS;
+    let other = given.filter(|given| (found.st_uid, found.st_gid) != (given.uid, given.gid));
+    if let Some(given) = other {
         let why = "so that the file belongs to whom the layer says";
         calls::fchown(file, given.uid, given.gid, why).map_err(|errno| ("fchown", errno))?;
     }
     // Behind chown(2), which takes set-user-ID away.
-    let mode = given.map_or(mode, |given| given.mode);
-    set_mode(file, mode).map_err(|errno| ("fchmod", errno))
+    if found.st_mode & ALL_BITS != mode || (other.is_some() && mode & SET_ID != 0) {
+        set_mode(file, mode).map_err(|errno| ("fchmod", errno))?;
+    }
+    Ok(())
 }
 
 /// Sets an entry's attributes by `set`, but for those that the file system does not know, and those whose value names

@@ -69,12 +69,15 @@ impl<'a> Tree<'a> {
     pub(crate) fn directory(&mut self, path: &TarPath, member: &Member) -> Result<()> {
         let failed = |operation, errno: Errno| failed(operation, &member.name, errno);
         let mut hides = false;
+        // Until the end its owner, who may be no more than that, must be able to add to it.
+        let open = member.mode | 0o700;
+        let mode = as_made(open);
         if !path.is_root() {
             let mut again = true;
             while again {
                 let parent = self.parent(path.parent(), &member.name)?;
                 let why = "so that the layer's directory is there, open to its owner until the end";
-                again = match calls::mkdirat(parent, path.name(), Mode::S_IRWXU, why) {
+                again = match calls::mkdirat(parent, path.name(), mode, why) {
                     Ok(()) => false,
                     Err(Errno::EEXIST) => {
                         let why =
@@ -98,10 +101,12 @@ impl<'a> Tree<'a> {
         if hides {
             self.mark_opaque(dir.as_fd(), &member.name)?;
         }
-        // Until the end its owner, who may be no more than that, must be able to add to it.
-        let open = member.mode | 0o700;
         let left = metadata::apply_to_open(dir.as_fd(), member, open, self.owners)?;
         self.left.add(left);
+        // What comes next is most often in it.
+        if !path.is_root() {
+            self.parent = Some((path.as_bytes().to_vec(), dir));
+        }
         self.postpone(path, member)
     }
 
@@ -113,7 +118,7 @@ impl<'a> Tree<'a> {
     ) -> Result<()> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let mode = as_made(member.mode);
         let why = "so that the file is new: never one that is there, nor what a link leads to";
         let file = self.create(path, &member.name, "openat", |parent| {
             calls::openat(parent, path.name(), flags, mode, why)
@@ -403,6 +408,12 @@ impl<'a> Tree<'a> {
         let flags = flags | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         calls::openat2(self.root, path, flags, beneath, why)
     }
+}
+
+/// The mode that a file is made with: that of the layer, without the bits which count only for its last owner. Nobody else
+/// reaches it meanwhile.
+fn as_made(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode & 0o777)
 }
 
 fn kind(status: &FileStat) -> SFlag {

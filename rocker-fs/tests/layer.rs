@@ -12,6 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use nix::sys::stat::{Mode, umask};
 use rocker_fs::{Error, Ownership, UnpackOptions};
 use support::Layer;
 use tar::EntryType;
@@ -96,6 +97,66 @@ fn everything_in_a_layer_survives() {
                 .get(..40)
                 .unwrap()
         );
+    });
+}
+
+#[test]
+fn owner_and_mode_are_the_layers_whatever_the_umask_and_the_directory_above() {
+    fake_host::run(|host| {
+        let header = |kind, mode, owner: (u64, u64)| {
+            let mut header = Layer::header(kind, mode, 0);
+            header.set_uid(owner.0);
+            header.set_gid(owner.1);
+            header
+        };
+        let cases = [
+            ("roots", 0o644, (0, 0)),
+            ("open", 0o777, (0, 0)),
+            ("closed", 0o000, (0, 0)),
+            ("setuid", 0o4755, (0, 0)),
+            ("their-setuid", 0o6755, (1000, 50)),
+            ("theirs", 0o640, (1000, 0)),
+            ("their-group", 0o604, (0, 50)),
+        ];
+        for mask in [0o022, 0o077, 0] {
+            let dir = host.dir(&format!("umask-{mask:o}"));
+            let mut layer = Layer::default().raw(
+                b"shared/",
+                header(EntryType::Directory, 0o2775, (7, 50)),
+                b"",
+            );
+            for (name, mode, owner) in cases {
+                let file = format!("shared/{name}");
+                layer = layer
+                    .raw(
+                        file.as_bytes(),
+                        header(EntryType::Regular, mode, owner),
+                        b"",
+                    )
+                    .raw(
+                        format!("{file}.d/").as_bytes(),
+                        header(EntryType::Directory, mode, owner),
+                        b"",
+                    );
+            }
+            let before = umask(Mode::from_bits_truncate(mask));
+            let unpacked = layer.unpack(&dir);
+            umask(before);
+            unpacked.unwrap();
+            let found = |name: &str| {
+                let found = fs::symlink_metadata(dir.join("shared").join(name)).unwrap();
+                (
+                    found.mode() & 0o7777,
+                    (u64::from(found.uid()), u64::from(found.gid())),
+                )
+            };
+            assert_eq!(found(""), (0o2775, (7, 50)));
+            for (name, mode, owner) in cases {
+                assert_eq!(found(name), (mode, owner), "{name}, umask {mask:o}");
+                let below = format!("{name}.d");
+                assert_eq!(found(&below), (mode, owner), "{below}, umask {mask:o}");
+            }
+        }
     });
 }
 

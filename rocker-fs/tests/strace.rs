@@ -95,6 +95,8 @@ fn layer() -> Vec<u8> {
     let mut disk = Layer::header(EntryType::Block, 0o660, 0);
     disk.set_device_major(7).unwrap();
     disk.set_device_minor(300).unwrap();
+    let mut theirs = Layer::header(EntryType::Regular, 0o4755, 0);
+    theirs.set_uid(1000);
     Layer::default()
         .dir("./", 0o755)
         .dir("closed/", 0o500)
@@ -109,6 +111,7 @@ fn layer() -> Vec<u8> {
         .raw(b"null", null, b"")
         .raw(b"disk", disk, b"")
         .raw(b"fifo", Layer::header(EntryType::Fifo, 0o600, 0), b"")
+        .raw(b"theirs", theirs, b"")
         .file("again", "1")
         .file("again", "2")
         .dir("full/below", 0o755)

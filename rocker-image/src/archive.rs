@@ -4,7 +4,7 @@ mod contents;
 mod docker;
 mod layout;
 mod load;
-mod member;
+pub(crate) mod member;
 mod save;
 
 pub use self::load::{Displaced, Loaded};

@@ -169,7 +169,7 @@ pub struct PullOptions {
     pub platform: Platform,
     /// Whether to take an image that is alone under its name even if it is for another platform. Default: no.
     pub any_platform: bool,
-    /// How many layers are downloaded and unpacked at once. Default: 4.
+    /// How many layers are downloaded and unpacked at once. As many again may only wait for the disk. Default: 4.
     pub parallel_layers: usize,
 }
 

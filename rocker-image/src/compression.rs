@@ -83,12 +83,15 @@ const ROOM: u64 = 1 << 30;
 
 /// Decompresses what it reads.
 pub(crate) struct Decoder<R: BufRead> {
-    format: Format<Counted<R>>,
+    /// It is taken out only to be put back, or when this ends.
+    format: Option<Format<Counted<R>>>,
     /// How many bytes there are of it decompressed.
     made: u64,
     /// Where it is one of several.
-    _leave: Option<Leave>,
+    leave: Option<Leave>,
 }
+
+const THERE: &str = "the format is taken out only to be put back";
 
 enum Format<R: BufRead> {
     None(R),
@@ -124,10 +127,17 @@ impl<R: BufRead> Decoder<R> {
             }
         };
         Ok(Self {
-            format,
+            format: Some(format),
             made: 0,
-            _leave: leave,
+            leave,
         })
+    }
+
+    /// Gives back the memory that decompressing takes, now that there is nothing more to decompress.
+    pub(crate) fn rest(&mut self) {
+        let counted = self.format.take().map(Format::into_source);
+        self.format = counted.map(Format::None);
+        self.leave = None;
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut R {
@@ -135,16 +145,11 @@ impl<R: BufRead> Decoder<R> {
     }
 
     pub(crate) fn into_inner(self) -> R {
-        let counted = match self.format {
-            Format::None(inner) => inner,
-            Format::Gzip(decoder) => decoder.into_inner(),
-            Format::Zstd(decoder) => decoder.finish(),
-        };
-        counted.inner
+        self.format.expect(THERE).into_source().inner
     }
 
     fn counted(&mut self) -> &mut Counted<R> {
-        match &mut self.format {
+        match self.format.as_mut().expect(THERE) {
             Format::None(inner) => inner,
             Format::Gzip(decoder) => decoder.get_mut(),
             Format::Zstd(decoder) => decoder.get_mut(),
@@ -152,9 +157,19 @@ impl<R: BufRead> Decoder<R> {
     }
 }
 
+impl<R: BufRead> Format<R> {
+    fn into_source(self) -> R {
+        match self {
+            Self::None(inner) => inner,
+            Self::Gzip(decoder) => decoder.into_inner(),
+            Self::Zstd(decoder) => decoder.finish(),
+        }
+    }
+}
+
 impl<R: BufRead> Read for Decoder<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let length = match &mut self.format {
+        let length = match self.format.as_mut().expect(THERE) {
             Format::None(inner) => return inner.read(buf),
             Format::Gzip(decoder) => decoder.read(buf),
             Format::Zstd(decoder) => decoder.read(buf),

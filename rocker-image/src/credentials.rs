@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::unistd::Uid;
 
@@ -11,6 +12,9 @@ use crate::{Credentials, Result};
 
 mod document;
 mod helper;
+
+/// How long a helper may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where Docker Hub's credentials are kept by docker, and by its helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -35,6 +39,7 @@ pub struct AuthFiles {
     /// How many of the files, from the first on, new credentials may go to.
     own: usize,
     helpers: Option<PathBuf>,
+    patience: Option<Duration>,
 }
 
 /// Where credentials were saved.
@@ -56,6 +61,7 @@ impl AuthFiles {
             own: 1,
             files,
             helpers: None,
+            patience: None,
         }
     }
 
@@ -89,6 +95,7 @@ impl AuthFiles {
             files: own.into_iter().chain(docker).collect(),
             fallback: config,
             helpers: None,
+            patience: None,
         }
     }
 
@@ -101,21 +108,35 @@ impl AuthFiles {
         }
     }
 
+    /// Sets how long a helper may take. One that takes longer is killed. Default: 60 s, since it may ask a person.
+    #[must_use]
+    pub fn helper_patience(self, patience: Duration) -> Self {
+        Self {
+            patience: Some(patience),
+            ..self
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience.unwrap_or(PATIENCE)
+    }
+
     /// The credentials for a registry, or for a repository of one: `ghcr.io`, `docker.io/library/busybox`.
     ///
-    /// Blocks for as long as a helper takes, which may ask a person.
+    /// Blocks for as long as a helper takes, [within bounds](Self::helper_patience).
     ///
     /// # Errors
     ///
     /// [`Error::AuthFile`](crate::Error::AuthFile) and [`Error::InvalidDocument`](crate::Error::InvalidDocument) if a file
     /// cannot be read, [`Error::CredentialHelper`](crate::Error::CredentialHelper) and
-    /// [`Error::CredentialHelperRefused`](crate::Error::CredentialHelperRefused) if a helper cannot be run or fails.
+    /// [`Error::CredentialHelperRefused`](crate::Error::CredentialHelperRefused) if a helper cannot be run or fails,
+    /// [`Error::CredentialHelperSilent`](crate::Error::CredentialHelperSilent) if it takes too long.
     pub fn find(&self, name: &str) -> Result<Option<Credentials>> {
         let name = normalized(name);
         for path in &self.files {
             let file = AuthFile::read(path)?;
             if let Some(helper) = file.helper_for(domain(&name)) {
-                let helper = Helper::new(helper, self.helpers.as_deref());
+                let helper = Helper::new(helper, self.helpers.as_deref(), self.patience());
                 for server in servers(domain(&name)) {
                     if let Some(found) = helper.get(server)? {
                         return Ok(Some(found));
@@ -141,7 +162,7 @@ impl AuthFiles {
         let name = normalized(registry);
         for (before, path) in self.files.iter().enumerate() {
             if let Some(name_of_helper) = AuthFile::read(path)?.helper_for(domain(&name)) {
-                let helper = Helper::new(name_of_helper, self.helpers.as_deref());
+                let helper = Helper::new(name_of_helper, self.helpers.as_deref(), self.patience());
                 helper.store(servers(domain(&name))[0], credentials)?;
                 // It would be found first.
                 for path in &self.files[..before] {
@@ -174,7 +195,7 @@ impl AuthFiles {
         for path in &self.files {
             let file = AuthFile::read(path)?;
             if let Some(helper) = file.helper_for(domain(&name)) {
-                let helper = Helper::new(helper, self.helpers.as_deref());
+                let helper = Helper::new(helper, self.helpers.as_deref(), self.patience());
                 for server in servers(domain(&name)) {
                     // Some helpers take it ill to be told to remove what they do not have.
                     if helper.get(server)?.is_some() {
@@ -202,7 +223,7 @@ impl AuthFiles {
             let file = AuthFile::read(path)?;
             names.extend(file.names());
             for helper in file.helpers() {
-                let helper = Helper::new(helper, self.helpers.as_deref());
+                let helper = Helper::new(helper, self.helpers.as_deref(), self.patience());
                 names.extend(helper.list()?.iter().map(|server| normalized(server)));
             }
         }
@@ -383,6 +404,40 @@ esac
         files.save("ghcr.io", &identity).unwrap();
         assert_eq!(files.find("ghcr.io").unwrap(), Some(identity));
         assert_eq!(files.registries().unwrap(), ["a.example", "ghcr.io"]);
+    }
+
+    #[test]
+    fn a_helper_that_does_not_end_is_killed_and_called_so() {
+        for (name, waits) in [
+            ("silent", "exec sleep 600"),
+            ("deaf", "exec >&-; exec sleep 600"),
+            ("parent", "echo '{}'; sleep 600 & echo $! >\"$0.pid\""),
+        ] {
+            let dir = dir(&[(
+                "config.json",
+                &format!(r#"{{"credHelpers":{{"ghcr.io":"{name}"}}}}"#),
+            )]);
+            let program_name = format!("docker-credential-{name}");
+            let text = format!("#!/bin/sh\necho $$ >\"$0.pid\"\n{waits}\n");
+            program(&dir, &program_name, &text);
+            let files = at(&dir, &["config.json"]).helper_patience(Duration::from_millis(300));
+            match files.find("ghcr.io").unwrap_err() {
+                Error::CredentialHelperSilent { helper, .. } => {
+                    assert_eq!(helper.to_string(), name);
+                }
+                error => panic!("{name}: {error}"),
+            }
+            let pid = fs::read_to_string(dir.path().join(program_name + ".pid")).unwrap();
+            let process = Path::new("/proc").join(pid.trim());
+            match name {
+                // What it has started is somebody else's.
+                "parent" => {
+                    let mut kill = std::process::Command::new("kill");
+                    assert!(kill.args(["-9", pid.trim()]).status().unwrap().success());
+                }
+                _ => assert!(!process.exists(), "{name}"),
+            }
+        }
     }
 
     #[test]

@@ -147,6 +147,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A credential helper takes too long, and was killed.
+    #[error(
+        "docker-credential-{helper} {operation} does not answer within {seconds} seconds; look what it waits for: docker-credential-{helper} list"
+    )]
+    CredentialHelperSilent {
+        helper: Untrusted,
+        operation: &'static str,
+        seconds: u64,
+    },
     /// A credential helper says why it does not do what it was told.
     #[error("docker-credential-{helper} {operation}: it says {message}")]
     CredentialHelperRefused {
@@ -208,6 +217,11 @@ pub enum Error {
     /// A document is larger than any honest one.
     #[error("{object} is larger than {limit} bytes")]
     TooLarge { object: String, limit: u64 },
+    /// The layers of an image have more bytes than [`Store::max_image_bytes`](crate::Store::max_image_bytes) allows.
+    #[error(
+        "{image} has more than {limit} bytes in its layers, which is the most that an image may have here"
+    )]
+    ImageTooLarge { image: String, limit: u64 },
     /// A document or layer is of a kind that this crate does not know.
     #[error("{object} has the unsupported media type \"{media_type}\"")]
     UnsupportedMediaType {

@@ -24,6 +24,7 @@ pub mod blocking;
 mod ahead;
 mod archive;
 mod auth;
+mod budget;
 mod client;
 mod compression;
 mod credentials;

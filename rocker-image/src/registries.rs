@@ -114,9 +114,42 @@ impl Registries {
 
     /// Where to ask for an image, in this order.
     pub(crate) fn places(&self, reference: &Reference) -> Result<Vec<Place>> {
+        Rule::places(self.rules()?, reference)
+    }
+
+    fn rules(&self) -> Result<Vec<Rule>> {
+        let mut rules = Vec::new();
+        let why = "so that it is known from where the machine's owner wants images to come";
+        if let Some(path) = &self.file {
+            rules = parse(path, &file::read(path, why).map_err(failed("read", path))?)?;
+        }
+        for dir in &self.dirs {
+            let mut names = match file::names(dir, why) {
+                Ok(names) => names,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(failed("list", dir)(source)),
+            };
+            names.sort();
+            for path in names.iter().map(|name| dir.join(name)) {
+                if path
+                    .extension()
+                    .is_some_and(|extension| extension == "conf")
+                {
+                    let text = file::read(&path, why).map_err(failed("read", &path))?;
+                    rules.extend(parse(&path, &text)?);
+                }
+            }
+        }
+        Ok(rules)
+    }
+}
+
+impl Rule {
+    /// Where to ask for an image by these rules, in this order.
+    fn places(rules: Vec<Self>, reference: &Reference) -> Result<Vec<Place>> {
         let name = format!("{}/{}", reference.domain(), reference.repository());
-        let mut best: Option<(Rule, usize)> = None;
-        for rule in self.rules()? {
+        let mut best: Option<(Self, usize)> = None;
+        for rule in rules {
             let length = matched(rule.prefix(), &name);
             // Of two that say something of the same names, the later one counts.
             if let Some(length) = length
@@ -158,34 +191,6 @@ impl Registries {
         Ok(mirrors.chain([own]).collect())
     }
 
-    fn rules(&self) -> Result<Vec<Rule>> {
-        let mut rules = Vec::new();
-        let why = "so that it is known from where the machine's owner wants images to come";
-        if let Some(path) = &self.file {
-            rules = parse(path, &file::read(path, why).map_err(failed("read", path))?)?;
-        }
-        for dir in &self.dirs {
-            let mut names = match file::names(dir, why) {
-                Ok(names) => names,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(failed("list", dir)(source)),
-            };
-            names.sort();
-            for path in names.iter().map(|name| dir.join(name)) {
-                if path
-                    .extension()
-                    .is_some_and(|extension| extension == "conf")
-                {
-                    let text = file::read(&path, why).map_err(failed("read", &path))?;
-                    rules.extend(parse(&path, &text)?);
-                }
-            }
-        }
-        Ok(rules)
-    }
-}
-
-impl Rule {
     /// What the names begin with that it is about.
     fn prefix(&self) -> &str {
         match self.prefix.as_str() {
@@ -207,6 +212,13 @@ fn matched(prefix: &str, name: &str) -> Option<usize> {
     let prefix = prefix.trim_end_matches('/');
     let rest = name.strip_prefix(prefix)?;
     (rest.is_empty() || rest.starts_with('/')).then_some(prefix.len())
+}
+
+/// Where to ask for an image by what stands in one file, by the names of the places.
+#[cfg(fuzzing)]
+pub(crate) fn places_by(text: &[u8], reference: &Reference) -> Result<Vec<String>> {
+    let places = Rule::places(parse(Path::new("input"), text)?, reference)?;
+    Ok(places.into_iter().map(|place| place.name).collect())
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<Vec<Rule>> {

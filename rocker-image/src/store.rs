@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::budget::Budget;
 use crate::digest::Hasher;
 use crate::document::{self, Document};
 use crate::{Algorithm, Descriptor, Digest, Error, Image, Reference, Result, file};
@@ -23,6 +24,7 @@ mod import;
 mod index;
 mod ingest;
 mod lock;
+mod names;
 mod partial;
 mod verify;
 
@@ -42,6 +44,7 @@ const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: Arc<Path>,
+    max_image_bytes: u64,
 }
 
 /// Keeps what is put into a store from being collected for as long as this value lives.
@@ -52,6 +55,9 @@ pub struct Store {
 pub(crate) struct Pin(#[expect(dead_code, reason = "held for its Drop")] Lock);
 
 impl Store {
+    /// How many bytes the layers of one image may have, unless [something else](Self::max_image_bytes) is set: 64 GiB.
+    pub const MAX_IMAGE_BYTES: u64 = 64 << 30;
+
     /// Opens the store at `root`, and makes it, readable by its owner only, if it is not there.
     ///
     /// # Errors
@@ -59,7 +65,10 @@ impl Store {
     /// [`Error::NotAnImageLayout`] if the directory holds something else; [`Error::Store`] if it cannot be made or read.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
-        let store = Self { root: root.into() };
+        let store = Self {
+            root: root.into(),
+            max_image_bytes: Self::MAX_IMAGE_BYTES,
+        };
         if store.is_layout()? {
             // A layout that another tool made has no place for all of our files yet.
             return store.make_dirs().map(|()| store);
@@ -96,6 +105,24 @@ impl Store {
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Sets how many bytes the layers of one image may have, uncompressed and all together, for it to be pulled, loaded or
+    /// imported through this value. Default: [`MAX_IMAGE_BYTES`](Self::MAX_IMAGE_BYTES).
+    ///
+    /// It is counted what is read to be unpacked, so layers that are there already are free, and so are the holes of sparse files.
+    /// A single layer has no limit of its own: an image may be one.
+    #[must_use]
+    pub fn max_image_bytes(self, bytes: u64) -> Self {
+        Self {
+            max_image_bytes: bytes,
+            ..self
+        }
+    }
+
+    /// What the layers of one image may have.
+    pub(crate) fn budget(&self, image: impl Into<String>) -> Arc<Budget> {
+        Budget::new(image, self.max_image_bytes)
     }
 
     /// The image of this name.
@@ -180,46 +207,6 @@ impl Store {
         Ok(images)
     }
 
-    /// Gives the image of this manifest a name. An image that had the name before stays, without a name if it had no
-    /// other.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSuchBlob`] if the store has no such manifest, and as [`image`](Self::image).
-    pub fn tag(&self, reference: &Reference, manifest: &Digest) -> Result<()> {
-        let _pin = self.pin()?;
-        let index = Index::read(&self.index_path())?;
-        let known = index
-            .manifests
-            .iter()
-            .find(|entry| entry.digest == *manifest);
-        let known = known.ok_or_else(|| Error::NoSuchBlob {
-            digest: manifest.clone(),
-        })?;
-        let image = self.load_image(&known.descriptor())?;
-        self.name(reference, &known.descriptor(), &image)
-    }
-
-    /// Takes a name away, and the image with its last name. Returns whether there was such a name.
-    ///
-    /// The image's blobs stay until [`remove_unreferenced`](Self::remove_unreferenced).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`] and [`Error::InvalidDocument`] if the index cannot be read or written.
-    pub fn untag(&self, reference: &Reference) -> Result<bool> {
-        self.change_index(|index| index.untag(reference))
-    }
-
-    /// Takes a name away; the image stays, without a name if that was its last. Returns whether there was such a name.
-    ///
-    /// # Errors
-    ///
-    /// As [`untag`](Self::untag).
-    pub fn unname(&self, reference: &Reference) -> Result<bool> {
-        self.change_index(|index| index.unname(reference))
-    }
-
     /// Writes down that an image is used now: as the time of its manifest's file, which is that of its pull at first.
     ///
     /// # Errors
@@ -244,35 +231,6 @@ impl Store {
         let path = image.manifest_digest().blob_path(&self.root);
         let why = "so that it is known when the image was used last";
         file::status(&path, why).ok()?.modified().ok()
-    }
-
-    /// Takes an image away with all its names. Returns whether there was such an image.
-    ///
-    /// # Errors
-    ///
-    /// As [`untag`](Self::untag).
-    pub fn remove(&self, manifest: &Digest) -> Result<bool> {
-        self.change_index(|index| index.remove(manifest))
-    }
-
-    /// Takes an image away with all its names, if they are still those that were `seen` when that was decided, in any order.
-    /// Otherwise, also where there is no such image, nothing happens and the answer is false: who gave it a name meanwhile keeps it.
-    ///
-    /// # Errors
-    ///
-    /// As [`untag`](Self::untag).
-    pub fn remove_if(&self, manifest: &Digest, seen: &[Reference]) -> Result<bool> {
-        self.change_index(|index| index.remove_if(manifest, seen, true))
-    }
-
-    /// Takes all names of an image away, if they are still those that were `seen`, as [`remove_if`](Self::remove_if); the image
-    /// stays, without a name.
-    ///
-    /// # Errors
-    ///
-    /// As [`untag`](Self::untag).
-    pub fn unname_if(&self, manifest: &Digest, seen: &[Reference]) -> Result<bool> {
-        self.change_index(|index| index.remove_if(manifest, seen, false))
     }
 
     /// Stores what `content` has to its end, and returns its digest and size. With `expected`, nothing is stored unless
@@ -414,16 +372,6 @@ impl Store {
         }
     }
 
-    /// Gives a manifest, whose blobs are all there, a name.
-    pub(crate) fn name(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        image: &Image,
-    ) -> Result<()> {
-        self.change_index(|index| index.tag(reference, descriptor, &image.platform()))
-    }
-
     pub(crate) fn pin(&self) -> Result<Pin> {
         let why =
             "so that no collection removes what is put into the store before an image leads to it";
@@ -441,15 +389,6 @@ impl Store {
 
     pub(crate) fn commit(&self, file: Partial, digest: &Digest) -> Result<()> {
         file.commit(&digest.blob_path(&self.root))
-    }
-
-    pub(crate) fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
-        let why = "so that two processes that change the index do not undo each other's change";
-        let _lock = Lock::exclusive(&self.index_lock(), why)?;
-        let mut index = Index::read(&self.index_path())?;
-        let result = change(&mut index);
-        index.write(&self.ingest_dir(), &self.index_path())?;
-        Ok(result)
     }
 
     /// Whether the directory is a layout of a version we know.

@@ -5,10 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
+use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::ahead::read_ahead;
+use crate::budget::{Budget, Share};
 use crate::compression::{Compression, Decoder};
 use crate::digest::{Digest, Hasher};
 use crate::store::Partial;
@@ -159,6 +161,19 @@ impl BlobReader {
         Ok(())
     }
 
+    /// Whether some of it was written to the disk before, where it may have been damaged.
+    fn is_of_earlier(&self) -> bool {
+        matches!(self.source, Source::File(_))
+            || self.copy.as_ref().is_some_and(|copy| copy.kept() > 0)
+    }
+
+    /// Has nothing stay of the copy, unless it is whole.
+    fn forget(&mut self) {
+        if let Some(copy) = &mut self.copy {
+            copy.forget();
+        }
+    }
+
     /// What is to be said of a blob that somebody has read as far as they could: what was wrong with it, if anything.
     pub(crate) fn verdict(mut self) -> Result<()> {
         match self.failure.take() {
@@ -246,7 +261,13 @@ pub(crate) struct LayerReader {
     hasher: Option<Hasher>,
     verdict: Option<Result<()>>,
     ahead: bool,
+    turn: Option<Turn>,
+    /// What it may have of its image's bytes; without, as many as it likes.
+    share: Option<Share>,
 }
+
+/// One of so many that read layers at once. Whoever waits for one has it when this is dropped.
+pub(crate) type Turn = OwnedSemaphorePermit;
 
 impl LayerReader {
     pub(crate) fn new(blob: BlobReader, compression: Compression, diff_id: Digest) -> Result<Self> {
@@ -263,7 +284,21 @@ impl LayerReader {
             hasher,
             verdict: None,
             ahead: false,
+            turn: None,
+            share: None,
         })
+    }
+
+    /// Gives the turn back as soon as the end is read: until all is on the disk, the processors are somebody else's.
+    pub(crate) fn in_turn(self, turn: Turn) -> Self {
+        let turn = Some(turn);
+        Self { turn, ..self }
+    }
+
+    /// Refuses to become more than what is left of the image's budget.
+    pub(crate) fn within(self, budget: &Arc<Budget>) -> Self {
+        let share = Some(Share::of(budget));
+        Self { share, ..self }
     }
 
     /// Whether a thread of its own reads, so that whoever unpacks has only the files to write.
@@ -295,6 +330,14 @@ impl LayerReader {
             };
             self.verdict = damage.filter(is_damage).map(Err);
         }
+        if let Some(share) = &mut self.share {
+            match share.is_spent() {
+                // Nobody goes on with a download of what is refused.
+                true => self.decoder.get_mut().forget(),
+                false if result.is_ok() => share.keep(),
+                false => {}
+            }
+        }
         match (self.verdict, result) {
             // What is wrong with the layer is the cause of whatever the sink makes of it.
             (Some(Err(failure)), _) => Err(failure),
@@ -323,6 +366,21 @@ impl LayerReader {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// When it becomes more than there is room for. What is damaged becomes anything, so where it may be, its digest is what
+    /// counts. A registry that sends such a layer now is not listened to any longer.
+    fn too_large(&mut self, refused: Error) -> Error {
+        let blob = self.decoder.get_mut();
+        if blob.is_of_earlier()
+            && let Err(damage) = blob.finish()
+        {
+            return damage;
+        }
+        if let Some(share) = &self.share {
+            share.spend();
+        }
+        refused
     }
 
     /// When the decompression fails. A damaged blob is the more exact name of that than what its damage looks like to
@@ -356,12 +414,23 @@ impl Read for LayerReader {
             None => self.decoder.read(buf),
         };
         let verdict = match outcome {
-            Ok(0) => self.at_end(),
+            Ok(0) => {
+                let verdict = self.at_end();
+                self.decoder.rest();
+                self.turn = None;
+                verdict
+            }
             Ok(length) => {
-                if let Some(hasher) = &mut self.hasher {
-                    hasher.update(&buf[..length]);
+                let room = self.share.as_mut();
+                match room.map_or(Ok(()), |share| share.take(length as u64)) {
+                    Ok(()) => {
+                        if let Some(hasher) = &mut self.hasher {
+                            hasher.update(&buf[..length]);
+                        }
+                        return Ok(length);
+                    }
+                    Err(refused) => Err(self.too_large(refused)),
                 }
-                return Ok(length);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
             Err(error) => Err(self.cause(error)),

@@ -120,6 +120,26 @@ fn an_honest_image_is_pulled_and_pulled_again_with_one_request() {
 }
 
 #[test]
+fn a_configuration_of_another_size_than_the_manifest_says_is_refused_though_the_store_has_it() {
+    let scene = Scene::new();
+    assert!(scene.pull().unwrap().changed);
+    let length = scene.parts.config.len();
+    let right = format!("\"size\":{length},");
+    assert_eq!(scene.parts.manifest.matches(&right).count(), 1);
+    for wrong in [length - 1, length + 1] {
+        let text = format!("\"size\":{wrong},");
+        scene.manifest(scene.parts.manifest.replace(&right, &text));
+        let error = scene.pull().unwrap_err();
+        assert!(
+            matches!(error, Error::WrongSize { expected, .. } if expected == wrong as u64),
+            "{error}"
+        );
+    }
+    scene.manifest(scene.parts.manifest.clone());
+    assert!(!scene.pull().unwrap().changed);
+}
+
+#[test]
 fn localhost_is_this_machine_without_asking_a_resolver() {
     let scene = Scene::new();
     let name = scene.name().replace("127.0.0.1", "localhost");

@@ -444,6 +444,8 @@ fn a_registry_that_never_ends_its_refusal_has_refused() {
         for stream in listener.incoming() {
             thread::spawn(move || {
                 let mut stream = stream.unwrap();
+                // Not before it is asked: that would be no answer.
+                stream.read_exact(&mut [0]).unwrap();
                 let head = "HTTP/1.1 500 X\r\nContent-Length: 9\r\n\r\n{";
                 stream.write_all(head.as_bytes()).unwrap();
                 let _ = std::io::copy(&mut stream, &mut std::io::sink());

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hostile::{Hostile, Parts, Reply};
 use rocker_image::{Client, Digest, LayerOutcome, Progress, Pulled, Result, Store};
@@ -220,8 +220,34 @@ fn what_nobody_goes_on_with_is_collected() {
     scene.serve_layer([scene.layer().cut(100_000)]);
     scene.pull(&()).unwrap_err();
     assert!(scene.partial().exists());
-    // The configuration that came already.
-    assert_eq!(scene.store().remove_unreferenced().unwrap().blobs, 1);
+    let store = scene.store();
+    // The configuration that came already; somebody may go on with the layer.
+    assert_eq!(store.remove_unreferenced().unwrap().blobs, 1);
+    let age = |hours: u64| {
+        let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+        let file = fs::File::options().write(true).open(scene.partial());
+        file.unwrap().set_modified(then).unwrap();
+    };
+    age(23);
+    drop(store.remove_unreferenced().unwrap());
+    assert!(scene.partial().exists());
+    age(25);
+    drop(store.remove_unreferenced().unwrap());
+    assert_eq!(left_in(&scene.dir.path().join("store/ingest")), [""; 0]);
+}
+
+#[test]
+fn downloads_that_broke_off_are_removed_at_once_if_that_is_asked_for() {
+    let scene = Scene::new();
+    scene.serve_layer([scene.layer().cut(100_000)]);
+    scene.pull(&()).unwrap_err();
+    let store = scene.store();
+    let collection = store.remove_unreferenced().unwrap();
+    // As long as somebody else is at it.
+    assert!(!store.remove_downloads().unwrap());
+    assert!(scene.partial().exists());
+    drop(collection);
+    assert!(store.remove_downloads().unwrap());
     assert_eq!(left_in(&scene.dir.path().join("store/ingest")), [""; 0]);
 }
 

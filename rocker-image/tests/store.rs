@@ -130,6 +130,31 @@ fn a_blob_is_stored_only_if_it_is_what_was_expected() {
 }
 
 #[test]
+fn a_name_that_means_another_image_by_now_is_not_taken_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("images")).unwrap();
+    let sink = Files::new(dir.path().join("layers"));
+    let name = reference("name");
+    let seen = import(&store, &sink, "name", b"first layer");
+    let now = import(&store, &sink, "name", b"second layer");
+    assert!(!store.untag_from(seen.manifest_digest(), &name).unwrap());
+    assert!(!store.unname_from(seen.manifest_digest(), &name).unwrap());
+    let found = store.image(&name).unwrap().unwrap();
+    assert_eq!(found.manifest_digest(), now.manifest_digest());
+    assert!(store.unname_from(now.manifest_digest(), &name).unwrap());
+    assert!(store.image(&name).unwrap().is_none());
+    assert_eq!(
+        store.images().unwrap().len(),
+        2,
+        "it has lost its name only"
+    );
+    store.tag(&name, now.manifest_digest()).unwrap();
+    assert!(store.untag_from(now.manifest_digest(), &name).unwrap());
+    assert!(!store.untag_from(now.manifest_digest(), &name).unwrap());
+    assert_eq!(store.images().unwrap().len(), 1);
+}
+
+#[test]
 fn a_collection_removes_what_nothing_uses_and_says_which_layers_go_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("images")).unwrap();

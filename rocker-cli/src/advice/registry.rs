@@ -5,6 +5,7 @@ use std::error::Error as _;
 use rocker_image::Error;
 
 use super::Advice;
+use crate::commands::MAX_IMAGE;
 
 /// What most likely is behind an error of a pull or login.
 pub(super) fn of(error: &Error) -> Option<Advice> {
@@ -39,8 +40,23 @@ pub(super) fn of(error: &Error) -> Option<Advice> {
                 "install docker-credential-{helper}, or take credsStore and credHelpers out of ~/.docker/config.json"
             ),
         )),
+        Error::ImageTooLarge { .. } => Some(too_large()),
+        Error::Unpack { source, .. } => {
+            let cause = source.get_ref()?.downcast_ref::<rocker_fs::Error>()?;
+            let is_it = matches!(cause, rocker_fs::Error::TooLarge { what, .. } if *what == "size of all files");
+            is_it.then(too_large)
+        }
         _ => None,
     }
+}
+
+fn too_large() -> Advice {
+    Advice::new(
+        "it is far larger than other images, by mistake or to fill the disk",
+        format!(
+            "if it is to be so large: {MAX_IMAGE}=200g, or how large it may be, in the environment"
+        ),
+    )
 }
 
 /// Whether it is the certificate of the other side that makes it fail.

@@ -263,9 +263,16 @@ fn engine() -> Result<Engine> {
     open()
 }
 
+/// The variable that says how large an image may be.
+pub(crate) const MAX_IMAGE: &str = "ROCKER_MAX_IMAGE";
+
 /// An engine over the directories of the environment, by a process that is root.
 fn open() -> Result<Engine> {
-    Ok(Engine::open(Roots::from_env())?.tidied_by(tidier::chosen()))
+    let engine = Engine::open(Roots::from_env())?.tidied_by(tidier::chosen());
+    match std::env::var(MAX_IMAGE) {
+        Ok(size) => Ok(engine.max_image_bytes(request::value::bytes(MAX_IMAGE, &size)?)),
+        Err(_) => Ok(engine),
+    }
 }
 
 #[cfg(test)]

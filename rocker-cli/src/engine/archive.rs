@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rocker_image::{ArchiveFormat, Digest, Image, Loaded, Platform, Reference, Verified};
 
-use super::image::{Sink, the_one};
+use super::image::the_one;
 use super::{Engine, disk};
 use crate::{Error, Result};
 
@@ -83,7 +83,7 @@ impl Engine {
         if let Err(error) = layers.sweep() {
             tracing::warn!(%error, "what an interrupted pull left could not be removed");
         }
-        let loaded = match store.load(archive, &Platform::default(), &Sink(&layers)) {
+        let loaded = match store.load(archive, &Platform::default(), &self.sink(&layers)) {
             Ok(loaded) => loaded,
             Err(error) => {
                 if let Err(error) = self.remove_unneeded() {

@@ -44,7 +44,7 @@ pub(crate) fn image(store: &Store, layers: &Layers) -> Result<Image> {
     {
         return Ok(image);
     }
-    let image = store.import(&reference, configuration()?, layer()?, &Sink(layers))?;
+    let image = store.import(&reference, configuration()?, layer()?, &Sink::new(layers))?;
     record::write(
         &path,
         &Made {

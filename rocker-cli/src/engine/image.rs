@@ -17,11 +17,25 @@ use crate::{Error, Result};
 
 /// Unpacks layers with rocker-fs for rocker-image.
 #[derive(Debug)]
-pub(crate) struct Sink<'a>(pub(crate) &'a Layers);
+pub(crate) struct Sink<'a> {
+    layers: &'a Layers,
+    /// How many bytes the files of one layer may have. As an image may be one layer, it is what an image may have; here the
+    /// holes of sparse files count, too.
+    max_bytes: u64,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(layers: &'a Layers) -> Self {
+        Self {
+            layers,
+            max_bytes: Store::MAX_IMAGE_BYTES,
+        }
+    }
+}
 
 impl LayerSink for Sink<'_> {
     fn contains(&self, diff_id: &Digest) -> bool {
-        self.0.contains(&diff_id.to_string())
+        self.layers.contains(&diff_id.to_string())
     }
 
     fn unpack(&self, diff_id: &Digest, tar: &mut dyn Read) -> io::Result<()> {
@@ -29,7 +43,8 @@ impl LayerSink for Sink<'_> {
             true => UnpackOptions::user_namespace(),
             false => UnpackOptions::default(),
         };
-        self.0
+        let options = options.max_bytes(self.max_bytes);
+        self.layers
             .unpack(&diff_id.to_string(), tar, &options)
             .map(drop)
             .map_err(io::Error::other)
@@ -72,9 +87,21 @@ impl Engine {
             self.store()?,
             &reference,
             options,
-            &Sink(&layers),
+            &self.sink(&layers),
             progress,
-        )?;
+        );
+        let pulled = match pulled {
+            Ok(pulled) => pulled,
+            Err(error) => {
+                // What else there is to be had of an image that is refused is of no use to anybody.
+                if matches!(error, rocker_image::Error::ImageTooLarge { .. })
+                    && let Err(error) = self.remove_unneeded()
+                {
+                    tracing::warn!(%error, "what was pulled in vain could not be removed");
+                }
+                return Err(error.into());
+            }
+        };
         self.used(&pulled.image);
         self.tell_of_image(&reference.familiar(), "pull");
         Ok(pulled)
@@ -108,6 +135,12 @@ impl Engine {
         let pushed = blocking::push(&client, store, &reference, &image, progress)?;
         self.tell_of_image(&reference.familiar(), "push");
         Ok(pushed)
+    }
+
+    /// Who unpacks layers into `layers`.
+    pub(crate) fn sink<'a>(&self, layers: &'a Layers) -> Sink<'a> {
+        let max_bytes = self.max_image_bytes;
+        Sink { layers, max_bytes }
     }
 
     /// The one image that has this name, or an ID that begins so.

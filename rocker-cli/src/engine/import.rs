@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use oci_spec::image::{Arch, Config, HistoryBuilder, ImageConfigurationBuilder, Os, RootFsBuilder};
 use rocker_image::{Image, Platform, Reference};
 
-use super::image::Sink;
 use super::{Engine, changes, time};
 use crate::{Error, Result};
 
@@ -66,7 +65,7 @@ impl Engine {
         }
         let document = document.build()?;
         let (store, layers) = (self.store()?, self.layers()?);
-        let sink = Sink(&layers);
+        let sink = self.sink(&layers);
         let imported = match &name {
             Some(name) => store.import(name, document, tar, &sink),
             None => store.import_unnamed(document, tar, &sink),

@@ -116,6 +116,7 @@ pub struct Engine {
     tidier: Option<Tidier>,
     /// Where the images are, once somebody has looked whether it is such a place.
     store: OnceLock<Store>,
+    max_image_bytes: u64,
 }
 
 impl Engine {
@@ -133,7 +134,18 @@ impl Engine {
             roots,
             tidier: None,
             store: OnceLock::new(),
+            max_image_bytes: Store::MAX_IMAGE_BYTES,
         })
+    }
+
+    /// Sets how many bytes the layers of one image may have, uncompressed and all together, for it to be pulled, loaded or imported;
+    /// each of its layers may have as many, the holes of sparse files included. Default: [`Store::MAX_IMAGE_BYTES`], 64 GiB.
+    #[must_use]
+    pub fn max_image_bytes(self, bytes: u64) -> Self {
+        Self {
+            max_image_bytes: bytes,
+            ..self
+        }
     }
 
     /// Has `tidier` take back what ended containers leave on the network, so that nobody waits for that.
@@ -150,6 +162,7 @@ impl Engine {
             roots,
             tidier: None,
             store: OnceLock::new(),
+            max_image_bytes: Store::MAX_IMAGE_BYTES,
         }
     }
 
@@ -172,6 +185,7 @@ impl Engine {
             Some(store) => Ok(store),
             None => {
                 let store = Store::open(self.roots.images())?;
+                let store = store.max_image_bytes(self.max_image_bytes);
                 Ok(self.store.get_or_init(|| store))
             }
         }

@@ -15,7 +15,7 @@ use crate::Result;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ImagePrune {
-    /// Also those with a name.
+    /// Also those with a name, and downloads that broke off less than a day ago.
     pub all: bool,
     /// Only as many as it takes for the images to fit into so many bytes, the least recently used first, with a name or without.
     pub keep_bytes: Option<u64>,
@@ -72,6 +72,9 @@ impl Engine {
         if !prune.dry_run {
             // Also what a crash left, though there be no image to remove.
             self.remove_unused_layers(store, tell)?;
+            if prune.all {
+                store.remove_downloads()?;
+            }
         }
         Ok(before.saturating_sub(room.taken(&images, &chosen)))
     }

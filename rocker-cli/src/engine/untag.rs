@@ -49,24 +49,32 @@ impl Engine {
         let store = self.store()?;
         // Nobody makes a container from here on: who is not in the records yet looks again for its layers.
         let _making = self.making()?;
-        let image = match the_one(store, name) {
-            Ok(image) => Listed::from(&image),
-            Err(error @ Error::Ambiguous { .. }) => return Err(error),
-            Err(error) => unreadable(store, name)?.ok_or(error)?,
-        };
-        let reference = name
-            .parse::<Reference>()
-            .ok()
-            .filter(|reference| image.names.contains(reference));
-        let Some(reference) = reference else {
-            return self.remove_by_id(store, &image.id, force, tell);
+        let (image, reference) = loop {
+            let image = match the_one(store, name) {
+                Ok(image) => Listed::from(&image),
+                Err(error @ Error::Ambiguous { .. }) => return Err(error),
+                Err(error) => unreadable(store, name)?.ok_or(error)?,
+            };
+            let reference = name
+                .parse::<Reference>()
+                .ok()
+                .filter(|reference| image.names.contains(reference));
+            let Some(reference) = reference else {
+                return self.remove_by_id(store, &image.id, force, tell);
+            };
+            let removed = match self.user_of(&image.manifest)? {
+                Some(user) if image.names.len() == 1 && !force => {
+                    return Err(in_use(&image, &user));
+                }
+                Some(_) => store.unname_from(&image.manifest, &reference)?,
+                None => store.untag_from(&image.manifest, &reference)?,
+            };
+            // Otherwise another image has got the name meanwhile: what is to be said of that is to be decided anew.
+            if removed {
+                break (image, reference);
+            }
         };
         let is_last = image.names.len() == 1;
-        match self.user_of(&image.manifest)? {
-            Some(user) if is_last && !force => return Err(in_use(&image, &user)),
-            Some(_) => drop(store.unname(&reference)?),
-            None => drop(store.untag(&reference)?),
-        }
         self.tell_of_image(&reference.familiar(), "untag");
         tell(&format!("Untagged: {}", reference.familiar()));
         if is_last

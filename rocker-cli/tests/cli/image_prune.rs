@@ -117,3 +117,26 @@ fn what_was_used_last_is_kept_when_there_is_too_much() {
         scene.assert_all_gone("prunes");
     });
 }
+
+#[test]
+fn a_download_that_broke_off_is_left_to_whoever_goes_on_with_it_for_a_day() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let ingest = scene.root.join("images/ingest");
+        let young = ingest.join(format!("sha256-{}.partial", "0".repeat(64)));
+        let old = ingest.join(format!("sha256-{}.partial", "1".repeat(64)));
+        for path in [&young, &old] {
+            fs::write(path, "the beginning").unwrap();
+        }
+        host.sh(&format!("touch -d '25 hours ago' {}", old.display()));
+        scene.ok("rmi $I");
+        assert!(young.exists() && !old.exists());
+        scene.ok("image prune -f");
+        assert!(young.exists());
+        scene.ok("image prune -a --dry-run");
+        assert!(young.exists());
+        scene.ok("image prune -af");
+        assert!(!young.exists());
+        scene.assert_all_gone("prunes");
+    });
+}

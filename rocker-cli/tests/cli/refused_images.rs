@@ -263,3 +263,59 @@ fn an_image_whose_directories_are_links_to_the_host_is_mounted_over_inside_of_it
         scene.assert_all_gone("an image with links for directories");
     });
 }
+
+#[test]
+fn an_image_larger_than_images_may_be_is_refused_by_size_and_leaves_nothing() {
+    fake_host::run(|host| {
+        let scene = Scene::without_image(host);
+        host.sh("cd /run && for name in one two three; do head -c 400000 /dev/zero >$name && tar -cf $name.tar $name; done");
+        // Of which none is too large for itself.
+        let tars = ["one", "two", "three"].map(|name| PathBuf::from(format!("/run/{name}.tar")));
+        let tars: Vec<&Path> = tars.iter().map(PathBuf::as_path).collect();
+        let large = scene.push_layers(&tars, "large", "{}");
+        let left = || {
+            host.sh("find /run/rocker-root/layers /run/rocker-root/images/blobs /run/rocker-root/images/ingest -mindepth 1 -not -name 'sha???'")
+        };
+        let done = scene.script(&format!("ROCKER_MAX_IMAGE=1m rocker pull -q {large}"));
+        let line = done.failed(125);
+        assert!(
+            line.contains("/large:latest has more than 1048576 bytes"),
+            "{line}"
+        );
+        let (_, remedy) = done.advised(125);
+        assert!(remedy.contains("ROCKER_MAX_IMAGE=200g"), "{remedy}");
+        assert_eq!(left(), "");
+        let done = scene.script(&format!("ROCKER_MAX_IMAGE=1m rocker run --rm {large} true"));
+        assert_eq!(done.code, 125, "{done:?}");
+        assert!(done.err.contains("more than 1048576 bytes"), "{done:?}");
+        assert_eq!(left(), "");
+        assert_eq!(scene.ok("images -q"), "");
+        scene.ok(&format!("pull -q {large}"));
+        scene.ok(&format!("save -o /run/large.tar {large}"));
+        scene.ok(&format!("rmi {large}"));
+        assert_eq!(left(), "");
+        for (command, code) in [
+            ("load -i /run/large.tar", 1),
+            ("import /run/large.tar", 1),
+            ("pull -q $L", 125),
+        ] {
+            let set = format!("L={large}; export ROCKER_MAX_IMAGE=1000k");
+            let done = scene.script(&format!("{set}; rocker {command}"));
+            let line = done.failed(code);
+            assert!(line.contains("1024000 bytes"), "{command}: {line}");
+            assert_eq!(left(), "", "{command}");
+        }
+        let done = scene.script("ROCKER_MAX_IMAGE=much rocker images");
+        let line = done.failed(1);
+        assert!(line.contains("ROCKER_MAX_IMAGE"), "{line}");
+        // One file that is a hole has few bytes in the archive, and its size counts all the same.
+        host.sh("cd /run && truncate -s 2M hole && tar --sparse -cf hole.tar hole");
+        let hole = scene.push_layers(&[Path::new("/run/hole.tar")], "hole", "{}");
+        let done = scene.script(&format!("ROCKER_MAX_IMAGE=1m rocker pull -q {hole}"));
+        assert!(done.failed(125).contains("1048576"), "{done:?}");
+        let (_, remedy) = done.advised(125);
+        assert!(remedy.contains("ROCKER_MAX_IMAGE"), "{remedy}");
+        scene.ok(&format!("pull -q {hole}"));
+        scene.assert_all_gone("images that are too large");
+    });
+}

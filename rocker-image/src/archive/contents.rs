@@ -7,7 +7,7 @@ use std::io::Read;
 use super::member::{Kind, Members};
 use super::{INDEX, LAYOUT, MANIFEST};
 use crate::document::MAX_SIZE;
-use crate::{Descriptor, Digest, Error, Result, Store, compression};
+use crate::{Descriptor, Digest, Error, Result, Store, Untrusted, compression};
 
 /// What an archive has. No name in it ever becomes a path.
 #[derive(Debug, Default)]
@@ -45,6 +45,10 @@ impl Contents {
                 }
                 Kind::File if is_beside_the_point(&name) => {}
                 Kind::File => {
+                    // Before it fills the disk: no layer is larger than its image may be.
+                    let shown = Untrusted::from(name.as_str());
+                    let budget = store.budget(format!("the archive's \"{shown}\""));
+                    budget.check(member.size)?;
                     let named =
                         digest_of(&name).map(|digest| Descriptor::new("", digest, member.size));
                     let stored = store.put_blob(&mut members, named.as_ref());

@@ -85,6 +85,7 @@ pub(crate) fn pack(
         });
     }
     let mut layers = Vec::new();
+    let budget = store.budget(format!("the archive's image {digest}"));
     for (name, diff_id) in item.layers.iter().zip(&diff_ids) {
         let (digest, size) = contents.file(name, MANIFEST)?;
         let layer = Descriptor::new(media_type(store, &digest, name)?, digest, size);
@@ -98,7 +99,7 @@ pub(crate) fn pack(
                 found: layer.digest,
             });
         }
-        store.unpack(&layer, diff_id, sink)?;
+        store.unpack(&layer, diff_id, &budget, sink)?;
         layers.push(layer);
     }
     let packed = match load::known(store, &digest, |image| image.diff_ids().eq(&diff_ids))? {

@@ -62,10 +62,11 @@ pub(crate) fn pack(
         contents.blob(config, "manifest")?;
         let bytes = store.read_document(&config.digest)?;
         let image = Image::new(Vec::new(), descriptor.clone(), manifest, &bytes)?;
+        let budget = store.budget(format!("the archive's image {}", image.config_digest()));
         for layer in image.layers() {
             let blob = Descriptor::new(layer.media_type.as_str(), layer.blob.clone(), layer.size);
             contents.blob(&blob, "manifest")?;
-            store.unpack(&blob, &layer.diff_id, sink)?;
+            store.unpack(&blob, &layer.diff_id, &budget, sink)?;
         }
         let same = |other: &Image| {
             other

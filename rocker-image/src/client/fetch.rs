@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Response;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::budget::Budget;
 use crate::compression::Compression;
 use crate::registry::{self, Registry, unreachable};
 use crate::sink::Discard;
 use crate::store::{Claim, Partial, Pin};
-use crate::verify::{BlobReader, LayerReader, Part, Source};
+use crate::verify::{BlobReader, LayerReader, Part, Source, Turn};
 use crate::{Descriptor, Digest, Error, Layer, LayerOutcome, LayerSink, Progress, Result, Store};
 
 /// How many pieces may wait for a thread that unpacks. With pieces of some 100 KiB at most, this bounds the memory that
@@ -41,6 +42,8 @@ pub(crate) struct Job {
     discard: bool,
     /// Whether there is a processor to spare for reading ahead.
     ahead: bool,
+    turn: Turn,
+    budget: Arc<Budget>,
     done: oneshot::Sender<Result<()>>,
     /// A job may outlive the pull that made it.
     _pin: Arc<Pin>,
@@ -53,8 +56,12 @@ impl Job {
         let work = || {
             let digest = self.expected.digest.clone();
             let blob = BlobReader::new(self.source, self.expected, self.copy);
-            let layer = LayerReader::new(blob, self.compression, self.diff_id)?;
-            match layer.ahead(self.ahead).unpack(sink)? {
+            let mut layer = LayerReader::new(blob, self.compression, self.diff_id)?;
+            // What is unpacked already takes no more room.
+            if !self.discard {
+                layer = layer.within(&self.budget);
+            }
+            match layer.ahead(self.ahead).in_turn(self.turn).unpack(sink)? {
                 Some(copy) => self.store.commit(copy, &digest),
                 None => Ok(()),
             }
@@ -76,6 +83,10 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) sink: &'a dyn LayerSink,
     pub(crate) spawn: Spawn<'a>,
     pub(crate) progress: &'a dyn Progress,
+    /// What the layers may have all together.
+    pub(crate) budget: Arc<Budget>,
+    /// How many layers may be read at once, until the end of each.
+    pub(crate) turns: Arc<Semaphore>,
     /// Whether there are processors to spare.
     pub(crate) ahead: bool,
 }
@@ -158,7 +169,7 @@ impl<'a> Fetcher<'a> {
         }
         let source = Source::File(self.store.open_blob(&layer.blob)?);
         let done = self.start(layer, compression, source, None, is_unpacked);
-        match done.await.unwrap_or_else(|_| Err(panicked(layer))) {
+        match done.await.await.unwrap_or_else(|_| Err(panicked(layer))) {
             Err(Error::WrongDigest { .. } | Error::Read { .. }) => Ok(None),
             result => result.map(|()| {
                 Some(match is_unpacked {
@@ -183,6 +194,7 @@ impl<'a> Fetcher<'a> {
         let (sender, parts) = mpsc::channel(WAITING);
         let (source, is_unpacked) = (Source::Download(parts), self.sink.contains(&layer.diff_id));
         let done = self.start(layer, compression, source, Some(partial), is_unpacked);
+        let done = done.await;
         let fed = self.download(registries, layer, sender, kept, shown).await;
         // Also after an error, so that no file is in use any more when the pull returns.
         let done = done.await;
@@ -190,7 +202,7 @@ impl<'a> Fetcher<'a> {
         done.unwrap_or_else(|_| Err(panicked(layer)))
     }
 
-    fn start(
+    async fn start(
         &self,
         layer: &Layer,
         compression: Compression,
@@ -199,6 +211,10 @@ impl<'a> Fetcher<'a> {
         discard: bool,
     ) -> oneshot::Receiver<Result<()>> {
         let (done, receiver) = oneshot::channel();
+        // It is an error only where nobody gets a turn any more, and the channel that closes then says so.
+        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
+            return receiver;
+        };
         (self.spawn)(Job {
             source,
             expected: Descriptor::new(layer.media_type.as_str(), layer.blob.clone(), layer.size),
@@ -208,6 +224,8 @@ impl<'a> Fetcher<'a> {
             copy,
             discard,
             ahead: self.ahead,
+            turn,
+            budget: Arc::clone(&self.budget),
             done,
             _pin: Arc::clone(&self.pin),
         });

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 
 use super::fetch::{Fetcher, Spawn, claim};
 use super::{Client, PullOptions, Pulled, select};
@@ -74,6 +75,9 @@ impl Client {
         }
         progress.resolved(&image);
 
+        let budget = store.budget(reference.to_string());
+        budget.check(to_fetch(sink, &image))?;
+        let turns = options.parallel_layers.clamp(1, Semaphore::MAX_PERMITS / 2);
         let fetcher = Fetcher {
             registries,
             store,
@@ -82,7 +86,9 @@ impl Client {
             sink,
             spawn,
             progress,
-            ahead: ahead::is_worthwhile(missing(sink, &image).min(options.parallel_layers.max(1))),
+            budget,
+            turns: Arc::new(Semaphore::new(turns)),
+            ahead: ahead::is_worthwhile(missing(sink, &image).min(turns)),
         };
         let mut seen = HashSet::new();
         let layers = image
@@ -93,7 +99,8 @@ impl Client {
             .map(|layer| fetcher.layer(layer))
             .collect::<Result<Vec<_>>>()?;
         let new = stream::iter(layers)
-            .buffer_unordered(options.parallel_layers.max(1))
+            // Whoever has read all of his only waits for the disk, and somebody else goes on meanwhile.
+            .buffer_unordered(2 * turns)
             .try_fold(false, |new, outcome| async move {
                 Ok(new || outcome != LayerOutcome::Skipped)
             })
@@ -129,8 +136,12 @@ async fn config(
     descriptor: &Descriptor,
 ) -> Result<Vec<u8>> {
     let stored = || {
-        let (store, digest) = (store.clone(), descriptor.digest.clone());
-        on_thread(move || store.read_document(&digest))
+        let (store, digest, size) = (store.clone(), descriptor.digest.clone(), descriptor.size);
+        on_thread(move || match store.has_blob(&digest, size) {
+            true => store.read_document(&digest),
+            // Of another size it is not what the manifest means, whatever its digest: as if the registry had sent it.
+            false => Err(Error::NoSuchBlob { digest }),
+        })
     };
     if let Ok(bytes) = stored().await {
         return Ok(bytes);
@@ -187,6 +198,14 @@ fn missing(sink: &dyn LayerSink, image: &Image) -> usize {
     layers
         .filter(|layer| !sink.contains(&layer.diff_id))
         .count()
+}
+
+/// How many bytes, compressed or not, are to be read to be unpacked.
+fn to_fetch(sink: &dyn LayerSink, image: &Image) -> u64 {
+    let mut seen = HashSet::new();
+    let layers = image.layers().iter();
+    let layers = layers.filter(|layer| seen.insert(&layer.blob) && !sink.contains(&layer.diff_id));
+    layers.fold(0, |sum: u64, layer| sum.saturating_add(layer.size))
 }
 
 fn fits(image: &Image, options: &PullOptions) -> bool {

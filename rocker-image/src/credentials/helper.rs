@@ -4,7 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +39,17 @@ struct Entry {
 pub(super) struct Helper<'a> {
     name: &'a str,
     dir: Option<&'a Path>,
+    patience: Duration,
 }
 
 impl<'a> Helper<'a> {
-    /// The helper of this name in `dir`, or in one that `PATH` names.
-    pub(super) fn new(name: &'a str, dir: Option<&'a Path>) -> Self {
-        Self { name, dir }
+    /// The helper of this name in `dir`, or in one that `PATH` names, which has to answer within `patience`.
+    pub(super) fn new(name: &'a str, dir: Option<&'a Path>, patience: Duration) -> Self {
+        Self {
+            name,
+            dir,
+            patience,
+        }
     }
 
     /// What it has for a registry.
@@ -113,21 +125,25 @@ impl<'a> Helper<'a> {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(self.failed(operation))?;
-        let mut answer = Vec::new();
-        // What is asked fits into a pipe's buffer, and a helper that does not read it is at liberty to.
-        let asked = child
-            .stdin
-            .take()
-            .map_or(Ok(()), |mut stdin| match stdin.write_all(input) {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                result => result,
-            });
-        let read = child.stdout.take().map_or(Ok(0), |stdout| {
-            stdout.take(MAX_ANSWER).read_to_end(&mut answer)
+        let ended = talk(&mut child, input.to_vec());
+        let said = ended.and_then(|ended| match ended.recv_timeout(self.patience) {
+            Ok(said) => Ok(Some(said)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::Other.into()),
         });
-        // Whatever went wrong, it is waited for: its end of the pipes is closed, and it is the one to end.
+        if !matches!(said, Ok(Some(_))) {
+            // Nobody has waited for it, so its number is its own. One that ends at this moment is no trouble.
+            let _ = child.kill();
+        }
         let status = child.wait().map_err(self.failed(operation))?;
-        asked.and(read.map(drop)).map_err(self.failed(operation))?;
+        let Some(said) = said.map_err(self.failed(operation))? else {
+            return Err(Error::CredentialHelperSilent {
+                helper: self.name.into(),
+                operation,
+                seconds: self.patience.as_secs(),
+            });
+        };
+        let answer = said.map_err(self.failed(operation))?;
         if status.success() {
             return Ok(Some(answer));
         }
@@ -150,4 +166,33 @@ impl<'a> Helper<'a> {
             source,
         }
     }
+}
+
+/// Has a thread ask a helper, hear its answer, and see it end. It is left to the caller to take note of its end, so that it can be
+/// killed by its number until then.
+///
+/// The thread outlives a helper that is killed for as long as somebody whom that has started holds its end of the pipe.
+fn talk(child: &mut Child, input: Vec<u8>) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    // The kernel's numbers of processes are no larger.
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (sender, ended) = channel();
+    let work = move || {
+        let mut answer = Vec::new();
+        // A helper that does not read what it is asked is at liberty to.
+        let asked = stdin.map_or(Ok(()), |mut stdin| match stdin.write_all(&input) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        });
+        let read = stdout.map_or(Ok(0), |stdout| {
+            stdout.take(MAX_ANSWER).read_to_end(&mut answer)
+        });
+        // Whatever went wrong, it is waited for: its end of the pipes is closed, and it is the one to end.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        while waitid(Id::Pid(pid), flags) == Err(Errno::EINTR) {}
+        // Nobody hears it who has lost patience.
+        let _ = sender.send(asked.and(read).map(|_| answer));
+    };
+    let builder = thread::Builder::new().name("rocker-helper".to_owned());
+    builder.spawn(work).map(|_| ended)
 }

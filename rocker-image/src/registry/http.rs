@@ -256,24 +256,41 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 pub(crate) fn is_private(url: &Url) -> bool {
     match address(url) {
         Some(IpAddr::V4(address)) => is_private_v4(address),
-        Some(IpAddr::V6(address)) => match address.to_ipv4() {
+        Some(IpAddr::V6(address)) => match within(address) {
             Some(address) => is_private_v4(address),
             None => {
-                address.is_unique_local()
+                // NAT64 of a network's own (RFC 8215).
+                address.segments()[..3] == [0x64, 0xff9b, 1]
+                    || address.is_unique_local()
                     || address.is_unicast_link_local()
                     || address.is_multicast()
             }
         },
         None => url
             .host_str()
+            // A dot at the end says that nothing is missing behind it.
+            .map(|host| host.trim_end_matches('.'))
             .is_none_or(|host| host == "localhost" || host.ends_with(".localhost")),
+    }
+}
+
+/// The address of version 4 that one of version 6 leads to: written as one, behind a translator (RFC 6052), or through a tunnel
+/// (RFC 3056).
+fn within(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let join = |[high, low]: [u16; 2]| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(join([high, low])),
+        _ => address.to_ipv4(),
     }
 }
 
 fn is_private_v4(address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     let shared = first == 100 && (64..128).contains(&second);
+    // For measurements between networks (RFC 2544).
+    let benchmarks = first == 198 && (18..20).contains(&second);
     shared
+        || benchmarks
         || first == 0
         || address.is_private()
         || address.is_loopback()
@@ -347,6 +364,18 @@ mod tests {
             "http://[::ffff:a00:1]",
             "http://localhost",
             "http://x.localhost",
+            "http://localhost.",
+            "http://x.localhost.",
+            "http://127.0.0.1.",
+            "http://198.18.0.1",
+            "http://198.19.255.255",
+            "http://[::ffff:10.0.0.1]",
+            "http://[::ffff:169.254.169.254]",
+            "http://[64:ff9b::10.0.0.1]",
+            "http://[64:ff9b::a9fe:a9fe]",
+            "http://[64:ff9b:1::1]",
+            "http://[2002:7f00:1::1]",
+            "http://[2002:c0a8:0101::]",
         ] {
             assert!(is_private(&url(private)), "{private}");
         }
@@ -354,6 +383,12 @@ mod tests {
             "https://auth.docker.io",
             "https://1.1.1.1",
             "https://[2606:4700::1111]",
+            "https://[::ffff:1.1.1.1]",
+            "https://[64:ff9b::1.1.1.1]",
+            "https://[2002:101:101::1]",
+            "https://198.17.0.1",
+            "https://198.20.0.1",
+            "https://localhost.example",
         ] {
             assert!(!is_private(&url(public)), "{public}");
         }

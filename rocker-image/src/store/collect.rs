@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::image::ImageConfiguration;
 
 use super::index::Index;
 use super::lock::Lock;
-use super::{Store, ingest};
+use super::{Store, ingest, partial};
 use crate::document::{Document, MAX_SIZE};
 use crate::{Descriptor, Digest, Error, Result, file, image};
+
+/// For so long a download that broke off is left to whoever may go on with it.
+const YOUNG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a collection removed.
 ///
@@ -45,8 +49,9 @@ struct Live {
 }
 
 impl Store {
-    /// Removes the blobs that no image uses, and what dead processes left, downloads that broke off among it. Does not wait: where somebody is putting an
-    /// image into the store, the answer says that the work is [deferred](Removed::deferred).
+    /// Removes the blobs that no image uses, and what dead processes left, but for downloads that broke off less than a day ago, with
+    /// which somebody may go on ([`remove_downloads`](Self::remove_downloads) removes these). Does not wait: where somebody is putting
+    /// an image into the store, the answer says that the work is [deferred](Removed::deferred).
     ///
     /// # Errors
     ///
@@ -66,7 +71,7 @@ impl Store {
             ..Removed::default()
         };
         if !live.unreadable.is_empty() {
-            self.remove_abandoned()?;
+            self.remove_abandoned(YOUNG)?;
             removed.unreadable = live.unreadable.into_iter().map(|(blob, _)| blob).collect();
             return Ok(removed);
         }
@@ -87,8 +92,22 @@ impl Store {
             removed.bytes += size;
         }
         removed.diff_ids = dead.difference(&live.diff_ids).cloned().collect();
-        self.remove_abandoned()?;
+        self.remove_abandoned(YOUNG)?;
         Ok(removed)
+    }
+
+    /// Removes the downloads that broke off, however young they are. Returns whether that was possible: not while somebody is putting
+    /// an image into the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub fn remove_downloads(&self) -> Result<bool> {
+        let why = "so that no download is removed that somebody is at";
+        let Some(_lock) = Lock::try_exclusive(&self.collect_lock(), why)? else {
+            return Ok(false);
+        };
+        self.remove_abandoned(Duration::ZERO).map(|()| true)
     }
 
     /// The diff-ids of all layers of all images: the unpacked layers that are in use as far as the store knows.
@@ -170,17 +189,26 @@ impl Store {
         Ok(blobs)
     }
 
-    /// Removes temporary files. To be called while nobody pins the store, so that those of dead processes are the only
-    /// ones besides those that `index.json` is being written to.
-    fn remove_abandoned(&self) -> Result<()> {
+    /// Removes temporary files, but for downloads that somebody was at within the time `young`. To be called while nobody pins the
+    /// store, so that those of dead processes are the only ones besides those that `index.json` is being written to.
+    fn remove_abandoned(&self, young: Duration) -> Result<()> {
         let why = "so that nobody is writing the index meanwhile";
         let _lock = Lock::exclusive(&self.index_lock(), why)?;
         let listing = "so that what dead processes were writing is found";
         let why = "so that what a dead process was writing takes no room";
         entries(&self.ingest_dir(), listing)?
             .iter()
+            .filter(|path| !is_young(path, young))
             .try_for_each(|path| ingest::remove(path, why))
     }
+}
+
+/// Whether it is a download that somebody was at within this time. What is of the future is as old as can be.
+fn is_young(path: &Path, young: Duration) -> bool {
+    let why = "so that a download with which somebody may go on stays";
+    let changed = || file::own_status(path, why).and_then(|status| status.modified());
+    partial::is_one(path)
+        && changed().is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age < young))
 }
 
 /// The layers that a blob names, if it is an image's configuration.

@@ -1,13 +1,16 @@
 //! [`Store::import`]: an image that comes from no registry.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use oci_spec::image::{ImageConfiguration, RootFs};
 
 use super::Store;
 use crate::ahead;
+use crate::budget::{Budget, Share, Within};
 use crate::compression::{self, Compression};
 use crate::document::{Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
+use crate::sink::Discard;
 use crate::verify::{BlobReader, LayerReader, Source};
 use crate::{Descriptor, Digest, Error, Image, LayerSink, Reference, Result};
 
@@ -64,9 +67,15 @@ impl Store {
         sink: &dyn LayerSink,
     ) -> Result<Packed> {
         let layer = compression::decompressed(layer).map_err(|source| Error::Read { source })?;
-        let (diff_id, size) = self.put_blob(layer, None)?;
+        let mut share = Share::of(&self.budget("the archive"));
+        let within = Within {
+            inner: layer,
+            share: &mut share,
+        };
+        let (diff_id, size) = self.put_blob(within, None).map_err(of_budget)?;
         let layer = Descriptor::new(OCI_LAYER, diff_id.clone(), size);
-        self.unpack(&layer, &diff_id, sink)?;
+        // It is the same bytes, which have been counted.
+        self.unpack(&layer, &diff_id, &self.budget("the archive"), sink)?;
         let mut rootfs = RootFs::default();
         rootfs.set_typ("layers".to_owned());
         rootfs.set_diff_ids(vec![diff_id.to_string()]);
@@ -94,20 +103,20 @@ impl Store {
         &self,
         layer: &Descriptor,
         diff_id: &Digest,
+        budget: &Arc<Budget>,
         sink: &dyn LayerSink,
     ) -> Result<()> {
         // What was hashed while it was stored, and is not compressed, is the layer of that name.
         if sink.contains(diff_id) && layer.digest == *diff_id {
             return Ok(());
         }
-        let discard = crate::sink::Discard;
-        let sink = if sink.contains(diff_id) {
-            &discard
-        } else {
-            sink
-        };
         let layer = self.layer(layer, diff_id)?;
-        layer.ahead(ahead::is_worthwhile(1)).unpack(sink).map(drop)
+        let layer = layer.ahead(ahead::is_worthwhile(1));
+        let unpacked = match sink.contains(diff_id) {
+            true => layer.unpack(&Discard),
+            false => layer.within(budget).unpack(sink),
+        };
+        unpacked.map(drop)
     }
 
     /// A reader of a stored layer, which verifies it.
@@ -120,6 +129,16 @@ impl Store {
         let file = self.open_blob(&layer.digest)?;
         let blob = BlobReader::new(Source::File(file), layer.clone(), None);
         LayerReader::new(blob, compression, diff_id.clone())
+    }
+}
+
+/// That something is too large is no trouble with reading it.
+fn of_budget(error: Error) -> Error {
+    match error {
+        Error::Read { source } => source
+            .downcast()
+            .unwrap_or_else(|source| Error::Read { source }),
+        other => other,
     }
 }
 

@@ -79,6 +79,14 @@ impl Index {
             .find(|entry| entry.reference().as_ref() == Some(&key))
     }
 
+    /// Whether the image of this manifest has the name, and no other one.
+    pub(crate) fn has(&self, manifest: &Digest, reference: &Reference) -> bool {
+        let mut named = self.manifests.iter();
+        named
+            .find(|entry| entry.is_named(reference))
+            .is_some_and(|entry| entry.digest == *manifest)
+    }
+
     /// Gives `descriptor` the name. What had it before stays, without a name if that was its last.
     pub(crate) fn tag(
         &mut self,

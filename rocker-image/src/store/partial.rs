@@ -113,6 +113,11 @@ impl Partial {
         self.is_to_stay = self.size > 0;
     }
 
+    /// Leaves nothing.
+    pub(crate) fn forget(&mut self) {
+        self.is_to_stay = false;
+    }
+
     /// Gives the file its name, in place of what had it before. When this returns, a power cut takes nothing back.
     pub(crate) fn commit(mut self, to: &Path) -> Result<()> {
         let file = self.lock.file().map_err(failed("open", &self.path))?;
@@ -137,7 +142,15 @@ impl Drop for Partial {
     }
 }
 
+/// The end of the names of downloads.
+const SUFFIX: &str = "partial";
+
 /// The name of a blob's file.
 fn name(blob: &Digest) -> String {
-    format!("{}-{}.partial", blob.algorithm().name(), blob.hex())
+    format!("{}-{}.{SUFFIX}", blob.algorithm().name(), blob.hex())
+}
+
+/// Whether the file is a download.
+pub(super) fn is_one(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == SUFFIX)
 }

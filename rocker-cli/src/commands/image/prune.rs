@@ -15,7 +15,7 @@ use crate::{ImagePrune, Result, table};
 #[command(after_help = "Example: rocker image prune -f\n\
                   Example: rocker image prune --keep-storage 10g --dry-run")]
 pub(crate) struct Prune {
-    /// Also images with a name
+    /// Also images with a name, and downloads that broke off less than a day ago
     #[arg(short, long)]
     all: bool,
     /// Do not ask
