@@ -185,6 +185,22 @@ pub(crate) fn rename(
     })
 }
 
+/// renameat2(2) within one directory, which leaves a whiteout where the file was.
+pub(crate) fn rename_whiteout(
+    dir: BorrowedFd<'_>,
+    from: &str,
+    to: &str,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let dir = number(dir);
+        format!("{dir}, {from:?}, {dir}, {to:?}, RENAME_WHITEOUT")
+    };
+    call("renameat2", why, args, || {
+        fcntl::renameat2(dir, from, dir, to, RenameFlags::RENAME_WHITEOUT)
+    })
+}
+
 pub(crate) fn unlinkat(
     dir: BorrowedFd<'_>,
     name: &[u8],
@@ -356,6 +372,36 @@ pub(crate) fn lsetxattr(
         format!("{path:?}, {name:?}, \"{text}\", {}, 0", value.len())
     };
     traced("lsetxattr", why, args, || sys::lsetxattr(path, name, value))
+}
+
+/// Which file system and which mount a file is on. Before Linux 5.8 the kernel does not tell the mount.
+pub(crate) type Place = (u32, u32, Option<u64>);
+
+/// statx(2) of an open file: its [`Place`].
+pub(crate) fn place(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Place> {
+    let args = || format!("{}, \"\", AT_EMPTY_PATH, STATX_MNT_ID, …", number(file));
+    let mut found = (0, 0, None);
+    call("statx", why, args, || {
+        found = sys::place(file).map_err(errno_of)?;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn errno_of(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+/// fgetxattr(2), which returns how many bytes of `value` it has filled.
+pub(crate) fn fgetxattr(
+    file: BorrowedFd<'_>,
+    name: &CStr,
+    value: &mut [u8],
+    why: &'static str,
+) -> std::io::Result<usize> {
+    let room = value.len();
+    let args = || format!("{}, {name:?}, {room}", number(file));
+    traced("fgetxattr", why, args, || sys::fgetxattr(file, name, value))
 }
 
 /// getxattr(2), which returns how many bytes of `value` it has filled.

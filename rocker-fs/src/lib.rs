@@ -11,20 +11,25 @@ mod file_system;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod ground;
 mod idmap;
 mod layer;
 mod layers;
 mod lock;
 mod mask;
 mod member;
+mod memory;
 mod metadata;
+
 mod meter;
 mod mount;
 mod mount_point;
+mod mounted;
 mod overlay;
 mod ownership;
 mod pax;
 mod plan;
+mod probe;
 mod remove;
 mod resolve;
 mod rootfs;
@@ -47,11 +52,15 @@ pub use attached::AttachedOverlay;
 pub use device::{Device, DeviceKind};
 pub use error::{Error, Result};
 pub use file_system::FileSystem;
+pub use ground::Ground;
 pub use layer::{UnpackOptions, Unpacked, XattrNamespace, unpack};
 pub use layers::Layers;
+
 pub use mount::{BindSource, Mount, MountAttributes, MountKind, Propagation};
-pub use overlay::{Overlay, OverlayMount};
+pub use mounted::OverlayMount;
+pub use overlay::Overlay;
 pub use ownership::Ownership;
+pub use probe::Probe;
 pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath};
 pub use rootfs::Rootfs;
 pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};
