@@ -1,6 +1,6 @@
 //! The system calls on files that this crate makes, each reported with what it is for.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -11,7 +11,7 @@ use nix::fcntl::{self, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
 use nix::sys::stat::{self, FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::statfs::{self, Statfs};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{self, Gid, Uid, UnlinkatFlags};
+use nix::unistd::{self, Gid, Uid, UnlinkatFlags, Whence};
 
 use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
 use crate::sys;
@@ -27,7 +27,13 @@ macro_rules! nothing_but_success {
     };
 }
 
-nothing_but_success!(FileStat, Statfs);
+nothing_but_success!(FileStat, Statfs, OsString);
+
+impl Outcome for i64 {
+    fn value(&self) -> i64 {
+        *self
+    }
+}
 
 pub(crate) fn call<T: Outcome>(
     name: &'static str,
@@ -112,7 +118,7 @@ pub(crate) fn mkdirat(
     call("mkdirat", why, args, || stat::mkdirat(dir, name, mode))
 }
 
-/// mknodat(2) of a fifo, or of a device with this major and minor number.
+/// mknodat(2) of a fifo or socket, or of a device with this major and minor number.
 pub(crate) fn mknodat(
     dir: BorrowedFd<'_>,
     name: &[u8],
@@ -130,6 +136,7 @@ pub(crate) fn mknodat(
                 "S_IFCHR",
                 format!(", makedev({}, {})", hex(major), hex(minor)),
             ),
+            SFlag::S_IFSOCK => ("S_IFSOCK", String::new()),
             _ => (
                 "S_IFBLK",
                 format!(", makedev({}, {})", hex(major), hex(minor)),
@@ -153,6 +160,12 @@ pub(crate) fn symlinkat(
     call("symlinkat", why, args, || {
         unistd::symlinkat(target, dir, name)
     })
+}
+
+/// readlinkat(2) of what is open as a place.
+pub(crate) fn readlink(link: BorrowedFd<'_>, why: &'static str) -> nix::Result<OsString> {
+    let args = || format!("{}, \"\"", number(link));
+    call("readlinkat", why, args, || fcntl::readlinkat(link, ""))
 }
 
 pub(crate) fn linkat(
@@ -346,6 +359,97 @@ pub(crate) fn set_times_at(
     call("utimensat", why, args, || {
         stat::utimensat(dir, name, &time, &time, UtimensatFlags::NoFollowSymlink)
     })
+}
+
+/// futimens(3) with the times of access and of modification.
+pub(crate) fn set_both_times(
+    file: BorrowedFd<'_>,
+    accessed: TimeSpec,
+    modified: TimeSpec,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let (accessed, modified) = (moment(accessed), moment(modified));
+        format!("{}, NULL, [{accessed}, {modified}], 0", number(file))
+    };
+    call("utimensat", why, args, || {
+        stat::futimens(file, &accessed, &modified)
+    })
+}
+
+/// utimensat(2) of a name, be it a symbolic link, with the times of access and of modification.
+pub(crate) fn set_both_times_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    accessed: TimeSpec,
+    modified: TimeSpec,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let (dir, name) = (number(dir), shown(name));
+        let (accessed, modified) = (moment(accessed), moment(modified));
+        format!("{dir}, {name}, [{accessed}, {modified}], AT_SYMLINK_NOFOLLOW")
+    };
+    call("utimensat", why, args, || {
+        let follow = UtimensatFlags::NoFollowSymlink;
+        stat::utimensat(dir, name, &accessed, &modified, follow)
+    })
+}
+
+/// ioctl(2) FICLONE: `to` gets the data of `from`, and shares them.
+pub(crate) fn clone_file(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    why: &'static str,
+) -> std::io::Result<()> {
+    let args = || format!("{}, FICLONE, {}", number(to), number(from));
+    traced("ioctl", why, args, || sys::clone_file(from, to))
+}
+
+/// copy_file_range(2) from an offset to the same offset, which returns how many bytes were copied.
+pub(crate) fn copy_file_range(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    offset: u64,
+    length: u64,
+    why: &'static str,
+) -> nix::Result<usize> {
+    let args = || {
+        let (from, to) = (number(from), number(to));
+        format!("{from}, [{offset}], {to}, [{offset}], {length}, 0")
+    };
+    let at = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    call("copy_file_range", why, args, || {
+        let (mut from_at, mut to_at) = (at, at);
+        fcntl::copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), length)
+    })
+}
+
+/// lseek(2), which returns the new offset.
+pub(crate) fn lseek(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    whence: Whence,
+    why: &'static str,
+) -> nix::Result<u64> {
+    let args = || {
+        let name = match whence {
+            Whence::SeekData => "SEEK_DATA",
+            _ => "SEEK_HOLE",
+        };
+        format!("{}, {offset}, {name}", number(file))
+    };
+    let bytes = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let found = call("lseek", why, args, || unistd::lseek(file, bytes, whence))?;
+    u64::try_from(found).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// listxattr(2), which returns how many bytes of `list` it has filled.
+pub(crate) fn listxattr(path: &CStr, list: &mut [u8], why: &'static str) -> std::io::Result<usize> {
+    let room = list.len();
+    let args = || format!("{path:?}, {room}");
+    traced("listxattr", why, args, || sys::listxattr(path, list))
 }
 
 pub(crate) fn fsetxattr(

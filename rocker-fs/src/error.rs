@@ -127,6 +127,24 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A file or directory of a tree could not be copied.
+    #[error("{operation} {path:?} of a tree that is being copied")]
+    Copy {
+        /// What was done, as the system call's name.
+        operation: &'static str,
+        /// The path, relative to the tree and to its copy.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A tree that is to be copied is too deep.
+    #[error("{path:?} of a tree that is being copied lies deeper than {limit} directories")]
+    CopyTooDeep {
+        /// The path, relative to the tree.
+        path: PathBuf,
+        /// How deep a tree may be.
+        limit: usize,
+    },
     /// An overlay without a lower layer was asked for.
     #[error("an overlay needs at least one lower layer")]
     NoLayers,

@@ -3,6 +3,8 @@
 mod attached;
 mod calls;
 mod context;
+mod copy;
+mod copy_data;
 mod device;
 mod device_nodes;
 mod encode;
@@ -49,6 +51,7 @@ mod trace;
 mod tree;
 
 pub use attached::AttachedOverlay;
+pub use copy::{Copied, copy_tree};
 pub use device::{Device, DeviceKind};
 pub use error::{Error, Result};
 pub use file_system::FileSystem;

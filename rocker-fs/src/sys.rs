@@ -192,6 +192,20 @@ pub(crate) fn getxattr(path: &CStr, name: &CStr, value: &mut [u8]) -> io::Result
     Ok(Errno::result(length)? as usize)
 }
 
+/// listxattr(2), which returns how many bytes of `list` it has filled
+pub(crate) fn listxattr(path: &CStr, list: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the path is NUL-terminated, and the call writes at most as many bytes to `list` as that has.
+    let length = unsafe { libc::listxattr(path.as_ptr(), list.as_mut_ptr().cast(), list.len()) };
+    Ok(Errno::result(length)? as usize)
+}
+
+/// ioctl(2) FICLONE of one open file to another
+pub(crate) fn clone_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the request takes a descriptor's number only, and changes nothing about memory.
+    let done = unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) };
+    Ok(Errno::result(done).map(drop)?)
+}
+
 /// lsetxattr(2)
 pub(crate) fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: path and name are NUL-terminated, the value as long as said; all outlive the call, which only reads them.
