@@ -22,7 +22,7 @@ use crate::copy_data::Data;
 use crate::error::{Error, Result};
 
 /// How deep a tree may be: two descriptors are held a level, and a process has 1024 as a rule.
-const MAX_DEPTH: usize = 256;
+pub(crate) const MAX_DEPTH: usize = 256;
 /// The longest list of an extended attribute's names, and the longest value, in bytes: the kernel's limit.
 const XATTR_MAX: usize = 64 << 10;
 
@@ -60,31 +60,53 @@ pub struct Copied {
 #[doc(alias = "FICLONE")]
 #[doc(alias = "copy_file_range")]
 pub fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<Copied> {
-    let mut copy = Copy {
-        root: to,
-        path: PathBuf::new(),
-        depth: 0,
-        links: HashMap::new(),
-        data: Data::default(),
-        copied: Copied::default(),
-    };
+    let mut copy = Copy::new(to, b"");
     let why = "so that the directory itself can be as the original is";
     let status = calls::fstat(from, why).map_err(|errno| copy.failed("fstat", errno))?;
     copy.directory(from, &status, to)?;
-    copy.copied.shared = copy.data.shared;
-    Ok(copy.copied)
+    Ok(copy.copied())
 }
 
 /// A copy that is being made.
-struct Copy<'a> {
+pub(crate) struct Copy<'a> {
     root: BorrowedFd<'a>,
+    /// What begins the names of attributes that are not copied; empty if all are.
+    leave_out: &'static [u8],
     /// Where it is now, relative to both roots; for errors, and for links to what has several names.
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     depth: usize,
     /// The first copies of files with several names, by the device and inode of the originals.
     links: HashMap<(u64, u64), PathBuf>,
     data: Data,
     copied: Copied,
+}
+
+impl<'a> Copy<'a> {
+    /// A copy into `root`, without the attributes whose names begin with `leave_out`.
+    pub(crate) fn new(root: BorrowedFd<'a>, leave_out: &'static [u8]) -> Self {
+        Self {
+            root,
+            leave_out,
+            path: PathBuf::new(),
+            depth: 0,
+            links: HashMap::new(),
+            data: Data::default(),
+            copied: Copied::default(),
+        }
+    }
+
+    /// What was copied so far.
+    pub(crate) fn copied(&self) -> Copied {
+        Copied {
+            shared: self.data.shared,
+            ..self.copied
+        }
+    }
+
+    /// Counts a directory that the caller has made.
+    pub(crate) fn count_directory(&mut self) {
+        self.copied.entries += 1;
+    }
 }
 
 impl Copy<'_> {
@@ -116,7 +138,7 @@ impl Copy<'_> {
     }
 
     /// All names in a directory.
-    fn names(&self, dir: BorrowedFd<'_>) -> Result<Vec<CString>> {
+    pub(crate) fn names(&self, dir: BorrowedFd<'_>) -> Result<Vec<CString>> {
         let why = "so that its names can be listed, wherever others have read up to";
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut list: Dir =
@@ -132,7 +154,12 @@ impl Copy<'_> {
     }
 
     /// Copies what has this name, whatever it is.
-    fn entry(&mut self, from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>) -> Result<()> {
+    pub(crate) fn entry(
+        &mut self,
+        from: BorrowedFd<'_>,
+        name: &[u8],
+        to: BorrowedFd<'_>,
+    ) -> Result<()> {
         let why = "so that it is looked at what this is, and that is copied, whatever has its name by then";
         let place = match calls::openat(from, name, PLACE, Mode::empty(), why) {
             Ok(place) => place,
@@ -248,7 +275,7 @@ impl Copy<'_> {
     }
 
     /// Gives an open file or directory the owner, mode, attributes and times of the original, which is open as a place.
-    fn finish_open(
+    pub(crate) fn finish_open(
         &mut self,
         from: BorrowedFd<'_>,
         status: &FileStat,
@@ -326,6 +353,9 @@ impl Copy<'_> {
             if name == c"security.selinux" {
                 continue;
             }
+            if !self.leave_out.is_empty() && name.to_bytes().starts_with(self.leave_out) {
+                continue;
+            }
             let why = "so that the copy has the same attribute";
             let length = match grown(&mut value, |room| calls::getxattr(&from, name, room, why)) {
                 Ok(length) => length,
@@ -343,7 +373,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn failed(&self, operation: &'static str, errno: Errno) -> Error {
+    pub(crate) fn failed(&self, operation: &'static str, errno: Errno) -> Error {
         self.because(operation, errno.into())
     }
 
@@ -361,7 +391,7 @@ impl Copy<'_> {
 }
 
 /// To open something as a place in the tree, be it a symbolic link.
-const PLACE: OFlag = OFlag::O_PATH
+pub(crate) const PLACE: OFlag = OFlag::O_PATH
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
@@ -381,7 +411,7 @@ fn grown(buffer: &mut Vec<u8>, read: impl Fn(&mut [u8]) -> io::Result<usize>) ->
 }
 
 /// The path by which a process finds what it has open.
-fn itself(file: BorrowedFd<'_>) -> CString {
+pub(crate) fn itself(file: BorrowedFd<'_>) -> CString {
     CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default()
 }
 

@@ -42,6 +42,14 @@ impl XattrNamespace {
         }
     }
 
+    /// What begins the names of all marks.
+    pub(crate) fn marks(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.",
+            Self::User => b"user.overlay.",
+        }
+    }
+
     /// As errors name it.
     pub(crate) fn name(self) -> &'static str {
         match self {

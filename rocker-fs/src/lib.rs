@@ -21,6 +21,7 @@ mod lock;
 mod mask;
 mod member;
 mod memory;
+mod merge;
 mod metadata;
 
 mod meter;
@@ -49,6 +50,7 @@ mod sys;
 mod sysctl;
 mod trace;
 mod tree;
+mod whiteout;
 
 pub use attached::AttachedOverlay;
 pub use copy::{Copied, copy_tree};
@@ -59,6 +61,7 @@ pub use ground::Ground;
 pub use layer::{UnpackOptions, Unpacked, XattrNamespace, unpack};
 pub use layers::Layers;
 
+pub use merge::merge;
 pub use mount::{BindSource, Mount, MountAttributes, MountKind, Propagation};
 pub use mounted::OverlayMount;
 pub use overlay::Overlay;
