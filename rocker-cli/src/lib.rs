@@ -16,6 +16,6 @@ pub use engine::{
     Actor, ContainerSummary, DeviceNode, Engine, Event, Events, ExecOptions, Exit, HealthCheck,
     HealthOptions, HealthStatus, ImagePrune, ImportOptions, Io, LogDriver, LogLine, LogOptions,
     LogQuery, Logs, Network, PullPolicy, Restart, Roots, RunOptions, SeccompProfile, Share,
-    StartOptions, Status, Tmpfs, Usage, Users, Volume,
+    StartOptions, Status, StorageDriver, StorageOptions, Tmpfs, Usage, Users, Volume,
 };
 pub use error::{Error, Result, SeccompFault};

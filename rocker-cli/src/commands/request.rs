@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod security;
 mod sharing;
+mod storage;
 pub(crate) mod value;
 
 use life::Life;
@@ -90,6 +91,9 @@ pub(crate) struct Request {
     /// Give it a device of the host
     #[arg(long, value_name = "SRC[:DST]", help_heading = "Files")]
     device: Vec<String>,
+    /// How changes are kept: driver=overlay, vfs (a copy) or tmpfs (in memory, lost at the end; size=BYTES)
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Files")]
+    storage_opt: Vec<String>,
     /// Make the root file system read-only
     #[arg(long, help_heading = "Files")]
     read_only: bool,
@@ -200,6 +204,7 @@ impl Request {
         self.sharing.add_to(&mut options)?;
         self.security.add_to(&mut options)?;
         options.read_only = self.read_only;
+        options.storage = storage::options(&self.storage_opt)?;
         options.pull = self.pull_policy()?;
         options.platform = self
             .platform

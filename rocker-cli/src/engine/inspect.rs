@@ -8,8 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::image::the_one;
 use super::log::LOG;
-use super::options::{LogDriver, Network, RunOptions, SeccompProfile, Share, Users};
+use super::options::{
+    LogDriver, Network, RunOptions, SeccompProfile, Share, StorageOptions, Users,
+};
 use super::record::{Health, Record, State};
+use super::storage::Storage;
 use super::time::text;
 use super::{Engine, Status};
 use crate::{Error, Result};
@@ -36,12 +39,15 @@ impl Engine {
         let image = image.and_then(|digest| self.store().ok()?.by_manifest(&digest).ok()?);
         let layers = image.as_ref().and_then(|image| self.lower_dirs(image).ok());
         let file = |name: &str| run.join(name).display().to_string();
-        let lower: Vec<_> = layers.unwrap_or_default();
-        let lower: Vec<_> = lower
-            .iter()
-            .rev()
-            .map(|dir| dir.display().to_string())
+        let storage = Storage::of(&data, options)?;
+        let driver = storage.driver.to_string();
+        let mut kept: BTreeMap<_, _> = storage
+            .data(&data, &layers.unwrap_or_default())
+            .into_iter()
             .collect();
+        if let Some(why) = storage.why {
+            kept.insert("Why", why);
+        }
         let command = &record.command;
         Ok(json!({
             "Id": record.id,
@@ -60,18 +66,14 @@ impl Engine {
             },
             "Name": format!("/{}", record.name),
             "RestartCount": restarts(state.as_ref()),
-            "Driver": "overlay",
+            "Driver": driver,
             "Platform": image.as_ref().map(|image| image.platform().os),
             "AppArmorProfile": options.apparmor.clone().unwrap_or_default(),
             "ProcessLabel": options.selinux.clone().unwrap_or_default(),
             "HostConfig": host_config(options),
             "GraphDriver": {
-                "Name": "overlay",
-                "Data": {
-                    "LowerDir": lower.join(":"),
-                    "UpperDir": data.join("upper").display().to_string(),
-                    "WorkDir": data.join("work").display().to_string(),
-                },
+                "Name": driver,
+                "Data": kept,
             },
             "Mounts": mounts(options),
             "Config": config(&record, image.as_ref()),
@@ -285,6 +287,7 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         "PidMode": match &options.pid { Share::Own => String::new(), other => share(other) },
         "Privileged": options.privileged,
         "ReadonlyRootfs": options.read_only,
+        "StorageOpt": storage_opt(options),
         "SecurityOpt": security,
         "Tmpfs": tmpfs.collect::<Map<_, _>>(),
         "UTSMode": match &options.uts { Share::Own => String::new(), other => share(other) },
@@ -304,6 +307,15 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         "Devices": devices.collect::<Vec<_>>(),
         "Ulimits": ulimits.collect::<Vec<_>>(),
     })
+}
+
+/// How it was asked for that its files be kept; null as Docker has it where nothing was asked for.
+fn storage_opt(options: &RunOptions<'_>) -> Option<BTreeMap<&'static str, String>> {
+    let StorageOptions { driver, size_bytes } = options.storage;
+    let mut all = BTreeMap::new();
+    all.extend(driver.map(|driver| ("driver", driver.to_string())));
+    all.extend(size_bytes.map(|bytes| ("size", bytes.to_string())));
+    (!all.is_empty()).then_some(all)
 }
 
 /// What image and caller say of the program.

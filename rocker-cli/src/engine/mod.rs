@@ -43,6 +43,7 @@ mod signal;
 mod spec;
 mod steps;
 mod stop;
+mod storage;
 mod summary;
 mod supervisor;
 mod surroundings;
@@ -70,7 +71,8 @@ pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};
 pub use options::{
     DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions, Network, PullPolicy,
-    Restart, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
+    Restart, RunOptions, SeccompProfile, Share, StorageDriver, StorageOptions, Tmpfs, Users,
+    Volume,
 };
 pub use prune::ImagePrune;
 pub use record::HealthStatus;

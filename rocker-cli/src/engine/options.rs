@@ -3,6 +3,7 @@
 mod health;
 mod log;
 mod restart;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use health::{HealthCheck, HealthOptions};
 pub use log::{LogDriver, LogOptions};
 pub use restart::Restart;
 pub(crate) use restart::{SETTLED, pause_before};
+pub use storage::{StorageDriver, StorageOptions};
 
 /// How a container's standard streams are connected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,6 +249,8 @@ pub struct RunOptions<'a> {
     pub privileged: bool,
     /// Whether the root file system cannot be written to.
     pub read_only: bool,
+    /// How its files are kept.
+    pub storage: StorageOptions,
     /// Whether setuid programs give no privileges.
     pub no_new_privileges: bool,
     /// Which system calls it may make.
@@ -328,6 +332,7 @@ impl RunOptions<'static> {
             cap_drop: Vec::new(),
             privileged: false,
             read_only: false,
+            storage: StorageOptions::default(),
             no_new_privileges: false,
             seccomp: SeccompProfile::default(),
             apparmor: None,

@@ -4,9 +4,8 @@ use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::SystemTime;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{RootBuilder, Spec};
 use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
-use rocker_fs::{Overlay, XattrNamespace};
 use rocker_image::Image;
 use rocker_ns::Namespace;
 
@@ -14,14 +13,15 @@ use super::accounts::{user_of, wanted_user};
 use super::attest::attest;
 use super::container::Container;
 use super::keeper::Keeper;
-use super::options::{Network, RunOptions, Share, Users};
+use super::options::{Network, RunOptions, Share, StorageDriver, Users};
 use super::others::Others;
 use super::process::{Care, Leave, Streams, connect, create_in, look_after, or_its_own, start};
 use super::record::{self, Health, Running, State};
 use super::signal::SIGTERM;
 use super::spec::{self, Facts};
+use super::storage::ROOT;
 use super::supervisor::Supervisor;
-use super::surroundings::{Maps, Surroundings};
+use super::surroundings::Surroundings;
 use super::{CGROUP_PARENT, Engine, cgroup_name, disk, parts, steps};
 use crate::{Error, Result};
 
@@ -49,9 +49,19 @@ impl Engine {
             _ => None,
         };
         let maps = self.users(options, Some(container.id()))?;
-        let root = self.mount_root(container, image, maps.as_ref())?;
+        let (root, driver) = self.mount_root(container, image, maps.as_ref())?;
         let surroundings = Surroundings::of(options, &others, maps)?;
-        let spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
+        let mut spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
+        if driver == StorageDriver::Vfs {
+            // Beside the specification itself, as OCI has it.
+            let read_only = options.read_only;
+            spec.set_root(Some(
+                RootBuilder::default()
+                    .path(ROOT)
+                    .readonly(read_only)
+                    .build()?,
+            ));
+        }
         drop(making);
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
         if cgroup.is_none() && options.pid != Share::Own {
@@ -132,24 +142,6 @@ impl Engine {
             supervisor.streams = Streams::Others;
         }
         ended
-    }
-
-    /// The image under a layer of the container's own: mounted, but nowhere to be seen. Closing it undoes it.
-    fn mount_root(
-        &self,
-        container: &Container,
-        image: &Image,
-        maps: Option<&Maps>,
-    ) -> Result<OwnedFd> {
-        let mut overlay =
-            Overlay::new(self.lower_dirs(image)?).upper(container.upper(), container.work());
-        if rocker_ns::in_user_namespace()? {
-            overlay = overlay.xattr_namespace(XattrNamespace::User);
-        } else if let Some(maps) = maps {
-            let maps = maps.clone();
-            overlay = overlay.id_map(rocker_ns::id_map_namespace(maps.uids, maps.gids)?);
-        }
-        Ok(overlay.mount()?.into())
     }
 
     /// The specification, and the files that it mentions.

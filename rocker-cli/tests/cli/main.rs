@@ -62,6 +62,7 @@ mod rootless;
 mod run_flags;
 mod signals;
 mod started;
+mod storage;
 mod storm;
 mod strace;
 mod supervised;

@@ -132,9 +132,13 @@ fn shared_memory(facts: &Facts<'_>) -> Result<Vec<Mount>> {
 /// What nothing is executed from, and no device opened in.
 const QUIET: [&str; 3] = ["nosuid", "noexec", "nodev"];
 
-/// The view of the container's own cgroups, which it cannot change.
+/// The view of the container's own cgroups, which it cannot change; a privileged one can, to have containers of its own.
 fn cgroups(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     let read_only = [&QUIET[..], &["ro"]].concat();
+    let view_options = match facts.options.privileged {
+        true => &QUIET[..],
+        false => &read_only,
+    };
     let mut mounts = Vec::new();
     if facts
         .cgroups
@@ -146,7 +150,7 @@ fn cgroups(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     }
     for view in facts.cgroups {
         let destination = Path::new("/sys/fs/cgroup").join(&view.destination);
-        let mut list = read_only.clone();
+        let mut list = view_options.to_vec();
         list.extend(view.options.iter().map(String::as_str));
         mounts.push(mount(destination, view.fstype, "cgroup", &list)?);
     }
