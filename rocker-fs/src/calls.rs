@@ -483,7 +483,10 @@ pub(crate) type Place = (u32, u32, Option<u64>);
 
 /// statx(2) of an open file: its [`Place`].
 pub(crate) fn place(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Place> {
-    let args = || format!("{}, \"\", AT_EMPTY_PATH, STATX_MNT_ID, …", number(file));
+    let args = || {
+        let flags = "AT_STATX_SYNC_AS_STAT|AT_EMPTY_PATH, STATX_MNT_ID";
+        format!("{}, \"\", {flags}", number(file))
+    };
     let mut found = (0, 0, None);
     call("statx", why, args, || {
         found = sys::place(file).map_err(errno_of)?;

@@ -21,6 +21,7 @@ use nix::unistd::UnlinkatFlags;
 use crate::calls;
 use crate::error::{Error, Result};
 use crate::layer::XattrNamespace;
+use crate::whiteout;
 
 /// How much a file system of a kind is known to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,10 @@ const KINDS: &[(i64, &str, Known)] = &[
     (0x2011_bab0, "exFAT", Known::Nothing),
 ];
 
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the number has another type on other architectures"
+)]
 const fn magic(kind: FsType) -> i64 {
     kind.0 as i64
 }
@@ -103,7 +108,7 @@ impl Ground {
         let found = calls::fstatfs(upper_dir.as_fd(), why)
             .map_err(|errno| failed("fstatfs", upper, errno))?;
         let kind = found.filesystem_type();
-        let (filesystem, known) = kind_of(kind.0 as i64);
+        let (filesystem, known) = kind_of(magic(kind));
         let why = "so that it is known whether upper and work directory are on one mount";
         let place = |dir: &OwnedFd, path| {
             calls::place(dir.as_fd(), why).map_err(|errno| failed("statx", path, errno))
@@ -130,9 +135,10 @@ impl Ground {
         match types {
             Some(types) => ground.entry_types = types,
             None => {
-                let (types, whiteouts) = tried(work_dir.as_fd())
-                    .map_err(|errno| failed("try to write in", work, errno))?;
-                (ground.entry_types, ground.whiteouts) = (types, whiteouts);
+                let tried = tried(work_dir.as_fd(), xattrs);
+                let tried = tried.map_err(|errno| failed("try to write in", work, errno))?;
+                (ground.entry_types, ground.whiteouts) = (tried.types, tried.whiteouts);
+                ground.xattrs &= tried.xattrs;
             }
         }
         Ok(ground)
@@ -227,16 +233,32 @@ fn first_has_type(dir: &mut Dir, wanted: impl Fn(&[u8]) -> bool) -> Option<bool>
     Some(entry.file_type().is_some())
 }
 
-/// Whether a file that is made for it has a type in the list, and can leave a whiteout behind.
-fn tried(work: BorrowedFd<'_>) -> nix::Result<(bool, bool)> {
+/// What a file that was made for it has shown.
+struct Tried {
+    types: bool,
+    whiteouts: bool,
+    xattrs: bool,
+}
+
+/// Makes a file, marks it, renames it so that a whiteout is left, looks at the list, and takes all away again.
+fn tried(work: BorrowedFd<'_>, xattrs: XattrNamespace) -> nix::Result<Tried> {
     let mine = format!(".rocker-probe-{}", std::process::id());
     let (from, to) = (format!("{mine}-a"), format!("{mine}-b"));
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_CLOEXEC;
-    let why = "so that there is something that can be renamed, to see whether a whiteout is left";
+    let why =
+        "so that there is something that can be marked and renamed, to see whether that works here";
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    drop(calls::openat(work, from.as_bytes(), flags, mode, why)?);
+    let file = calls::openat(work, from.as_bytes(), flags, mode, why)?;
+    let why = "so that it is known whether overlayfs can mark what it changes";
+    let marked = calls::fsetxattr(file.as_fd(), xattrs.opaque(), b"y", why);
+    drop(file);
     let why = "so that it is known whether overlayfs can hide what it moves: it deletes and renames this way";
-    let whiteouts = calls::rename_whiteout(work, &from, &to, why).is_ok();
+    let renamed = calls::rename_whiteout(work, &from, &to, why);
+    // A file system of a program may say yes, and keep the whiteout for itself.
+    let why = "so that the whiteout is seen";
+    let whiteouts = renamed.is_ok()
+        && calls::status_at(work, from.as_bytes(), why)
+            .is_ok_and(|left| whiteout::is_one(work, from.as_bytes(), &left, xattrs));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let why = "so that the file shows whether directories say what type their entries are of";
     let types = calls::open_dir(work, b".", flags, why)
@@ -248,7 +270,11 @@ fn tried(work: BorrowedFd<'_>) -> nix::Result<(bool, bool)> {
             Err(errno) => return Err(errno),
         }
     }
-    Ok((types?.unwrap_or(false), whiteouts))
+    Ok(Tried {
+        types: types?.unwrap_or(false),
+        whiteouts,
+        xattrs: marked.is_ok(),
+    })
 }
 
 /// Whether a layer's root is marked so that it hides all below. What is wrong with the directory is said by who opens it.

@@ -70,7 +70,7 @@ impl OverlayMount {
     /// Attaches the overlay at the directory `target`, where everybody in this mount namespace sees it.
     ///
     /// # Errors
-    /// [`Error::Mount`] with the target.
+    /// [`Error::Mount`] with the target; [`Error::Unsupported`] before Linux 5.2.
     ///
     /// See [move_mount(2)](https://man7.org/linux/man-pages/man2/move_mount.2.html). Linux 5.2.
     #[doc(alias = "move_mount")]
@@ -96,7 +96,10 @@ impl OverlayMount {
             },
             || sys::move_mount(self.0.as_fd(), &text, 0),
         )
-        .map_err(failed)?;
+        .map_err(|source| match source.raw_os_error() {
+            Some(libc::ENOSYS) => refused("move_mount", path, source),
+            _ => failed(source),
+        })?;
         Ok(AttachedOverlay::new(target))
     }
 }

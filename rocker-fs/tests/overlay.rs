@@ -267,7 +267,7 @@ fn what_cannot_work_is_said_in_words() {
             .mount()
             .unwrap_err();
         assert!(
-            matches!(split, Error::Overlay { layers: 3, .. }),
+            matches!(split, Error::UpperAndWorkApart { .. }),
             "{split:?}"
         );
     });
