@@ -134,12 +134,13 @@ fn unpacking_and_mounting_are_reported_call_by_call() {
         }
         fs::write(base.join("root/etc/passwd"), "root").unwrap();
         let root = File::open(base.join("root")).unwrap();
+        let copy = File::open(base.join("copy")).unwrap();
         let userns = users::namespace("0 100000 65536");
         let calls = against_strace::hold(
             "unpacking_and_mounting_are_reported_call_by_call",
             &base,
             compared,
-            || all_of_it(&base, root, userns),
+            || all_of_it(&base, root, copy, userns),
         );
         for name in CALLS {
             let absent = ["setns", "rmdir", "unlink", "rename", "fsync"];
@@ -151,7 +152,7 @@ fn unpacking_and_mounting_are_reported_call_by_call() {
     });
 }
 
-fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
+fn all_of_it(base: &Path, root: File, copy: File, userns: OwnedFd) {
     let layers = Layers::open(base.join("store/layers")).unwrap();
     let options = UnpackOptions::default();
     layers.unpack("0a", layer().as_slice(), &options).unwrap();
@@ -201,8 +202,7 @@ fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
     let memory = Overlay::new(&layers).upper_in_memory(Some(1 << 20));
     drop(memory.mount().unwrap());
     drop(memory.by_mount().mount().unwrap());
-    let to = File::open(base.join("copy")).unwrap();
-    merge(&layers, to.as_fd(), XattrNamespace::Trusted).unwrap();
+    merge(&layers, copy.as_fd(), XattrNamespace::Trusted).unwrap();
     let overlay = Overlay::new(&layers).upper(base.join("upper"), base.join("work"));
     overlay.probe().unwrap().verdict().unwrap();
     drop(OverlayMount::of_directory(base.join("copy"), None).unwrap());
