@@ -178,14 +178,22 @@ impl Place<'_> {
         }
         let why = "so that nothing is left of a copy that somebody was making when he died";
         disk::remove_dir(&unfinished, why)?;
-        let why = "so that the layers can be copied, where no overlay can show them";
-        disk::make_dir(&unfinished, why)?;
-        let dir = disk::open(&unfinished, why).map_err(disk::failed("open", &unfinished))?;
-        rocker_fs::merge(&self.layers, dir.as_fd(), self.xattrs)?;
-        let why = "so that every user of the container can enter its root directory";
-        disk::chmod(&unfinished, 0o755, why)
-            .map_err(disk::failed("change the mode of", &unfinished))?;
+        let copied = self.copy_to(&unfinished);
+        if copied.is_err() {
+            let why = "so that half a copy takes no room on a disk that is full";
+            let _ = disk::remove_dir(&unfinished, why);
+        }
+        copied?;
         let why = "so that a copy that has its name is complete";
         disk::rename(&unfinished, &root, why).map_err(disk::failed("rename", &unfinished))
+    }
+
+    fn copy_to(&self, to: &Path) -> Result<()> {
+        let why = "so that the layers can be copied, where no overlay can show them";
+        disk::make_dir(to, why)?;
+        let dir = disk::open(to, why).map_err(disk::failed("open", to))?;
+        rocker_fs::merge(&self.layers, dir.as_fd(), self.xattrs)?;
+        let why = "so that every user of the container can enter its root directory";
+        disk::chmod(to, 0o755, why).map_err(disk::failed("change the mode of", to))
     }
 }

@@ -60,6 +60,13 @@ fn each_driver_shows_the_same_image_and_keeps_changes_as_long_as_it_says() {
             assert_eq!(scene.at("c", "/HostConfig/StorageOpt/driver"), driver);
             scene.ok("rm c");
             scene.assert_all_gone(driver);
+            let flags_ro = format!("{flags} --read-only");
+            let script = "touch /app/mine || cat /app/both";
+            let done = scene.run(&format!("run --rm {flags_ro} {image} sh -c '{script}'"));
+            assert!(
+                done.out == "2\n" && done.err.contains("Read-only"),
+                "{done:?}"
+            );
             // Nothing of it has come into the layers.
             let seen = scene.ok(&format!("run --rm {flags} {image} sh -c '{LOOK}'"));
             assert_eq!(seen, SEEN, "{driver}");
@@ -191,5 +198,67 @@ fn an_overlay_that_was_asked_for_is_not_replaced_by_a_copy() {
         assert_eq!(removed.code, 0, "{removed:?}");
         host.sh("umount /run/o/m");
         scene.assert_nothing_left("a store on an overlay");
+    });
+}
+
+#[test]
+fn half_a_copy_is_no_copy_and_takes_no_room() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let vfs = "--network none --storage-opt driver=vfs";
+        // What somebody left who died while he copied.
+        let id = scene.ok(&format!("create --name c {vfs} $I ls /"));
+        let data = scene.root.join("containers").join(id.trim());
+        fs::create_dir(data.join(".root")).unwrap();
+        fs::write(data.join(".root/junk"), "").unwrap();
+        let seen = scene.ok("start -a c");
+        assert!(seen.contains("bin\n") && !seen.contains("junk"), "{seen}");
+        assert!(!data.join(".root").exists() && data.join("root/bin").exists());
+        scene.ok("rm c");
+        // A disk that is too small for a copy.
+        host.sh(&format!(
+            "mkdir /run/small; mount -t tmpfs -o size=1800k tmpfs /run/small
+             mkdir /run/small/containers; mount --bind /run/small/containers {}",
+            scene.root.join("containers").display()
+        ));
+        let full = scene.run(&format!("run --name c {vfs} $I true"));
+        assert!(
+            full.code == 125 && full.err.contains("No space left"),
+            "{full:?}"
+        );
+        assert_eq!(
+            host.sh("find /run/small -name .root -o -name root -type d"),
+            ""
+        );
+        let overlay = scene.ok("run --rm --network none $I echo there is room");
+        assert_eq!(overlay, "there is room\n");
+    });
+}
+
+#[test]
+fn a_container_that_is_killed_takes_those_in_it_along() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let binary = env!("CARGO_BIN_EXE_rocker");
+        let flags = format!(
+            "--privileged --network none -v {binary}:/bin/rocker:ro -e ROCKER_ROOT=/data -e ROCKER_RUN=/run/rocker"
+        );
+        // One that runs, and cgroups that nobody removed.
+        scene.ok("save -o /run/image.tar $I");
+        let flags = format!("{flags} -v /run/image.tar:/image.tar -e I=$I");
+        scene.up(
+            "outer",
+            &flags,
+            "rocker load -q -i /image.tar; rocker run -d --network none $I sleep 1234
+             for dir in /sys/fs/cgroup/*; do mkdir -p $dir/left/behind; done; echo up; sleep 1000",
+        );
+        // The inner one is a process of the machine, too.
+        host.sh("pgrep -xf 'sleep 1234'");
+        host.sh(&format!("kill -9 {}", scene.supervisor("outer")));
+        scene.wait_until_alone();
+        assert_eq!(scene.at("outer", "/State/Status"), "exited");
+        assert_eq!(host.try_sh("pgrep -xf 'sleep 1234'").status.code(), Some(1));
+        scene.ok("rm outer");
+        scene.assert_all_gone("a container that had containers");
     });
 }
