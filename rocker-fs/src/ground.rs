@@ -178,6 +178,10 @@ impl Ground {
 /// As in `ext4: types in directories, attributes, whiteouts`.
 impl fmt::Display for Ground {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_overlay {
+            // The rest was not asked for.
+            return f.write_str(self.filesystem);
+        }
         let all = [
             (self.entry_types, "types in directories"),
             (self.xattrs, "attributes"),
