@@ -44,6 +44,8 @@ mod sys;
 mod sysctl;
 mod trace;
 mod tree;
+mod volume_fill;
+mod volumes;
 
 pub use attached::AttachedOverlay;
 pub use copy::{Copied, copy_tree};
@@ -60,3 +62,4 @@ pub use rootfs::Rootfs;
 pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};
 pub use step::{Arg, Step};
 pub use sysctl::{Sysctl, SysctlNamespaces};
+pub use volumes::Volumes;
