@@ -59,6 +59,7 @@ pub use overlay::{Overlay, OverlayMount};
 pub use ownership::Ownership;
 pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath};
 pub use rootfs::Rootfs;
+pub use source::detached_directory;
 pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};
 pub use step::{Arg, Step};
 pub use sysctl::{Sysctl, SysctlNamespaces};

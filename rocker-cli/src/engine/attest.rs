@@ -60,11 +60,15 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
     let at = |path: &Path| mounts.iter().rev().find(|mount| mount.point == path);
     let access = |read_only: bool| if read_only { "ro" } else { "rw" };
     let read_only = spec.root().as_ref().and_then(|root| root.readonly());
+    let path = spec.root().as_ref().map(|root| root.path().as_path());
+    let is_directory = path.is_some_and(Path::is_absolute);
+    let kind = if is_directory { "bind" } else { "overlay" };
     facts.push(Fact::new(
         "mount /",
-        format!("overlay {}", access(read_only.unwrap_or(false))),
+        format!("{kind} {}", access(read_only.unwrap_or(false))),
         at(Path::new("/")).map_or_else(String::new, |root| {
-            format!("{} {}", root.fstype, access(root.read_only))
+            let kind = if is_directory { kind } else { &root.fstype };
+            format!("{kind} {}", access(root.read_only))
         }),
     ));
     for mount in spec.mounts().iter().flatten() {
@@ -81,7 +85,7 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
             .options()
             .iter()
             .flatten()
-            .any(|option| option == "ro");
+            .any(|option| matches!(option.as_str(), "ro" | "rro"));
         let kind = match is_bind {
             true => "bind",
             false => mount.typ().as_deref().unwrap_or_default(),
