@@ -214,6 +214,24 @@ pub(crate) fn rename_whiteout(
     })
 }
 
+/// renameat2(2) from one directory to another, which replaces nothing.
+pub(crate) fn rename_between(
+    from: (BorrowedFd<'_>, &[u8]),
+    to: (BorrowedFd<'_>, &[u8]),
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let (from, to) = ((number(from.0), shown(from.1)), (number(to.0), shown(to.1)));
+        format!(
+            "{}, {}, {}, {}, RENAME_NOREPLACE",
+            from.0, from.1, to.0, to.1
+        )
+    };
+    call("renameat2", why, args, || {
+        fcntl::renameat2(from.0, from.1, to.0, to.1, RenameFlags::RENAME_NOREPLACE)
+    })
+}
+
 pub(crate) fn unlinkat(
     dir: BorrowedFd<'_>,
     name: &[u8],

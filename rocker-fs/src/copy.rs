@@ -67,6 +67,32 @@ pub fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<Copied> {
     Ok(copy.copied())
 }
 
+/// Gives the directory `to` the owner, mode, attributes and times of `from`, and nothing of what is in it.
+pub(crate) fn copy_own(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    let mut copy = Copy::new(to, b"");
+    let why = "so that the directory itself can be as the original is";
+    let status = calls::fstat(from, why).map_err(|errno| copy.failed("fstat", errno))?;
+    copy.own(from, &status, to)
+}
+
+/// All names in a directory; or the call that failed, and why.
+pub(crate) fn names_in(
+    dir: BorrowedFd<'_>,
+    why: &'static str,
+) -> std::result::Result<Vec<CString>, (&'static str, Errno)> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut list: Dir =
+        calls::open_dir(dir, b".", flags, why).map_err(|errno| ("openat", errno))?;
+    let mut names = Vec::new();
+    for entry in list.iter() {
+        let entry = entry.map_err(|errno| ("getdents64", errno))?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// A copy that is being made.
 pub(crate) struct Copy<'a> {
     root: BorrowedFd<'a>,
@@ -107,9 +133,7 @@ impl<'a> Copy<'a> {
     pub(crate) fn count_directory(&mut self) {
         self.copied.entries += 1;
     }
-}
 
-impl Copy<'_> {
     /// Copies what is in a directory, and then what it is itself.
     fn directory(
         &mut self,
@@ -124,33 +148,25 @@ impl Copy<'_> {
             });
         }
         self.depth += 1;
-        for name in self.names(from)? {
+        let why = "so that its names can be listed, wherever others have read up to";
+        let names =
+            names_in(from, why).map_err(|(operation, errno)| self.failed(operation, errno))?;
+        for name in names {
             self.path.push(OsStr::from_bytes(name.to_bytes()));
             self.entry(from, name.to_bytes(), to)?;
             self.path.pop();
         }
         self.depth -= 1;
         // In the end, since each name that is added changes the times, and the mode may forbid to add any.
+        self.own(from, status, to)
+    }
+
+    /// Gives a directory what the original has of its own.
+    fn own(&mut self, from: BorrowedFd<'_>, status: &FileStat, to: BorrowedFd<'_>) -> Result<()> {
         let why = "so that attributes are read of the very directory that was copied";
         let place = calls::openat(from, b".", PLACE, Mode::empty(), why)
             .map_err(|errno| self.failed("openat", errno))?;
         self.finish_open(place.as_fd(), status, to)
-    }
-
-    /// All names in a directory.
-    pub(crate) fn names(&self, dir: BorrowedFd<'_>) -> Result<Vec<CString>> {
-        let why = "so that its names can be listed, wherever others have read up to";
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut list: Dir =
-            calls::open_dir(dir, b".", flags, why).map_err(|errno| self.failed("openat", errno))?;
-        let mut names = Vec::new();
-        for entry in list.iter() {
-            let entry = entry.map_err(|errno| self.failed("getdents64", errno))?;
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                names.push(entry.file_name().to_owned());
-            }
-        }
-        Ok(names)
     }
 
     /// Copies what has this name, whatever it is.

@@ -93,7 +93,15 @@ pub enum Error {
         /// The name as given.
         name: String,
     },
-    /// A system call on the store of layers failed.
+    /// A name that no volume can have.
+    #[error(
+        "{name:?} does not name a volume: a letter or digit is needed, then letters, digits, `_`, `.` or `-`; 240 at most"
+    )]
+    VolumeName {
+        /// The name as given.
+        name: String,
+    },
+    /// A system call on the store of layers or of volumes failed.
     #[error("{operation} {}", path.display())]
     Store {
         /// What was done, as the system call's name.

@@ -50,6 +50,8 @@ mod sys;
 mod sysctl;
 mod trace;
 mod tree;
+mod volume_fill;
+mod volumes;
 mod whiteout;
 
 pub use attached::AttachedOverlay;
@@ -69,6 +71,8 @@ pub use ownership::Ownership;
 pub use probe::Probe;
 pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath};
 pub use rootfs::Rootfs;
+pub use source::detached_directory;
 pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};
 pub use step::{Arg, Step};
 pub use sysctl::{Sysctl, SysctlNamespaces};
+pub use volumes::Volumes;

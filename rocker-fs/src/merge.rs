@@ -15,7 +15,7 @@ use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::{Mode, SFlag};
 
 use crate::calls;
-use crate::copy::{Copied, Copy, MAX_DEPTH};
+use crate::copy::{Copied, Copy, MAX_DEPTH, names_in};
 use crate::error::{Error, Result};
 use crate::layer::XattrNamespace;
 use crate::whiteout;
@@ -83,7 +83,9 @@ impl Merge<'_> {
         let mut seen = HashSet::new();
         for (at, layer) in parts.iter().enumerate() {
             let from = self.open(*layer)?;
-            for name in self.copy.names(from.as_fd())? {
+            let why = "so that it is known what this layer has here";
+            let names = names_in(from.as_fd(), why);
+            for name in names.map_err(|(call, errno)| self.copy.failed(call, errno))? {
                 if !seen.insert(name.clone()) {
                     continue;
                 }

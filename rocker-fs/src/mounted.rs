@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::attached::AttachedOverlay;
 use crate::encode;
 use crate::error::{Error, Result};
-use crate::idmap;
+use crate::source::detached_directory;
 use crate::stack;
 use crate::sys::{self, uapi};
 use crate::trace::traced;
@@ -20,27 +20,15 @@ use crate::trace::traced;
 pub struct OverlayMount(pub(crate) OwnedFd);
 
 impl OverlayMount {
-    /// A directory in place of an overlay, writable: what is changed in the mount is changed in `dir`. What is mounted beneath
-    /// does not come along. With a user namespace its files belong to whom that one's map makes of their owners.
+    /// A directory in place of an overlay, writable, as [`detached_directory`] has it.
     ///
     /// # Errors
-    /// [`Error::Store`] naming the directory, [`Error::NotPermitted`], [`Error::Unsupported`], [`Error::NoIdMap`].
-    ///
-    /// See [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html). Linux 5.2; with a map 5.12.
-    #[doc(alias = "OPEN_TREE_CLONE")]
+    /// As there.
     pub fn of_directory(dir: impl AsRef<Path>, id_map: Option<BorrowedFd<'_>>) -> Result<Self> {
-        let dir = dir.as_ref();
-        match id_map {
-            Some(userns) => idmap::copy(dir, userns, 0),
-            None => {
-                let why = "so that the directory can be mounted elsewhere";
-                clone(dir, why).map_err(|source| refused("open_tree", dir, source))
-            }
-        }
-        .map(Self)
+        detached_directory(dir, id_map).map(Self)
     }
 
-    /// The same, read-only.
+    /// A directory that is a layer, read-only.
     pub(crate) fn of_layer(dir: &Path) -> Result<Self> {
         let why = "so that the only layer can be mounted elsewhere";
         let mount = clone(dir, why).map_err(|source| refused("open_tree", dir, source))?;

@@ -152,6 +152,21 @@ pub fn create_dir_beneath(
     Ok(dir)
 }
 
+/// Makes the directory, for its owner only, and those above it that are missing. What has its name already is looked at by who opens it.
+pub(crate) fn make_directory(path: &Path, why: &'static str) -> nix::Result<()> {
+    let make = || match calls::mkdir(path, Mode::S_IRWXU, why) {
+        Err(Errno::EEXIST) => Ok(()),
+        made => made,
+    };
+    match (make(), path.parent()) {
+        (Err(Errno::ENOENT), Some(above)) => {
+            make_directory(above, why)?;
+            make()
+        }
+        (made, _) => made,
+    }
+}
+
 /// The names that lead from the root to `path`, which may not have `..` in it.
 pub(crate) fn components(path: &Path) -> Result<Vec<&Path>> {
     let mut names = Vec::new();

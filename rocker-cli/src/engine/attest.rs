@@ -62,14 +62,15 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
     let access = |read_only: bool| if read_only { "ro" } else { "rw" };
     let root = spec.root().as_ref();
     let read_only = root.and_then(|root| root.readonly());
-    // A directory is of whatever file system it is on.
-    let is_copy = root.is_some_and(|root| root.path() == Path::new(ROOT));
-    let kind = if is_copy { "bind" } else { "overlay" };
+    // A directory of the host's, or a copy of the image beside the specification, is of whatever file system it is on.
+    let is_directory =
+        root.is_some_and(|root| root.path().is_absolute() || root.path() == Path::new(ROOT));
+    let kind = if is_directory { "bind" } else { "overlay" };
     facts.push(Fact::new(
         "mount /",
         format!("{kind} {}", access(read_only.unwrap_or(false))),
         at(Path::new("/")).map_or_else(String::new, |root| {
-            let kind = if is_copy { kind } else { &root.fstype };
+            let kind = if is_directory { kind } else { &root.fstype };
             format!("{kind} {}", access(root.read_only))
         }),
     ));
@@ -87,7 +88,7 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
             .options()
             .iter()
             .flatten()
-            .any(|option| option == "ro");
+            .any(|option| matches!(option.as_str(), "ro" | "rro"));
         let kind = match is_bind {
             true => "bind",
             false => mount.typ().as_deref().unwrap_or_default(),

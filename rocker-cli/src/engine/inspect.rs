@@ -7,6 +7,7 @@ use rocker_image::Image;
 use serde_json::{Map, Value, json};
 
 use super::image::the_one;
+use super::inspect_mounts;
 use super::log::LOG;
 use super::options::{
     LogDriver, Network, RunOptions, SeccompProfile, Share, StorageOptions, Users,
@@ -75,7 +76,7 @@ impl Engine {
                 "Name": driver,
                 "Data": kept,
             },
-            "Mounts": mounts(options),
+            "Mounts": inspect_mounts::mounts(options, &self.roots().volumes()),
             "Config": config(&record, image.as_ref()),
             "NetworkSettings": self.network_settings(&record, &found.status),
         }))
@@ -250,11 +251,6 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         .open_system_paths
         .then(|| "systempaths=unconfined".to_owned());
     let security: Vec<_> = [seccomp, new, open].into_iter().flatten().collect();
-    let binds = options.volumes.iter().map(|volume| {
-        let access = if volume.read_only { ":ro" } else { "" };
-        let (source, destination) = (volume.source.display(), volume.destination.display());
-        format!("{source}:{destination}{access}")
-    });
     let tmpfs = options.tmpfs.iter().map(|tmpfs| {
         let path = tmpfs.destination.display().to_string();
         (path, Value::from(tmpfs.options.join(",")))
@@ -272,7 +268,12 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         .map(|limit| json!({"Name": limit.name(), "Soft": limit.soft, "Hard": limit.hard}));
     let sysctls: BTreeMap<_, _> = options.sysctls.iter().cloned().collect();
     json!({
-        "Binds": binds.collect::<Vec<_>>(),
+        "Binds": inspect_mounts::binds(options),
+        "Mounts": inspect_mounts::asked(options),
+        "VolumesFrom": options.volumes_from.iter().map(|from| match from.read_only {
+            true => format!("{}:ro", from.container),
+            false => from.container.clone(),
+        }).collect::<Vec<_>>(),
         "LogConfig": {"Type": driver, "Config": log},
         "NetworkMode": options.network.to_string(),
         "PortBindings": ports(options, true),
@@ -370,30 +371,6 @@ fn config(record: &Record, image: Option<&Image>) -> Value {
         });
     }
     config
-}
-
-fn mounts(options: &RunOptions<'_>) -> Value {
-    let binds = options.volumes.iter().map(|volume| {
-        json!({
-            "Type": "bind",
-            "Source": volume.source,
-            "Destination": volume.destination,
-            "Mode": if volume.read_only { "ro" } else { "" },
-            "RW": !volume.read_only,
-            "Propagation": "rprivate",
-        })
-    });
-    let tmpfs = options.tmpfs.iter().map(|tmpfs| {
-        json!({
-            "Type": "tmpfs",
-            "Source": "",
-            "Destination": tmpfs.destination,
-            "Mode": tmpfs.options.join(","),
-            "RW": !tmpfs.options.iter().any(|option| option == "ro"),
-            "Propagation": "",
-        })
-    });
-    binds.chain(tmpfs).collect()
 }
 
 /// `80/tcp` and where it is found on the host.

@@ -6,14 +6,14 @@ use std::time::SystemTime;
 
 use oci_spec::runtime::{RootBuilder, Spec};
 use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
-use rocker_image::Image;
 use rocker_ns::Namespace;
 
 use super::accounts::{user_of, wanted_user};
 use super::attest::attest;
+use super::base::Base;
 use super::container::Container;
 use super::keeper::Keeper;
-use super::options::{Network, RunOptions, Share, StorageDriver, Users};
+use super::options::{Network, RunOptions, Share, Users};
 use super::others::Others;
 use super::process::{Care, Leave, Streams, connect, create_in, look_after, or_its_own, start};
 use super::record::{self, Health, Running, State};
@@ -36,7 +36,7 @@ impl Engine {
         supervisor: &mut Supervisor<'_>,
     ) -> Result<ExitStatus> {
         let options = &container.options().clone();
-        let (image, hierarchy) = (supervisor.image, supervisor.hierarchy);
+        let (base, hierarchy) = (supervisor.base, supervisor.hierarchy);
         // Held until it is known to run, so that of two that come to share processes the second one sees whether the first may trace it.
         let sharing = match options.pid {
             Share::Container(_) => Some(self.sharing()?),
@@ -49,18 +49,13 @@ impl Engine {
             _ => None,
         };
         let maps = self.users(options, Some(container.id()))?;
-        let (root, driver) = self.mount_root(container, image, maps.as_ref())?;
+        let (root, is_copy) = self.mount_root(container, base, maps.as_ref())?;
         let surroundings = Surroundings::of(options, &others, maps)?;
-        let mut spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
-        if driver == StorageDriver::Vfs {
+        let mut spec = self.specify(container, options, base, hierarchy, &root, &surroundings)?;
+        if is_copy {
             // Beside the specification itself, as OCI has it.
-            let read_only = options.read_only;
-            spec.set_root(Some(
-                RootBuilder::default()
-                    .path(ROOT)
-                    .readonly(read_only)
-                    .build()?,
-            ));
+            let root = RootBuilder::default().path(ROOT);
+            spec.set_root(Some(root.readonly(options.read_only).build()?));
         }
         drop(making);
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
@@ -149,15 +144,18 @@ impl Engine {
         &self,
         container: &Container,
         options: &RunOptions<'_>,
-        image: &Image,
+        base: &Base,
         hierarchy: &Hierarchy,
         root: &OwnedFd,
         surroundings: &Surroundings,
     ) -> Result<Spec> {
-        let config = image.config();
+        let config = base.config();
         let user = user_of(root, &wanted_user(options, config), &options.group_add)?;
         let files = container.file("");
         let cgroups = hierarchy.mounts_for_container();
+        let scratch = container.data().join("volumes");
+        let users = surroundings.users.as_ref();
+        let places = self.places(&options.volumes, users, Some(&scratch))?;
         let facts = Facts {
             id: container.id(),
             options,
@@ -165,6 +163,7 @@ impl Engine {
             user: &user,
             cgroups: &cgroups,
             files: &files,
+            places: &places,
             surroundings,
         };
         let spec = spec::build(&facts)?;

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocker_fs::{Overlay, OverlayMount, XattrNamespace};
-use rocker_image::Image;
+use rocker_fs::{Overlay, OverlayMount, XattrNamespace, detached_directory};
 use serde::{Deserialize, Serialize};
 
+use super::base::Base;
 use super::container::Container;
 use super::options::{RunOptions, StorageDriver};
 use super::surroundings::Maps;
@@ -73,47 +73,54 @@ impl Storage {
 }
 
 impl Engine {
-    /// The image with what the container changes of it: mounted, but nowhere to be seen. Closing it undoes it.
+    /// The base with what the container changes of it: mounted, but nowhere to be seen. Closing it undoes it. And whether it is a copy
+    /// of the container's own.
     pub(crate) fn mount_root(
         &self,
         container: &Container,
-        image: &Image,
+        base: &Base,
         maps: Option<&Maps>,
-    ) -> Result<(OwnedFd, StorageDriver)> {
+    ) -> Result<(OwnedFd, bool)> {
         let in_user_namespace = rocker_ns::in_user_namespace()?;
+        let userns = match maps {
+            Some(maps) if !in_user_namespace => {
+                let maps = maps.clone();
+                Some(Arc::new(rocker_ns::id_map_namespace(maps.uids, maps.gids)?))
+            }
+            _ => None,
+        };
+        if let Base::Directory(root, _) = base
+            && !root.overlay
+        {
+            let users = userns.as_ref().map(|userns| userns.as_fd());
+            return Ok((detached_directory(&root.path, users)?, false));
+        }
         let place = Place {
             container,
-            layers: self.lower_dirs(image)?,
+            layers: self.beneath(base)?,
             xattrs: match in_user_namespace {
                 true => XattrNamespace::User,
                 false => XattrNamespace::Trusted,
             },
-            userns: match maps {
-                Some(maps) if !in_user_namespace => {
-                    let maps = maps.clone();
-                    Some(Arc::new(rocker_ns::id_map_namespace(maps.uids, maps.gids)?))
-                }
-                _ => None,
-            },
+            userns,
         };
         let options = container.options();
         let storage = Storage::of(container.data(), options)?;
-        match place.mount(storage.driver) {
+        let mount = match place.mount(storage.driver) {
             Err(Error::Fs(error)) if options.storage.driver.is_none() && error.is_unfit() => {
                 let why = error.to_string();
                 tracing::warn!(
                     "the image is copied for this container, as no overlay can be had: {why}"
                 );
                 place.copy()?;
-                let storage = Storage {
-                    driver: StorageDriver::Vfs,
-                    why: Some(why),
-                };
-                record::write(&container.data().join(STORAGE), &storage)?;
-                Ok((place.mount(StorageDriver::Vfs)?.into(), StorageDriver::Vfs))
+                let driver = StorageDriver::Vfs;
+                let why = Some(why);
+                record::write(&container.data().join(STORAGE), &Storage { driver, why })?;
+                return Ok((place.mount(driver)?.into(), true));
             }
-            mounted => Ok((mounted?.into(), storage.driver)),
-        }
+            mounted => mounted?,
+        };
+        Ok((mount.into(), storage.driver == StorageDriver::Vfs))
     }
 
     /// By what the files of a container are kept that asks for nothing else, and why not by an overlay. Nothing is mounted.

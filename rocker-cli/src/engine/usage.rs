@@ -8,7 +8,7 @@ use std::path::Path;
 use super::container::ids;
 use super::options::StorageDriver;
 use super::storage::Storage;
-use super::{ContainerSummary, Engine, Status};
+use super::{ContainerSummary, Engine, Status, VolumeSource};
 use crate::Result;
 
 /// The room that one kind of things takes.
@@ -139,12 +139,15 @@ impl Engine {
         let mut used = BTreeSet::new();
         for id in ids(&self.roots().containers())? {
             // One that cannot be read uses what nobody knows.
-            used.extend(
-                self.record(&id)
-                    .ok()
-                    .flatten()
-                    .map(|record| record.manifest),
-            );
+            let Some(record) = self.record(&id).ok().flatten() else {
+                continue;
+            };
+            for volume in record.options.volumes {
+                if let VolumeSource::Image { manifest, .. } = volume.source {
+                    used.insert(manifest);
+                }
+            }
+            used.insert(record.manifest);
         }
         Ok(used)
     }

@@ -71,3 +71,5 @@ mod terminal;
 mod tidy;
 mod unhindered;
 mod userns;
+mod volume_mounts;
+mod volumes;
