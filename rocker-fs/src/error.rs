@@ -161,7 +161,7 @@ pub enum Error {
     TooManyLayers {
         /// How many layers were given.
         count: usize,
-        /// The kernel's limit, or what fits in its page of options before Linux 6.5.
+        /// The kernel's limit, or what fits in its page of options before Linux 6.8.
         limit: usize,
     },
     /// The upper directory lies on an overlay, which overlayfs refuses.
