@@ -1,6 +1,6 @@
 //! The system calls on files that this crate makes, each reported with what it is for.
 
-use std::ffi::{CStr, OsString};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -13,9 +13,11 @@ use nix::sys::statfs::{self, Statfs};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{self, Gid, Uid, UnlinkatFlags, Whence};
 
+pub(crate) use crate::place::{Place, place};
 use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
 use crate::sys;
 use crate::trace::{Outcome, traced};
+pub(crate) use crate::xattr::{fgetxattr, fsetxattr, getxattr, listxattr, lsetxattr};
 
 macro_rules! nothing_but_success {
     ($($kind:ty),*) => {
@@ -463,84 +465,6 @@ pub(crate) fn lseek(
     u64::try_from(found).map_err(|_| Errno::EOVERFLOW)
 }
 
-/// listxattr(2), which returns how many bytes of `list` it has filled.
-pub(crate) fn listxattr(path: &CStr, list: &mut [u8], why: &'static str) -> std::io::Result<usize> {
-    let room = list.len();
-    let args = || format!("{path:?}, {room}");
-    traced("listxattr", why, args, || sys::listxattr(path, list))
-}
-
-pub(crate) fn fsetxattr(
-    file: BorrowedFd<'_>,
-    name: &CStr,
-    value: &[u8],
-    why: &'static str,
-) -> std::io::Result<()> {
-    let args = || {
-        let (file, text) = (number(file), value.escape_ascii());
-        format!("{file}, {name:?}, \"{text}\", {}, 0", value.len())
-    };
-    traced("fsetxattr", why, args, || sys::fsetxattr(file, name, value))
-}
-
-pub(crate) fn lsetxattr(
-    path: &CStr,
-    name: &CStr,
-    value: &[u8],
-    why: &'static str,
-) -> std::io::Result<()> {
-    let args = || {
-        let text = value.escape_ascii();
-        format!("{path:?}, {name:?}, \"{text}\", {}, 0", value.len())
-    };
-    traced("lsetxattr", why, args, || sys::lsetxattr(path, name, value))
-}
-
-/// Which file system and which mount a file is on. Before Linux 5.8 the kernel does not tell the mount.
-pub(crate) type Place = (u32, u32, Option<u64>);
-
-/// statx(2) of an open file: its [`Place`].
-pub(crate) fn place(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Place> {
-    let args = || {
-        let flags = "AT_STATX_SYNC_AS_STAT|AT_EMPTY_PATH, STATX_MNT_ID";
-        format!("{}, \"\", {flags}", number(file))
-    };
-    let mut found = (0, 0, None);
-    call("statx", why, args, || {
-        found = sys::place(file).map_err(errno_of)?;
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-fn errno_of(error: std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
-/// fgetxattr(2), which returns how many bytes of `value` it has filled.
-pub(crate) fn fgetxattr(
-    file: BorrowedFd<'_>,
-    name: &CStr,
-    value: &mut [u8],
-    why: &'static str,
-) -> std::io::Result<usize> {
-    let room = value.len();
-    let args = || format!("{}, {name:?}, {room}", number(file));
-    traced("fgetxattr", why, args, || sys::fgetxattr(file, name, value))
-}
-
-/// getxattr(2), which returns how many bytes of `value` it has filled.
-pub(crate) fn getxattr(
-    path: &CStr,
-    name: &CStr,
-    value: &mut [u8],
-    why: &'static str,
-) -> std::io::Result<usize> {
-    let room = value.len();
-    let args = || format!("{path:?}, {name:?}, {room}");
-    traced("getxattr", why, args, || sys::getxattr(path, name, value))
-}
-
 pub(crate) fn syncfs(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> {
     call(
         "syncfs",
@@ -565,6 +489,6 @@ pub(crate) fn fchdir(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> 
     )
 }
 
-fn number(file: BorrowedFd<'_>) -> RawFd {
+pub(crate) fn number(file: BorrowedFd<'_>) -> RawFd {
     file.as_raw_fd()
 }

@@ -31,6 +31,7 @@ mod mounted;
 mod overlay;
 mod ownership;
 mod pax;
+mod place;
 mod plan;
 mod probe;
 mod remove;
@@ -53,6 +54,7 @@ mod tree;
 mod volume_fill;
 mod volumes;
 mod whiteout;
+mod xattr;
 
 pub use attached::AttachedOverlay;
 pub use copy::{Copied, copy_tree};

@@ -1,0 +1,29 @@
+//! Which file system and which mount a file is on.
+
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+
+use crate::calls::{call, number};
+use crate::sys;
+
+/// Which file system and which mount a file is on. Before Linux 5.8 the kernel does not tell the mount.
+pub(crate) type Place = (u32, u32, Option<u64>);
+
+/// statx(2) of an open file: its [`Place`].
+pub(crate) fn place(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Place> {
+    let args = || {
+        let flags = "AT_STATX_SYNC_AS_STAT|AT_EMPTY_PATH, STATX_MNT_ID";
+        format!("{}, \"\", {flags}", number(file))
+    };
+    let mut found = (0, 0, None);
+    call("statx", why, args, || {
+        found = sys::place(file).map_err(errno_of)?;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn errno_of(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
