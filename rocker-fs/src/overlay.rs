@@ -239,11 +239,6 @@ impl Overlay {
                 });
             }
         }
-        let why = "so that a missing directory is named; the kernel would not say which it is";
-        for dir in &self.lower {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            calls::open(dir, flags, why).map_err(|errno| unusable("open", dir, errno))?;
-        }
         match &self.upper {
             Some(Upper::Dirs(upper, work)) => {
                 Ground::of(upper, work, self.xattrs)?.verdict(upper, work, self.xattrs)
@@ -303,7 +298,30 @@ impl Overlay {
         self.read_only || self.upper.is_none()
     }
 
+    /// The first layer that is missing, or no directory. That is looked for when the kernel has refused: it does not say which it
+    /// is, and to look before would take as long as a part of the mount itself.
+    fn bad_layer(&self) -> Option<Error> {
+        let why = "so that a missing directory is named; the kernel would not say which it is";
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        self.lower.iter().find_map(|dir| {
+            let error = calls::open(dir, flags, why).err()?;
+            Some(unusable("open", dir, error))
+        })
+    }
+
     fn refused(&self, failure: Failure) -> Error {
+        if matches!(
+            failure.errno,
+            Errno::EINVAL
+                | Errno::ENOENT
+                | Errno::ENOTDIR
+                | Errno::EACCES
+                | Errno::ELOOP
+                | Errno::ENAMETOOLONG
+        ) && let Some(error) = self.bad_layer()
+        {
+            return error;
+        }
         let source = io::Error::from(failure.errno);
         match (failure.call, failure.errno) {
             (operation, Errno::EPERM) => Error::NotPermitted { operation, source },
