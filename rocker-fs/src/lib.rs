@@ -46,6 +46,7 @@ mod trace;
 mod tree;
 mod volume_fill;
 mod volumes;
+mod walk;
 
 pub use attached::AttachedOverlay;
 pub use copy::{Copied, copy_tree};
@@ -57,7 +58,7 @@ pub use layers::Layers;
 pub use mount::{BindSource, Mount, MountAttributes, MountKind, Propagation};
 pub use overlay::{Overlay, OverlayMount};
 pub use ownership::Ownership;
-pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath};
+pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath, resolve_beneath};
 pub use rootfs::Rootfs;
 pub use source::detached_directory;
 pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};
