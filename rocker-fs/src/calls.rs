@@ -170,6 +170,16 @@ pub(crate) fn readlink(link: BorrowedFd<'_>, why: &'static str) -> nix::Result<O
     call("readlinkat", why, args, || fcntl::readlinkat(link, ""))
 }
 
+/// readlinkat(2) of a name.
+pub(crate) fn readlink_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    why: &'static str,
+) -> nix::Result<OsString> {
+    let args = || format!("{}, {}", number(dir), shown(name));
+    call("readlinkat", why, args, || fcntl::readlinkat(dir, name))
+}
+
 pub(crate) fn linkat(
     from: (BorrowedFd<'_>, &[u8]),
     to: (BorrowedFd<'_>, &[u8]),

@@ -53,6 +53,7 @@ mod trace;
 mod tree;
 mod volume_fill;
 mod volumes;
+mod walk;
 mod whiteout;
 mod xattr;
 
@@ -64,14 +65,13 @@ pub use file_system::FileSystem;
 pub use ground::Ground;
 pub use layer::{UnpackOptions, Unpacked, XattrNamespace, unpack};
 pub use layers::Layers;
-
 pub use merge::merge;
 pub use mount::{BindSource, Mount, MountAttributes, MountKind, Propagation};
 pub use mounted::OverlayMount;
 pub use overlay::Overlay;
 pub use ownership::Ownership;
 pub use probe::Probe;
-pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath};
+pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath, resolve_beneath};
 pub use rootfs::Rootfs;
 pub use source::detached_directory;
 pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};

@@ -26,14 +26,10 @@ pub(crate) fn fill(
     from: BorrowedFd<'_>,
     failed: &dyn Fn(&'static str, Errno) -> Error,
 ) -> Result<bool> {
-    let why = "so that the volume is filled, and nothing that a link leads to";
-    let data = calls::openat(volume, DATA, DIRECTORY, Mode::empty(), why)
-        .map_err(|errno| failed("open", errno))?;
-    let why = "so that it is known whether somebody died here who had copied everything";
-    if let Some(whole) = open(volume, WHOLE, why).map_err(|errno| failed("open", errno))? {
-        move_in(volume, &whole, data.as_fd(), failed)?;
+    if finish(volume, failed)? {
         return Ok(true);
     }
+    let data = data_of(volume, failed)?;
     match remove::tree_at(volume, COPY.as_bytes()) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(errno) => return Err(failed("remove", errno)),
@@ -54,6 +50,39 @@ pub(crate) fn fill(
     let whole = copied?;
     move_in(volume, &whole, data.as_fd(), failed)?;
     Ok(true)
+}
+
+/// Whether somebody died who had copied everything.
+pub(crate) fn is_unfinished(volume: BorrowedFd<'_>) -> nix::Result<bool> {
+    let why = "so that it is known whether somebody died who was filling the volume";
+    match calls::status_at(volume, WHOLE.as_bytes(), why) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Moves what somebody has copied who died into its place; returns whether there was something.
+pub(crate) fn finish(
+    volume: BorrowedFd<'_>,
+    failed: &dyn Fn(&'static str, Errno) -> Error,
+) -> Result<bool> {
+    let why = "so that what somebody has copied who died comes to its place";
+    let Some(whole) = open(volume, WHOLE, why).map_err(|errno| failed("open", errno))? else {
+        return Ok(false);
+    };
+    let data = data_of(volume, failed)?;
+    move_in(volume, &whole, data.as_fd(), failed)?;
+    Ok(true)
+}
+
+fn data_of(
+    volume: BorrowedFd<'_>,
+    failed: &dyn Fn(&'static str, Errno) -> Error,
+) -> Result<OwnedFd> {
+    let why = "so that the volume is filled, and nothing that a link leads to";
+    calls::openat(volume, DATA, DIRECTORY, Mode::empty(), why)
+        .map_err(|errno| failed("open", errno))
 }
 
 /// Copies everything, and calls the copy whole.

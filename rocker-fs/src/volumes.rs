@@ -231,6 +231,25 @@ impl Volumes {
         })
     }
 
+    /// Finishes a [`Volumes::fill`] that was killed when all was copied and not all in its place, so that whoever comes to use the volume without filling it finds no part of
+    /// what it should have. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::VolumeName`], [`Error::Store`], with ENOENT where there is no such volume.
+    pub fn finish(&self, name: &str) -> Result<bool> {
+        check(name)?;
+        let failed = |operation, errno| self.failed(operation, name, errno);
+        let Some(dir) = self.enter(name)? else {
+            return Err(failed("open", Errno::ENOENT));
+        };
+        if !volume_fill::is_unfinished(dir.as_fd()).map_err(|errno| failed("stat", errno))? {
+            return Ok(false);
+        }
+        let why = "so that nobody else finishes it at the same time";
+        let volume = self.lock(name.as_bytes(), why)?;
+        volume_fill::finish(volume.as_fd(), &failed)
+    }
+
     /// Opens and locks a directory of the store, or the store itself.
     fn lock(&self, name: &[u8], why: &'static str) -> Result<Lock> {
         let shown = String::from_utf8_lossy(name);

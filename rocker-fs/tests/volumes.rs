@@ -157,7 +157,12 @@ fn a_filling_that_was_killed_is_begun_anew_or_finished() {
                 let to = volumes.path("moving").join(name);
                 fs::rename(Path::new("/run/volumes/moving/.whole").join(name), to).unwrap();
             }
-            assert!(fill(&volumes, "moving", &from), "{moved}");
+            // Also for somebody who wants it as it is.
+            match moved.is_empty() {
+                true => assert!(volumes.finish("moving").unwrap()),
+                false => assert!(fill(&volumes, "moving", &from), "{moved}"),
+            }
+            assert!(!volumes.finish("moving").unwrap());
             assert!(
                 is_filled(&volumes.path("moving")),
                 "{moved}: {}",

@@ -124,7 +124,7 @@ fn fs_mount(spec: &Spec, mount: &Mount) -> Result<rocker_fs::Mount> {
     let destination = mount.destination().clone();
     let kind = mount.typ().as_deref().unwrap_or("bind");
     if kind == "overlay" {
-        return stack_mount(spec, mount);
+        return stack_mount(mount);
     }
     let mut result = if let Some((pid, path)) = of_another(spec, mount) {
         // Another container's: only in its own mount namespace can it be copied.
@@ -229,7 +229,7 @@ fn mapped(mount: &Mount) -> Result<Option<OwnedFd>> {
 }
 
 /// A stack of directories, which are an image's.
-fn stack_mount(spec: &Spec, mount: &Mount) -> Result<rocker_fs::Mount> {
+fn stack_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
     let destination = mount.destination().clone();
     let (mut layers, mut upper, mut work) = (Vec::new(), None, None);
     let mut attributes = MountAttributes::empty();
@@ -255,14 +255,7 @@ fn stack_mount(spec: &Spec, mount: &Mount) -> Result<rocker_fs::Mount> {
         overlay = overlay.id_map(users);
     }
     let made: OwnedFd = overlay.mount()?.into();
-    let result = match subpath(spec, mount) {
-        None => rocker_fs::Mount::detached(made, destination),
-        Some(part) => {
-            let path = mount.source().clone().unwrap_or_default();
-            rocker_fs::Mount::bind_fd(part_of(made, &path, &part)?, destination)
-        }
-    };
-    Ok(result.attributes(attributes))
+    Ok(rocker_fs::Mount::detached(made, destination).attributes(attributes))
 }
 
 /// The container whose memory is shared, and where it has that: in rocker's own words, see `spec/mounts.rs`. Any other source in

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::container::ids;
 use super::options::StorageDriver;
 use super::storage::Storage;
-use super::{ContainerSummary, Engine, Status, VolumeSource};
+use super::{ContainerSummary, Engine, Status};
 use crate::Result;
 
 /// The room that one kind of things takes.
@@ -142,12 +142,7 @@ impl Engine {
             let Some(record) = self.record(&id).ok().flatten() else {
                 continue;
             };
-            for volume in record.options.volumes {
-                if let VolumeSource::Image { manifest, .. } = volume.source {
-                    used.insert(manifest);
-                }
-            }
-            used.insert(record.manifest);
+            used.extend(record.manifests().map(str::to_owned));
         }
         Ok(used)
     }

@@ -1,17 +1,17 @@
 //! The volumes of a container that is being made: which they are, and what is in them at first.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rocker_fs::{Access, Volumes, open_beneath};
+use rocker_fs::{Access, Volumes, open_beneath, resolve_beneath};
 
 use super::base::Base;
 use super::container::Container;
 use super::image::the_one;
 use super::options::{RunOptions, Volume, VolumeSource};
 use super::volume_record::VolumeRecord;
-use super::{Engine, disk, name};
+use super::{Engine, name};
 use crate::{Error, Result};
 
 /// Where no image gets a volume: they are the kernel's, or rocker's, and what is protected there would not be.
@@ -92,7 +92,7 @@ impl Engine {
         let view = self.view_of(base)?;
         let mut places: Vec<PathBuf> = Vec::new();
         for wanted in &wanted {
-            let place = resolved(view.as_fd(), &cleaned(Path::new(wanted)));
+            let place = resolve_beneath(view.as_fd(), cleaned(Path::new(wanted)))?;
             let mut names = place.iter().skip(1);
             match names.next() {
                 Some(first) if OURS.iter().any(|own| first == *own) => {
@@ -183,31 +183,6 @@ pub(crate) fn cleaned(path: &Path) -> PathBuf {
         }
     }
     clean
-}
-
-/// Where a path of the tree `root` leads to when its symbolic links are followed, inside; of what is not there, the last names are as they are.
-fn resolved(root: BorrowedFd<'_>, path: &Path) -> PathBuf {
-    let mut missing = Vec::new();
-    for part in path.ancestors() {
-        if let Ok(place) = open_beneath(root, part, Access::Path) {
-            // Of a mount that is attached to nothing, the kernel says the path from the mount's root on.
-            let link = PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()));
-            let why = "so that it is known where the image's symbolic links lead to";
-            let found = disk::read_link(&link, why).unwrap_or_default();
-            let found = PathBuf::from(found);
-            let start = if found.is_absolute() {
-                found
-            } else {
-                part.to_owned()
-            };
-            return missing
-                .iter()
-                .rev()
-                .fold(start, |path, name| path.join(name));
-        }
-        missing.extend(part.file_name());
-    }
-    path.to_owned()
 }
 
 #[cfg(test)]

@@ -54,7 +54,14 @@ impl Engine {
                     place.read_only = record.is_read_only();
                     place.source = match record.device() {
                         Some(device) => device,
-                        None => self.data_of(name, scratch.is_some())?,
+                        None => {
+                            if scratch.is_some() && self.volume_store()?.finish(name)? {
+                                tracing::debug!(
+                                    "a filling of volume {name} that was killed is finished"
+                                );
+                            }
+                            self.data_of(name, scratch.is_some())?
+                        }
                     };
                 }
                 VolumeSource::Image { name, manifest } => {

@@ -25,6 +25,7 @@ mod completion;
 mod crash;
 mod crash_commands;
 mod crash_steps;
+mod crash_volumes;
 mod cve;
 mod damaged;
 mod debian;

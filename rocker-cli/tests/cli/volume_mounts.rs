@@ -180,13 +180,6 @@ fn the_files_of_another_image_are_seen_and_changes_to_them_are_lost() {
             )),
             "0\n"
         );
-        assert_eq!(
-            scene.ok(&format!(
-                "run --rm {} $I cat /i/file",
-                mount(",image-subpath=sub")
-            )),
-            "of the other"
-        );
         assert_eq!(scene.at("w", "/Mounts/0/Type"), "image");
         // It is in use.
         let used = scene.run(&format!("rmi {other}"));

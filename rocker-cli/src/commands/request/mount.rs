@@ -126,7 +126,6 @@ fn apply(volume: &mut Volume, text: &str, key: &str, value: &str) -> Result<()> 
     let wrong = |why: &str| Err::<(), Error>(bad(FLAG, text, why));
     let is_bind = matches!(volume.source, VolumeSource::Bind(_));
     let is_volume = volume.name().is_some();
-    let is_image = !is_bind && !is_volume;
     let pair = || {
         let (name, value) = value.split_once('=').unwrap_or((value, ""));
         (name.to_owned(), value.to_owned())
@@ -165,7 +164,6 @@ fn apply(volume: &mut Volume, text: &str, key: &str, value: &str) -> Result<()> 
             volume.options.insert(name, value);
         }
         "volume-subpath" | "subpath" if is_volume => volume.subpath = Some(part(text, value)?),
-        "image-subpath" | "subpath" if is_image => volume.subpath = Some(part(text, value)?),
         _ => {
             return wrong(match (is_bind, is_volume) {
                 (true, _) => {
@@ -174,7 +172,7 @@ fn apply(volume: &mut Volume, text: &str, key: &str, value: &str) -> Result<()> 
                 (_, true) => {
                     "type, source, target, readonly, volume-nocopy, volume-label, volume-driver, volume-opt and volume-subpath of a volume"
                 }
-                _ => "type, source, target, rw and image-subpath of an image",
+                _ => "type, source, target and rw of an image; a part of one cannot be mounted",
             });
         }
     }
