@@ -9,11 +9,11 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
 use nix::sys::stat::{self, FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
-use nix::sys::statfs::{self, Statfs};
+use nix::sys::statfs::Statfs;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{self, Gid, Uid, UnlinkatFlags, Whence};
 
-pub(crate) use crate::place::{Place, place};
+pub(crate) use crate::place::{Place, fstatfs, place, statfs};
 use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
 use crate::sys;
 use crate::trace::{Outcome, traced};
@@ -284,24 +284,6 @@ pub(crate) fn fstat(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<File
         why,
         || number(file).to_string(),
         || stat::fstat(file),
-    )
-}
-
-pub(crate) fn statfs(path: &Path, why: &'static str) -> nix::Result<Statfs> {
-    call(
-        "statfs",
-        why,
-        || format!("{path:?}"),
-        || statfs::statfs(path),
-    )
-}
-
-pub(crate) fn fstatfs(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Statfs> {
-    call(
-        "fstatfs",
-        why,
-        || number(file).to_string(),
-        || statfs::fstatfs(file),
     )
 }
 

@@ -1,11 +1,31 @@
 //! Which file system and which mount a file is on.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::statfs::{self, Statfs};
 
 use crate::calls::{call, number};
 use crate::sys;
+
+pub(crate) fn statfs(path: &Path, why: &'static str) -> nix::Result<Statfs> {
+    call(
+        "statfs",
+        why,
+        || format!("{path:?}"),
+        || statfs::statfs(path),
+    )
+}
+
+pub(crate) fn fstatfs(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Statfs> {
+    call(
+        "fstatfs",
+        why,
+        || number(file).to_string(),
+        || statfs::fstatfs(file),
+    )
+}
 
 /// Which file system and which mount a file is on. Before Linux 5.8 the kernel does not tell the mount.
 pub(crate) type Place = (u32, u32, Option<u64>);
