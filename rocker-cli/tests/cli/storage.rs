@@ -194,6 +194,28 @@ fn an_overlay_that_was_asked_for_is_not_replaced_by_a_copy() {
         );
         let why = "ROCKER_ROOT=/run/o/m exec rocker inspect -f '{{.GraphDriver.Data.Why}}' c";
         assert!(scene.script(why).out.contains("lies on overlayfs"));
+        // A directory under an overlay is copied as well, and stays as it is; one in place of an image needs none.
+        host.sh(
+            "mkdir -p /run/dir/bin; cp /bin/busybox /run/dir/bin; ln -s busybox /run/dir/bin/touch",
+        );
+        let on = |dir: &str| {
+            let command = "--network none --rm --rootfs";
+            let root = "ROCKER_ROOT=/run/o/m";
+            scene.script(&format!(
+                "{root} exec rocker run {command} {dir} touch /mine"
+            ))
+        };
+        let beneath = on("/run/dir:O");
+        assert!(
+            beneath.code == 0 && beneath.err.contains("copied"),
+            "{beneath:?}"
+        );
+        assert!(!Path::new("/run/dir/mine").exists());
+        let itself = on("/run/dir");
+        assert!(itself.code == 0 && itself.err.is_empty(), "{itself:?}");
+        assert!(Path::new("/run/dir/mine").exists());
+        let both = scene.fails(125, "run --storage-opt driver=vfs --rootfs /run/dir true");
+        assert!(both.contains("DIR:O"), "{both}");
         let removed = scene.script("ROCKER_ROOT=/run/o/m exec rocker rm c");
         assert_eq!(removed.code, 0, "{removed:?}");
         host.sh("umount /run/o/m");
