@@ -178,6 +178,25 @@ fn a_filling_that_was_killed_is_begun_anew_or_finished() {
 }
 
 #[test]
+fn what_a_user_of_the_volume_makes_while_it_is_filled_stays() {
+    fake_host::run(|host| {
+        let from = source(host);
+        let volumes = Volumes::open(host.dir("volumes")).unwrap();
+        volumes.create("data", b"").unwrap();
+        // As it is between the copy and the last rename.
+        host.sh("cp -a /run/from /run/volumes/data/.whole && cd /run/volumes/data/_data && echo mine >file && mkdir sub && echo mine >sub/own");
+        assert!(fill(&volumes, "data", &from));
+        let read = |path: &str| fs::read_to_string(volumes.path("data").join(path)).unwrap();
+        assert_eq!(
+            (&read("file")[..], &read("sub/own")[..]),
+            ("mine\n", "mine\n")
+        );
+        assert!(volumes.path("data").join("link").is_symlink());
+        assert_eq!(fs::read_dir("/run/volumes/data").unwrap().count(), 2);
+    });
+}
+
+#[test]
 fn a_filling_that_fails_leaves_the_volume_empty() {
     fake_host::run(|host| {
         let from = source(host);
@@ -207,8 +226,9 @@ fn who_has_the_volume_mounted_while_it_is_filled_redirects_nothing_and_loses_not
             let stop = AtomicBool::new(false);
             let start = Barrier::new(2);
             std::thread::scope(|scope| {
-                scope.spawn(|| {
+                let seen = scope.spawn(|| {
                     start.wait();
+                    let mut seen = Vec::new();
                     // A container with the volume: it puts links where the files are about to be.
                     while !stop.load(Ordering::Relaxed) {
                         for link in ["sub", "file"] {
@@ -217,15 +237,20 @@ fn who_has_the_volume_mounted_while_it_is_filled_redirects_nothing_and_loses_not
                             }
                         }
                         // Whatever it sees is whole.
-                        if let Ok(text) = fs::read_to_string(data.join("sub/deep/file")) {
-                            assert_eq!(text, "two\n");
-                        }
+                        seen.extend(fs::read_to_string(data.join("sub/deep/file")));
                     }
+                    seen
                 });
                 start.wait();
-                let filled = fill(&volumes, &name, &from);
+                let from = File::open(&from).unwrap();
+                let filled = volumes.fill(&name, from.as_fd());
                 stop.store(true, Ordering::Relaxed);
-                won[usize::from(filled)] += 1;
+                let seen = seen.join().unwrap();
+                assert!(
+                    seen.iter().all(|text| text == "two\n"),
+                    "half a file was seen"
+                );
+                won[usize::from(filled.unwrap())] += 1;
             });
         }
         assert_eq!(
