@@ -50,7 +50,11 @@ pub(crate) fn of(
         }
         Error::Fs(rocker_fs::Error::UpperOnOverlay { .. }) => Some(Advice::new(
             "rocker's data are on an overlay themselves, as in a container without a volume",
-            "ROCKER_ROOT=DIR on a disk or a tmpfs, or in a container a volume at /var/lib/rocker",
+            "ROCKER_ROOT=DIR on a disk or a tmpfs, in a container a volume at /var/lib/rocker, or --storage-opt driver=vfs, which copies the image",
+        )),
+        Error::Fs(error) if error.is_unfit() => Some(Advice::new(
+            "overlayfs cannot keep what containers change where rocker's data are",
+            "ROCKER_ROOT=DIR on ext4, xfs, btrfs or tmpfs, or --storage-opt driver=vfs, which copies the image",
         )),
         Error::Cgroup(error) => of_cgroup(error),
         Error::Image(error) => registry::of(error),

@@ -110,6 +110,38 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// No such volume.
+    #[error("no volume {name:?}; `rocker volume ls` lists all")]
+    NoVolume {
+        /// What was looked for.
+        name: String,
+    },
+    /// A volume that containers have.
+    #[error("volume {name} is in use - [{users}]; remove these containers first")]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// The containers' IDs.
+        users: String,
+    },
+    /// The record of a volume that is not what rocker wrote.
+    #[error(
+        "the record of volume {name} is damaged; what is in it is not touched: copy it, and remove the volume with `rocker volume rm {name}`"
+    )]
+    DamagedVolume {
+        /// The volume.
+        name: String,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// A directory in place of an image that is none.
+    #[error("the root directory {path}")]
+    NoRoot {
+        /// The path.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// No such image.
     #[error("no image {name:?}; `rocker images` lists all")]
     NoImage {

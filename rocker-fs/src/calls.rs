@@ -1,6 +1,6 @@
 //! The system calls on files that this crate makes, each reported with what it is for.
 
-use std::ffi::CStr;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -9,13 +9,15 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
 use nix::sys::stat::{self, FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
-use nix::sys::statfs::{self, Statfs};
+use nix::sys::statfs::Statfs;
 use nix::sys::time::TimeSpec;
-use nix::unistd::{self, Gid, Uid, UnlinkatFlags};
+use nix::unistd::{self, Gid, Uid, UnlinkatFlags, Whence};
 
+pub(crate) use crate::place::{Place, fstatfs, place, statfs};
 use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
 use crate::sys;
 use crate::trace::{Outcome, traced};
+pub(crate) use crate::xattr::{fgetxattr, fsetxattr, getxattr, listxattr, lsetxattr};
 
 macro_rules! nothing_but_success {
     ($($kind:ty),*) => {
@@ -27,7 +29,13 @@ macro_rules! nothing_but_success {
     };
 }
 
-nothing_but_success!(FileStat, Statfs);
+nothing_but_success!(FileStat, Statfs, OsString);
+
+impl Outcome for i64 {
+    fn value(&self) -> i64 {
+        *self
+    }
+}
 
 pub(crate) fn call<T: Outcome>(
     name: &'static str,
@@ -112,7 +120,7 @@ pub(crate) fn mkdirat(
     call("mkdirat", why, args, || stat::mkdirat(dir, name, mode))
 }
 
-/// mknodat(2) of a fifo, or of a device with this major and minor number.
+/// mknodat(2) of a fifo or socket, or of a device with this major and minor number.
 pub(crate) fn mknodat(
     dir: BorrowedFd<'_>,
     name: &[u8],
@@ -130,6 +138,7 @@ pub(crate) fn mknodat(
                 "S_IFCHR",
                 format!(", makedev({}, {})", hex(major), hex(minor)),
             ),
+            SFlag::S_IFSOCK => ("S_IFSOCK", String::new()),
             _ => (
                 "S_IFBLK",
                 format!(", makedev({}, {})", hex(major), hex(minor)),
@@ -153,6 +162,22 @@ pub(crate) fn symlinkat(
     call("symlinkat", why, args, || {
         unistd::symlinkat(target, dir, name)
     })
+}
+
+/// readlinkat(2) of what is open as a place.
+pub(crate) fn readlink(link: BorrowedFd<'_>, why: &'static str) -> nix::Result<OsString> {
+    let args = || format!("{}, \"\"", number(link));
+    call("readlinkat", why, args, || fcntl::readlinkat(link, ""))
+}
+
+/// readlinkat(2) of a name.
+pub(crate) fn readlink_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    why: &'static str,
+) -> nix::Result<OsString> {
+    let args = || format!("{}, {}", number(dir), shown(name));
+    call("readlinkat", why, args, || fcntl::readlinkat(dir, name))
 }
 
 pub(crate) fn linkat(
@@ -182,6 +207,40 @@ pub(crate) fn rename(
     };
     call("renameat2", why, args, || {
         fcntl::renameat2(dir, from, dir, to, RenameFlags::RENAME_NOREPLACE)
+    })
+}
+
+/// renameat2(2) within one directory, which leaves a whiteout where the file was.
+pub(crate) fn rename_whiteout(
+    dir: BorrowedFd<'_>,
+    from: &str,
+    to: &str,
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let dir = number(dir);
+        format!("{dir}, {from:?}, {dir}, {to:?}, RENAME_WHITEOUT")
+    };
+    call("renameat2", why, args, || {
+        fcntl::renameat2(dir, from, dir, to, RenameFlags::RENAME_WHITEOUT)
+    })
+}
+
+/// renameat2(2) from one directory to another, which replaces nothing.
+pub(crate) fn rename_between(
+    from: (BorrowedFd<'_>, &[u8]),
+    to: (BorrowedFd<'_>, &[u8]),
+    why: &'static str,
+) -> nix::Result<()> {
+    let args = || {
+        let (from, to) = ((number(from.0), shown(from.1)), (number(to.0), shown(to.1)));
+        format!(
+            "{}, {}, {}, {}, RENAME_NOREPLACE",
+            from.0, from.1, to.0, to.1
+        )
+    };
+    call("renameat2", why, args, || {
+        fcntl::renameat2(from.0, from.1, to.0, to.1, RenameFlags::RENAME_NOREPLACE)
     })
 }
 
@@ -225,24 +284,6 @@ pub(crate) fn fstat(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<File
         why,
         || number(file).to_string(),
         || stat::fstat(file),
-    )
-}
-
-pub(crate) fn statfs(path: &Path, why: &'static str) -> nix::Result<Statfs> {
-    call(
-        "statfs",
-        why,
-        || format!("{path:?}"),
-        || statfs::statfs(path),
-    )
-}
-
-pub(crate) fn fstatfs(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Statfs> {
-    call(
-        "fstatfs",
-        why,
-        || number(file).to_string(),
-        || statfs::fstatfs(file),
     )
 }
 
@@ -332,42 +373,88 @@ pub(crate) fn set_times_at(
     })
 }
 
-pub(crate) fn fsetxattr(
+/// futimens(3) with the times of access and of modification.
+pub(crate) fn set_both_times(
     file: BorrowedFd<'_>,
-    name: &CStr,
-    value: &[u8],
+    accessed: TimeSpec,
+    modified: TimeSpec,
     why: &'static str,
-) -> std::io::Result<()> {
+) -> nix::Result<()> {
     let args = || {
-        let (file, text) = (number(file), value.escape_ascii());
-        format!("{file}, {name:?}, \"{text}\", {}, 0", value.len())
+        let (accessed, modified) = (moment(accessed), moment(modified));
+        format!("{}, NULL, [{accessed}, {modified}], 0", number(file))
     };
-    traced("fsetxattr", why, args, || sys::fsetxattr(file, name, value))
+    call("utimensat", why, args, || {
+        stat::futimens(file, &accessed, &modified)
+    })
 }
 
-pub(crate) fn lsetxattr(
-    path: &CStr,
-    name: &CStr,
-    value: &[u8],
+/// utimensat(2) of a name, be it a symbolic link, with the times of access and of modification.
+pub(crate) fn set_both_times_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    accessed: TimeSpec,
+    modified: TimeSpec,
     why: &'static str,
-) -> std::io::Result<()> {
+) -> nix::Result<()> {
     let args = || {
-        let text = value.escape_ascii();
-        format!("{path:?}, {name:?}, \"{text}\", {}, 0", value.len())
+        let (dir, name) = (number(dir), shown(name));
+        let (accessed, modified) = (moment(accessed), moment(modified));
+        format!("{dir}, {name}, [{accessed}, {modified}], AT_SYMLINK_NOFOLLOW")
     };
-    traced("lsetxattr", why, args, || sys::lsetxattr(path, name, value))
+    call("utimensat", why, args, || {
+        let follow = UtimensatFlags::NoFollowSymlink;
+        stat::utimensat(dir, name, &accessed, &modified, follow)
+    })
 }
 
-/// getxattr(2), which returns how many bytes of `value` it has filled.
-pub(crate) fn getxattr(
-    path: &CStr,
-    name: &CStr,
-    value: &mut [u8],
+/// ioctl(2) FICLONE: `to` gets the data of `from`, and shares them.
+pub(crate) fn clone_file(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
     why: &'static str,
-) -> std::io::Result<usize> {
-    let room = value.len();
-    let args = || format!("{path:?}, {name:?}, {room}");
-    traced("getxattr", why, args, || sys::getxattr(path, name, value))
+) -> std::io::Result<()> {
+    let args = || format!("{}, FICLONE, {}", number(to), number(from));
+    traced("ioctl", why, args, || sys::clone_file(from, to))
+}
+
+/// copy_file_range(2) from an offset to the same offset, which returns how many bytes were copied.
+pub(crate) fn copy_file_range(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    offset: u64,
+    length: u64,
+    why: &'static str,
+) -> nix::Result<usize> {
+    let args = || {
+        let (from, to) = (number(from), number(to));
+        format!("{from}, [{offset}], {to}, [{offset}], {length}, 0")
+    };
+    let at = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    call("copy_file_range", why, args, || {
+        let (mut from_at, mut to_at) = (at, at);
+        fcntl::copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), length)
+    })
+}
+
+/// lseek(2), which returns the new offset.
+pub(crate) fn lseek(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    whence: Whence,
+    why: &'static str,
+) -> nix::Result<u64> {
+    let args = || {
+        let name = match whence {
+            Whence::SeekData => "SEEK_DATA",
+            _ => "SEEK_HOLE",
+        };
+        format!("{}, {offset}, {name}", number(file))
+    };
+    let bytes = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let found = call("lseek", why, args, || unistd::lseek(file, bytes, whence))?;
+    u64::try_from(found).map_err(|_| Errno::EOVERFLOW)
 }
 
 pub(crate) fn syncfs(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> {
@@ -394,6 +481,6 @@ pub(crate) fn fchdir(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> 
     )
 }
 
-fn number(file: BorrowedFd<'_>) -> RawFd {
+pub(crate) fn number(file: BorrowedFd<'_>) -> RawFd {
     file.as_raw_fd()
 }

@@ -1,4 +1,4 @@
-//! Mounting an overlay by fsopen(2), directory by directory: Linux 6.5.
+//! Mounting an overlay by fsopen(2), directory by directory: Linux 6.8.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -17,13 +17,8 @@ use crate::trace::traced;
 
 /// Mounts what `options` describe, attached to nothing.
 pub(crate) fn mount(options: &Options<'_>) -> Result<OwnedFd, Failure> {
-    let context = traced(
-        "fsopen",
-        "so that an overlay can be described piece by piece",
-        || "\"overlay\", FSOPEN_CLOEXEC".to_owned(),
-        || sys::fsopen(c"overlay"),
-    )
-    .map_err(|error| Failure::new("fsopen", &error, None))?;
+    let why = "so that an overlay can be described piece by piece";
+    let context = open(c"overlay", why)?;
     // Directories whose paths do not fit are named by descriptor, so they stay open until the mount is made.
     let mut held = Vec::new();
     for dir in options.lower {
@@ -60,25 +55,39 @@ pub(crate) fn mount(options: &Options<'_>) -> Result<OwnedFd, Failure> {
             "so that marks are user.overlay.*",
         )?;
     }
-    config(
-        &context,
-        uapi::FSCONFIG_CMD_CREATE,
-        None,
-        None,
-        "so that the overlay comes to be",
-    )?;
     let (attributes, names) = match options.read_only {
         true => (uapi::MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"),
         false => (0, "0"),
     };
-    let mount = traced(
-        "fsmount",
+    let why = [
+        "so that the overlay comes to be",
         "so that the overlay can be attached somewhere",
+    ];
+    finish(&context, attributes, names, why)
+}
+
+/// A description of a new file system of this type.
+pub(crate) fn open(fstype: &CStr, why: &'static str) -> Result<OwnedFd, Failure> {
+    let args = || format!("{fstype:?}, FSOPEN_CLOEXEC");
+    traced("fsopen", why, args, || sys::fsopen(fstype))
+        .map_err(|error| Failure::new("fsopen", &error, None))
+}
+
+/// Makes the file system that was described, and a mount of it.
+pub(crate) fn finish(
+    context: &OwnedFd,
+    attributes: u64,
+    names: &'static str,
+    why: [&'static str; 2],
+) -> Result<OwnedFd, Failure> {
+    config(context, uapi::FSCONFIG_CMD_CREATE, None, None, why[0])?;
+    traced(
+        "fsmount",
+        why[1],
         || format!("{}, FSMOUNT_CLOEXEC, {names}", context.as_raw_fd()),
         || sys::fsmount(context.as_fd(), attributes),
     )
-    .map_err(|error| Failure::new("fsmount", &error, Some(&context)))?;
-    Ok(mount)
+    .map_err(|error| Failure::new("fsmount", &error, Some(context)))
 }
 
 /// A failed system call, with what the kernel wrote about it.
@@ -96,6 +105,14 @@ impl Failure {
             errno,
             said: context.map(messages).unwrap_or_default(),
         }
+    }
+
+    /// Whether mount(2) may do what this way could not. There is no fsopen(2) before 5.2, and with it overlayfs knows no
+    /// `lowerdir+` before 6.8: until 6.4 any text is taken, and it is EINVAL without a word when the mount is made, as before 6.15
+    /// of a layer in no mount namespace; from 6.5 on it is an unknown parameter.
+    pub(crate) fn is_of_an_old_kernel(&self) -> bool {
+        let old = matches!(self.errno, Errno::EINVAL | Errno::ENOSYS);
+        old && (!self.said.contains("overlay:") || self.said.contains("Unknown parameter"))
     }
 }
 
@@ -122,7 +139,7 @@ fn messages(context: &OwnedFd) -> String {
     said.join("; ")
 }
 
-fn config(
+pub(crate) fn config(
     context: &OwnedFd,
     command: u32,
     key: Option<&CStr>,
@@ -185,4 +202,34 @@ fn set_dir(
         Some(&value),
         why,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_does_not_know_the_parameter_is_told_from_one_that_refuses_the_overlay() {
+        let failure = |errno, said: &str| Failure {
+            call: "fsconfig",
+            errno,
+            said: said.to_owned(),
+        };
+        let unknown = "overlay: Unknown parameter 'lowerdir+'";
+        for old in [
+            failure(Errno::ENOSYS, ""),
+            failure(Errno::EINVAL, ""),
+            failure(Errno::EINVAL, unknown),
+        ] {
+            assert!(old.is_of_an_old_kernel(), "{}", old.said);
+        }
+        let refused = "overlay: workdir and upperdir must be separate subtrees";
+        for new in [
+            failure(Errno::EINVAL, refused),
+            failure(Errno::EPERM, ""),
+            failure(Errno::ENODEV, ""),
+        ] {
+            assert!(!new.is_of_an_old_kernel(), "{}", new.said);
+        }
+    }
 }

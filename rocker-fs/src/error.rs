@@ -8,6 +8,21 @@ use crate::device::DeviceKind;
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
+impl Error {
+    /// Whether no overlay can be had here, be it for the file system or for the kernel. A copy of the layers
+    /// ([`merge`](crate::merge)) can, and an upper directory elsewhere may.
+    pub fn is_unfit(&self) -> bool {
+        match self {
+            Self::UpperOnOverlay { .. }
+            | Self::NoEntryTypes { .. }
+            | Self::NoXattrs { .. }
+            | Self::NoWhiteouts { .. } => true,
+            Self::Unsupported { what, .. } => *what == "overlayfs",
+            _ => false,
+        }
+    }
+}
+
 /// An error of this crate: the operation, its object, and the system's reason as the source.
 ///
 /// Names that come out of a layer are shown quoted, so that no control character of theirs reaches a terminal.
@@ -78,7 +93,15 @@ pub enum Error {
         /// The name as given.
         name: String,
     },
-    /// A system call on the store of layers failed.
+    /// A name that no volume can have.
+    #[error(
+        "{name:?} does not name a volume: a letter or digit is needed, then letters, digits, `_`, `.` or `-`; 240 at most"
+    )]
+    VolumeName {
+        /// The name as given.
+        name: String,
+    },
+    /// A system call on the store of layers or of volumes failed.
     #[error("{operation} {}", path.display())]
     Store {
         /// What was done, as the system call's name.
@@ -112,6 +135,24 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A file or directory of a tree could not be copied.
+    #[error("{operation} {path:?} of a tree that is being copied")]
+    Copy {
+        /// What was done, as the system call's name.
+        operation: &'static str,
+        /// The path, relative to the tree and to its copy.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A tree that is to be copied is too deep.
+    #[error("{path:?} of a tree that is being copied lies deeper than {limit} directories")]
+    CopyTooDeep {
+        /// The path, relative to the tree.
+        path: PathBuf,
+        /// How deep a tree may be.
+        limit: usize,
+    },
     /// An overlay without a lower layer was asked for.
     #[error("an overlay needs at least one lower layer")]
     NoLayers,
@@ -120,7 +161,7 @@ pub enum Error {
     TooManyLayers {
         /// How many layers were given.
         count: usize,
-        /// The kernel's limit, or what fits in its page of options before Linux 6.5.
+        /// The kernel's limit, or what fits in its page of options before Linux 6.8.
         limit: usize,
     },
     /// The upper directory lies on an overlay, which overlayfs refuses.
@@ -128,6 +169,47 @@ pub enum Error {
     UpperOnOverlay {
         /// The upper directory.
         upper: PathBuf,
+    },
+    /// Nothing can be written where the upper directory lies.
+    #[error("upper directory {}: its file system is mounted read-only; mount it writable, or put the directory elsewhere", upper.display())]
+    UpperReadOnly {
+        /// The upper directory.
+        upper: PathBuf,
+    },
+    /// The upper and the work directory are on different mounts, between which nothing can be renamed.
+    #[error("upper directory {} and work directory {} are on different mounts; put both into one directory", upper.display(), work.display())]
+    UpperAndWorkApart {
+        /// The upper directory.
+        upper: PathBuf,
+        /// The work directory.
+        work: PathBuf,
+    },
+    /// The directories of the upper directory's file system do not say what type their entries are of (`d_type`), so that overlayfs
+    /// would show its whiteouts.
+    #[error("upper directory {}: directories of its file system, {filesystem}, do not tell the types of their entries; make it anew with ftype=1 (xfs) or -O filetype (ext4), or put the directory on another one", upper.display())]
+    NoEntryTypes {
+        /// The upper directory.
+        upper: PathBuf,
+        /// What its file system is called.
+        filesystem: &'static str,
+    },
+    /// The upper directory's file system takes no attributes of the kind with which overlayfs marks directories.
+    #[error("upper directory {}: its file system, {filesystem}, takes no {namespace} attributes; put it on ext4, xfs, btrfs or tmpfs (user.* on tmpfs: Linux 6.6)", upper.display())]
+    NoXattrs {
+        /// The upper directory.
+        upper: PathBuf,
+        /// What its file system is called.
+        filesystem: &'static str,
+        /// Which attributes: `trusted.*` or `user.*`.
+        namespace: &'static str,
+    },
+    /// The upper directory's file system cannot leave a whiteout in the place of what is deleted, as NFS, most of FUSE, and vfat.
+    #[error("upper directory {}: its file system, {filesystem}, has no whiteouts (RENAME_WHITEOUT); put it on ext4, xfs, btrfs or tmpfs", upper.display())]
+    NoWhiteouts {
+        /// The upper directory.
+        upper: PathBuf,
+        /// What its file system is called.
+        filesystem: &'static str,
     },
     /// The kernel does not let this process mount.
     #[error(

@@ -33,6 +33,30 @@ impl XattrNamespace {
             Self::User => c"user.overlay.opaque",
         }
     }
+
+    /// The mark of an empty file that is a whiteout, where there can be no device: on an overlay. Linux 6.8.
+    pub(crate) fn whiteout(self) -> &'static CStr {
+        match self {
+            Self::Trusted => c"trusted.overlay.whiteout",
+            Self::User => c"user.overlay.whiteout",
+        }
+    }
+
+    /// What begins the names of all marks.
+    pub(crate) fn marks(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.",
+            Self::User => b"user.overlay.",
+        }
+    }
+
+    /// As errors name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted.*",
+            Self::User => "user.*",
+        }
+    }
 }
 
 /// What [`unpack`] does and how much it accepts.

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::layer::{UnpackOptions, Unpacked, unpack};
 use crate::lock::Lock;
 use crate::remove;
+use crate::resolve::make_directory;
 
 /// In front of the names of layers that are being made or removed.
 const UNFINISHED: &str = ".tmp-";
@@ -44,7 +45,11 @@ impl Layers {
             source,
         };
         let root = std::path::absolute(path).map_err(|source| failed("getcwd for", source))?;
-        make_directory(&root).map_err(|errno| failed("mkdir", errno.into()))?;
+        make_directory(
+            &root,
+            "so that there is a place for layers, open to nobody else",
+        )
+        .map_err(|errno| failed("mkdir", errno.into()))?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let why = "so that layers are made, renamed and removed in this very directory";
         let dir = calls::open(&root, flags, why).map_err(|errno| failed("open", errno.into()))?;
@@ -274,24 +279,6 @@ fn directory(name: &str) -> Result<&str> {
         return Err(refused());
     }
     Ok(digits)
-}
-
-/// Makes the directory, and those above it that are missing. What has its name already is looked at by who opens it.
-fn make_directory(path: &Path) -> nix::Result<()> {
-    let make = |why| match calls::mkdir(path, Mode::S_IRWXU, why) {
-        Err(Errno::EEXIST) => Ok(()),
-        made => made,
-    };
-    match (
-        make("so that there is a place for layers, open to nobody else"),
-        path.parent(),
-    ) {
-        (Err(Errno::ENOENT), Some(above)) => {
-            make_directory(above)?;
-            make("so that there is a place for layers, now that the directory above it is there")
-        }
-        (made, _) => made,
-    }
 }
 
 #[cfg(test)]

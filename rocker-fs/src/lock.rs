@@ -1,4 +1,4 @@
-//! The lock on a layer's directory.
+//! The lock on the directory of a layer, or of a volume.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -50,7 +50,7 @@ impl Drop for Lock {
         // Not left to close(2): a process that is being started may have a copy of the descriptor for a moment.
         let Some(lock) = self.0.take() else { return };
         let number = lock.as_raw_fd();
-        let why = "so that whoever waits for the layer need not wait for copies of the descriptor";
+        let why = "so that whoever waits for the lock need not wait for copies of the descriptor";
         let _ = call(
             "flock",
             why,

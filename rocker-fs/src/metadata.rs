@@ -171,7 +171,12 @@ pub(crate) fn set_xattr(
 }
 
 /// Sets an extended attribute of what cannot be opened; there is no such call by directory before Linux 6.13.
-fn set_xattr_at(dir: BorrowedFd<'_>, name: &[u8], key: &CStr, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_xattr_at(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    key: &CStr,
+    value: &[u8],
+) -> io::Result<()> {
     let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
     path.extend_from_slice(name);
     path.push(0);

@@ -98,6 +98,8 @@ pub enum BindSource {
     Path(PathBuf),
     /// An open file or directory.
     Fd(Arc<OwnedFd>),
+    /// A mount that is attached to nothing: it is attached itself, not a copy of it.
+    Detached(Arc<OwnedFd>),
     /// A path of another mount namespace, such as what another container has in memory.
     In {
         /// The mount namespace, as `/proc/PID/ns/mnt` has it.
@@ -142,6 +144,8 @@ pub struct Mount {
     pub propagation: Propagation,
     /// The user namespace whose ID map a bind mount is seen through. Default: none.
     pub id_map: Option<Arc<OwnedFd>>,
+    /// Whether a bind mount that is read-only is so with all that is mounted beneath it, not at its top alone. Default: yes.
+    pub read_only_beneath: bool,
 }
 
 impl Mount {
@@ -164,6 +168,11 @@ impl Mount {
     ) -> Self {
         let (namespace, path) = (namespace.into(), path.into());
         Self::bind_source(BindSource::In { namespace, path }, destination)
+    }
+
+    /// A mount that is attached to nothing yet, such as an [`OverlayMount`](crate::OverlayMount), at this place; once.
+    pub fn detached(mount: impl Into<Arc<OwnedFd>>, destination: impl Into<PathBuf>) -> Self {
+        Self::bind_source(BindSource::Detached(mount.into()), destination)
     }
 
     fn bind_source(source: BindSource, destination: impl Into<PathBuf>) -> Self {
@@ -192,6 +201,7 @@ impl Mount {
             attributes,
             propagation,
             id_map: None,
+            read_only_beneath: true,
         }
     }
 
@@ -220,6 +230,12 @@ impl Mount {
         if let MountKind::Bind { recursive, .. } = &mut self.kind {
             *recursive = along;
         }
+        self
+    }
+
+    /// Whether [`MountAttributes::RDONLY`] counts for what is mounted beneath a bind mount's source, too; the other properties always do.
+    pub fn read_only_beneath(mut self, too: bool) -> Self {
+        self.read_only_beneath = too;
         self
     }
 

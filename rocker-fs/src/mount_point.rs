@@ -39,14 +39,19 @@ pub(crate) fn add_mount(plan: &mut Plan, root: &Arg, mount: &Mount) -> Result<Ar
             }
             let copy = source.copy(plan, *recursive)?;
             let why = format!("so that {shown} has its properties before anybody sees it");
-            plan.set_attributes(
-                &copy,
-                *recursive,
-                mount.attributes,
-                Some(mount.propagation),
-                MUST,
-                why,
-            );
+            let read_only = mount.attributes & MountAttributes::RDONLY;
+            let apart = *recursive && !mount.read_only_beneath && !read_only.is_empty();
+            let attributes = match apart {
+                true => mount.attributes - MountAttributes::RDONLY,
+                false => mount.attributes,
+            };
+            let propagation = Some(mount.propagation);
+            plan.set_attributes(&copy, *recursive, attributes, propagation, MUST, why);
+            if apart {
+                let why =
+                    format!("so that {shown} is read-only, and what is mounted beneath as it was");
+                plan.set_attributes(&copy, false, read_only, None, MUST, why);
+            }
             (copy, place)
         }
     };

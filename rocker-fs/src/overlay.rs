@@ -1,27 +1,24 @@
 //! A stack of directories as one: overlayfs.
 
-use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
 
-use crate::attached::AttachedOverlay;
 use crate::calls;
 use crate::context::{self, Failure};
-use crate::encode;
 use crate::error::{Error, Result};
 use crate::file_system::FileSystem;
+use crate::ground::{self, Ground};
 use crate::idmap::{self, Mapped};
 use crate::layer::XattrNamespace;
+use crate::memory::Memory;
+use crate::mounted::OverlayMount;
 use crate::stack;
-use crate::sys::{self, uapi};
-use crate::trace::traced;
+use crate::sys::uapi;
 
 /// The most layers that the kernel stacks.
 const MAX_LAYERS: usize = 500;
@@ -30,12 +27,21 @@ const MAX_LAYERS: usize = 500;
 #[derive(Debug, Clone)]
 pub struct Overlay {
     /// The topmost first, as the kernel wants them.
-    lower: Vec<PathBuf>,
-    upper: Option<(PathBuf, PathBuf)>,
+    pub(crate) lower: Vec<PathBuf>,
+    pub(crate) upper: Option<Upper>,
     read_only: bool,
-    xattrs: XattrNamespace,
+    pub(crate) xattrs: XattrNamespace,
     id_map: Option<Arc<OwnedFd>>,
     way: Way,
+}
+
+/// Where changes go.
+#[derive(Debug, Clone)]
+pub(crate) enum Upper {
+    /// To a directory; the other one is for the kernel.
+    Dirs(PathBuf, PathBuf),
+    /// To a file system in memory.
+    Memory { size_bytes: Option<u64> },
 }
 
 /// How an overlay is mounted.
@@ -68,7 +74,15 @@ impl Overlay {
     #[doc(alias = "upperdir")]
     #[doc(alias = "workdir")]
     pub fn upper(mut self, upper: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
-        self.upper = Some((upper.into(), work.into()));
+        self.upper = Some(Upper::Dirs(upper.into(), work.into()));
+        self
+    }
+
+    /// Lets changes go to a file system in memory, which is made for it and is gone with the mount: where no directory can
+    /// be an upper one, or where changes are not to outlive it. It holds `size_bytes` at most; without, half of the memory.
+    #[doc(alias = "tmpfs")]
+    pub fn upper_in_memory(mut self, size_bytes: Option<u64>) -> Self {
+        self.upper = Some(Upper::Memory { size_bytes });
         self
     }
 
@@ -99,7 +113,7 @@ impl Overlay {
         self
     }
 
-    /// Mounts by mount(2) from a thread in a mount namespace of its own, as on kernels before 6.5. For tests.
+    /// Mounts by mount(2) from a thread in a mount namespace of its own, as on kernels before 6.8. For tests.
     #[doc(hidden)]
     pub fn by_mount(mut self) -> Self {
         self.way = Way::Mount;
@@ -111,18 +125,22 @@ impl Overlay {
     /// A single lower directory without an upper one needs no overlay: it is bind-mounted, read-only.
     ///
     /// # Errors
-    /// [`Error::NoLayers`] and [`Error::TooManyLayers`]; [`Error::UpperOnOverlay`]; [`Error::NotPermitted`] without
-    /// CAP_SYS_ADMIN; [`Error::Unsupported`] where the kernel has no overlayfs; [`Error::Store`] naming a directory
+    /// [`Error::NoLayers`] and [`Error::TooManyLayers`]; for an upper directory that overlayfs cannot use what
+    /// [`Probe::verdict`](crate::Probe::verdict) says; [`Error::NotPermitted`] without CAP_SYS_ADMIN;
+    /// [`Error::Unsupported`] where the kernel has no overlayfs, or is older than 5.2; [`Error::Store`] naming a directory
     /// that cannot be opened; [`Error::NoIdMap`] and [`Error::NotMapped`] with [`Overlay::id_map`]; [`Error::Overlay`]
     /// for what else the kernel refuses, with what it said.
     ///
     /// See [fsopen(2)](https://man7.org/linux/man-pages/man2/fsopen.2.html) and
-    /// [overlayfs](https://docs.kernel.org/filesystems/overlayfs.html). Linux 6.5 for the direct way; before that,
+    /// [overlayfs](https://docs.kernel.org/filesystems/overlayfs.html). Linux 6.8 for the direct way; before that,
     /// a thread of its own does mount(2) in a mount namespace of its own, and hands the mount over.
     #[doc(alias = "fsmount")]
     pub fn mount(&self) -> Result<OverlayMount> {
         let mut visible = self.clone();
-        let opaque = self.lower.iter().position(|dir| self.is_opaque(dir));
+        let opaque = self
+            .lower
+            .iter()
+            .position(|dir| ground::is_opaque(dir, self.xattrs));
         visible
             .lower
             .truncate(opaque.map_or(usize::MAX, |at| at + 1));
@@ -137,36 +155,57 @@ impl Overlay {
                 Some(userns) => {
                     idmap::copy(only, userns, uapi::MOUNT_ATTR_RDONLY).map(OverlayMount)
                 }
-                None => clone_read_only(only),
+                None => OverlayMount::of_layer(only),
             };
         }
+        let memory = match self.upper {
+            Some(Upper::Memory { size_bytes }) => {
+                let made = Memory::new(size_bytes).map_err(|failure| self.refused(failure))?;
+                Ground::of(&made.upper, &made.work, self.xattrs)?.verdict(
+                    &made.upper,
+                    &made.work,
+                    self.xattrs,
+                )?;
+                Some(made)
+            }
+            _ => None,
+        };
         match userns {
-            Some(userns) => self.in_thread(|| self.mount_mapped(userns)),
-            None => self.mount_dirs(&self.options()),
+            Some(userns) => self.in_thread(|| self.mount_mapped(userns, memory.as_ref())),
+            None => self.mount_dirs(&self.options(memory.as_ref())),
         }
     }
 
     /// Mounts directories as they look through the map of `userns`, in a thread that may become another user.
-    fn mount_mapped(&self, userns: BorrowedFd<'_>) -> Result<OverlayMount> {
+    fn mount_mapped(
+        &self,
+        userns: BorrowedFd<'_>,
+        memory: Option<&Memory>,
+    ) -> Result<OverlayMount> {
         let mut mapped = Mapped::new(userns);
         let lower = self.lower.iter().map(|dir| mapped.dir(dir));
         let lower = lower.collect::<Result<Vec<_>>>()?;
-        let upper = match &self.upper {
-            Some((upper, work)) => Some((mapped.dir(upper)?, mapped.dir(work)?)),
-            None => None,
+        let upper = match (&self.upper, memory) {
+            (Some(Upper::Dirs(upper, work)), _) => Some((mapped.dir(upper)?, mapped.dir(work)?)),
+            (_, Some(memory)) => {
+                idmap::lay_over(memory.mount.as_fd(), &memory.upper, userns, 0, false)?;
+                Some((memory.upper.clone(), memory.work.clone()))
+            }
+            (_, None) => None,
         };
         if let Some((_, work)) = &upper {
             idmap::become_owner(work)?;
         }
+        let options = self.options(memory);
         let mount = self.mount_dirs(&stack::Options {
             lower: &lower,
-            upper: pair(&upper),
-            loose: mapped.copies().collect(),
-            ..self.options()
+            upper: upper.as_ref().map(|(upper, work)| (&**upper, &**work)),
+            loose: mapped.copies().chain(options.loose).collect(),
+            ..options
         })?;
         match &self.upper {
             // overlayfs that cannot use its work directory says so to the kernel's log, and is read-only.
-            Some((_, work)) if !self.read_only && FileSystem::of(&mount)?.read_only => {
+            Some(Upper::Dirs(_, work)) if !self.read_only && FileSystem::of(&mount)?.read_only => {
                 let source = io::Error::from(Errno::EOVERFLOW);
                 Err(Error::NotMapped {
                     path: work.clone(),
@@ -181,26 +220,11 @@ impl Overlay {
         if self.way == Way::Mount {
             return self.mount_apart(options);
         }
-        // Before 6.5 overlayfs knows no `lowerdir+`, and says EINVAL when the mount is made, as before 6.15 of a layer
-        // in no mount namespace; before 5.2 there is no fsopen(2).
         match context::mount(options) {
-            Err(Failure {
-                errno: Errno::EINVAL | Errno::ENOSYS,
-                said,
-                ..
-            }) if !said.contains("overlay:") => self.mount_apart(options),
+            Err(failure) if failure.is_of_an_old_kernel() => self.mount_apart(options),
             Err(failure) => Err(self.refused(failure)),
             Ok(mount) => Ok(OverlayMount(mount)),
         }
-    }
-
-    /// Whether a layer's root is marked so. What is wrong with the directory is said by who opens it.
-    fn is_opaque(&self, dir: &Path) -> bool {
-        let why = "so that layers below one that hides them all are left out of the overlay";
-        let mut value = [0; 1];
-        CString::new(dir.as_os_str().as_bytes())
-            .is_ok_and(|dir| calls::getxattr(&dir, self.xattrs.opaque(), &mut value, why).is_ok())
-            && value == *b"y"
     }
 
     /// Looks for what the kernel would refuse with an EINVAL or ENOENT that says nothing.
@@ -215,24 +239,12 @@ impl Overlay {
                 });
             }
         }
-        let upper = self.upper.iter().flat_map(|(upper, work)| [upper, work]);
-        let why = "so that a missing directory is named; the kernel would not say which it is";
-        for dir in self.lower.iter().chain(upper) {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            calls::open(dir, flags, why).map_err(|errno| unusable("open", dir, errno))?;
-        }
-        if let Some((upper, _)) = &self.upper {
-            let why =
-                "so that an upper directory that is on an overlay itself is refused in plain words";
-            let found =
-                calls::statfs(upper, why).map_err(|errno| unusable("statfs", upper, errno))?;
-            if found.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
-                return Err(Error::UpperOnOverlay {
-                    upper: upper.clone(),
-                });
+        match &self.upper {
+            Some(Upper::Dirs(upper, work)) => {
+                Ground::of(upper, work, self.xattrs)?.verdict(upper, work, self.xattrs)
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Mounts by mount(2), in a thread that leaves the process's mount namespace.
@@ -264,14 +276,21 @@ impl Overlay {
             .unwrap_or_else(|source| Err(self.refused(Failure::new("clone", &source, None))))
     }
 
-    fn options(&self) -> stack::Options<'_> {
+    fn options<'a>(&'a self, memory: Option<&'a Memory>) -> stack::Options<'a> {
+        let upper = match &self.upper {
+            Some(Upper::Dirs(upper, work)) => Some((&**upper, &**work)),
+            _ => memory.map(|memory| (&*memory.upper, &*memory.work)),
+        };
         stack::Options {
             lower: &self.lower,
-            upper: pair(&self.upper),
+            upper,
             read_only: self.is_read_only(),
             user_xattrs: self.xattrs == XattrNamespace::User,
             place: &self.lower[0],
-            loose: Vec::new(),
+            loose: memory
+                .map(|memory| memory.mount.as_fd())
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -279,7 +298,30 @@ impl Overlay {
         self.read_only || self.upper.is_none()
     }
 
+    /// The first layer that is missing, or no directory. That is looked for when the kernel has refused: it does not say which it
+    /// is, and to look before would take as long as a part of the mount itself.
+    fn bad_layer(&self) -> Option<Error> {
+        let why = "so that a missing directory is named; the kernel would not say which it is";
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        self.lower.iter().find_map(|dir| {
+            let error = calls::open(dir, flags, why).err()?;
+            Some(unusable("open", dir, error))
+        })
+    }
+
     fn refused(&self, failure: Failure) -> Error {
+        if matches!(
+            failure.errno,
+            Errno::EINVAL
+                | Errno::ENOENT
+                | Errno::ENOTDIR
+                | Errno::EACCES
+                | Errno::ELOOP
+                | Errno::ENAMETOOLONG
+        ) && let Some(error) = self.bad_layer()
+        {
+            return error;
+        }
         let source = io::Error::from(failure.errno);
         match (failure.call, failure.errno) {
             (operation, Errno::EPERM) => Error::NotPermitted { operation, source },
@@ -319,114 +361,10 @@ fn release() -> String {
     )
 }
 
-/// An upper and a work directory, borrowed.
-fn pair(dirs: &Option<(PathBuf, PathBuf)>) -> Option<(&Path, &Path)> {
-    dirs.as_ref().map(|(upper, work)| (&**upper, &**work))
-}
-
-fn clone_read_only(dir: &Path) -> Result<OverlayMount> {
-    let unusable = |call, source: io::Error| match source.raw_os_error() {
-        Some(libc::EPERM) => Error::NotPermitted {
-            operation: call,
-            source,
-        },
-        Some(libc::ENOSYS) => Error::Unsupported {
-            what: call,
-            needs: "Linux 5.12",
-            source,
-        },
-        _ => Error::Store {
-            operation: call,
-            path: dir.into(),
-            source,
-        },
-    };
-    let path = CString::new(dir.as_os_str().as_bytes())
-        .map_err(|error| unusable("open_tree", error.into()))?;
-    let mount = traced(
-        "open_tree",
-        "so that the only layer can be mounted elsewhere",
-        || format!("AT_FDCWD, {path:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"),
-        || sys::open_tree(None, &path, uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC),
-    )
-    .map_err(|source| unusable("open_tree", source))?;
-    traced(
-        "mount_setattr",
-        "so that the layer is not changed",
-        || {
-            format!(
-                "{}, \"\", AT_EMPTY_PATH, {{attr_set=MOUNT_ATTR_RDONLY}}, 32",
-                mount.as_raw_fd()
-            )
-        },
-        || {
-            sys::mount_setattr(
-                mount.as_fd(),
-                0,
-                &encode::mount_attr(uapi::MOUNT_ATTR_RDONLY, 0, 0),
-            )
-        },
-    )
-    .map_err(|source| unusable("mount_setattr", source))?;
-    Ok(OverlayMount(mount))
-}
-
 fn unusable(operation: &'static str, path: &Path, errno: Errno) -> Error {
     Error::Store {
         operation,
         path: path.into(),
         source: errno.into(),
-    }
-}
-
-/// A mounted overlay that is attached to nothing. Dropping it unmounts it.
-#[must_use = "dropping this unmounts the overlay at once"]
-#[derive(Debug)]
-pub struct OverlayMount(OwnedFd);
-
-impl OverlayMount {
-    /// Attaches the overlay at the directory `target`, where everybody in this mount namespace sees it.
-    ///
-    /// # Errors
-    /// [`Error::Mount`] with the target.
-    ///
-    /// See [move_mount(2)](https://man7.org/linux/man-pages/man2/move_mount.2.html). Linux 5.2.
-    #[doc(alias = "move_mount")]
-    pub fn attach(self, target: impl AsRef<Path>) -> Result<AttachedOverlay> {
-        let path = target.as_ref();
-        let failed = |source| Error::Mount {
-            operation: "move_mount",
-            target: path.into(),
-            source,
-        };
-        // The guard must find it again, wherever the process goes.
-        let target = std::path::absolute(path).map_err(failed)?;
-        let text =
-            CString::new(target.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
-        traced(
-            "move_mount",
-            "so that the overlay can be seen here",
-            || {
-                format!(
-                    "{}, \"\", AT_FDCWD, {text:?}, MOVE_MOUNT_F_EMPTY_PATH",
-                    self.0.as_raw_fd()
-                )
-            },
-            || sys::move_mount(self.0.as_fd(), &text, 0),
-        )
-        .map_err(failed)?;
-        Ok(AttachedOverlay::new(target))
-    }
-}
-
-impl AsFd for OverlayMount {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl From<OverlayMount> for OwnedFd {
-    fn from(mount: OverlayMount) -> Self {
-        mount.0
     }
 }

@@ -1,7 +1,8 @@
 //! Paths inside of a directory tree that somebody else wrote.
 //!
 //! Every path is resolved by the kernel beneath a directory's descriptor, as if that were `/`: `..` and absolute
-//! symbolic links stay inside, and magic links of /proc are refused. See openat2(2), Linux 5.6.
+//! symbolic links stay inside, and magic links of /proc are refused. See openat2(2), Linux 5.6; where that is missing, the
+//! path is walked name by name.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,6 +16,7 @@ use nix::sys::stat::{Mode, SFlag};
 
 use crate::calls;
 use crate::error::{Error, Result};
+use crate::walk;
 
 /// How often a resolution is tried again that a rename disturbed, before somebody must be doing it on purpose.
 const RETRIES: usize = 128;
@@ -48,7 +50,7 @@ impl Access {
 /// Opens `path` with `root` for its `/`; symbolic links are followed, but only inside.
 ///
 /// # Errors
-/// [`Error::Resolve`] with the path: not found, a magic link, a loop. [`Error::Unsupported`] before Linux 5.6.
+/// [`Error::Resolve`] with the path: not found, a magic link, a loop.
 ///
 /// See [openat2(2)](https://man7.org/linux/man-pages/man2/openat2.2.html).
 #[doc(alias = "RESOLVE_IN_ROOT")]
@@ -64,6 +66,17 @@ pub fn open_beneath(
 fn open(root: BorrowedFd<'_>, path: &Path, access: Access, why: &'static str) -> Result<OwnedFd> {
     open_in_root(root, path, access.flags(), why)
         .map_err(|errno| unresolved("openat2", path, errno))
+}
+
+/// The path that `path` is, with `root` for its `/`, when all symbolic links in it are followed, inside: absolute, without `..`. What is not there needs not be: its
+/// names stay as they are. To know is not to have: somebody who can write to the tree may change it at once, and whoever uses the path looks it up anew.
+///
+/// # Errors
+/// [`Error::Resolve`] with the path: a loop.
+pub fn resolve_beneath(root: BorrowedFd<'_>, path: impl AsRef<Path>) -> Result<PathBuf> {
+    let path = path.as_ref();
+    let real = walk::resolved(root, path).map_err(|errno| unresolved("readlinkat", path, errno))?;
+    Ok(Path::new("/").join(real))
 }
 
 /// Reads the regular file at `path` with `root` for its `/`; `None` where there is none.
@@ -152,6 +165,21 @@ pub fn create_dir_beneath(
     Ok(dir)
 }
 
+/// Makes the directory, for its owner only, and those above it that are missing. What has its name already is looked at by who opens it.
+pub(crate) fn make_directory(path: &Path, why: &'static str) -> nix::Result<()> {
+    let make = || match calls::mkdir(path, Mode::S_IRWXU, why) {
+        Err(Errno::EEXIST) => Ok(()),
+        made => made,
+    };
+    match (make(), path.parent()) {
+        (Err(Errno::ENOENT), Some(above)) => {
+            make_directory(above, why)?;
+            make()
+        }
+        (made, _) => made,
+    }
+}
+
 /// The names that lead from the root to `path`, which may not have `..` in it.
 pub(crate) fn components(path: &Path) -> Result<Vec<&Path>> {
     let mut names = Vec::new();
@@ -188,16 +216,19 @@ fn open_in_root(
     } else {
         path
     };
-    let path = path.as_os_str().as_bytes();
-    let mut opened = calls::openat2(root, path, flags, resolve, why);
+    let mut opened = calls::openat2(root, path.as_os_str().as_bytes(), flags, resolve, why);
     for _ in 0..RETRIES {
         // A rename somewhere raced with the resolution of `..`; the kernel asks to try again.
         let Err(Errno::EAGAIN | Errno::EINTR) = opened else {
             break;
         };
-        opened = calls::openat2(root, path, flags, resolve, why);
+        opened = calls::openat2(root, path.as_os_str().as_bytes(), flags, resolve, why);
     }
-    opened
+    match opened {
+        // The kernel's word for a call that it lacks, and that of a filter which does not know it.
+        Err(Errno::ENOSYS | Errno::EPERM) => walk::open(root, path, flags, why),
+        opened => opened,
+    }
 }
 
 fn unresolved(operation: &'static str, path: &Path, errno: Errno) -> Error {

@@ -19,6 +19,35 @@ use crate::step::Arg;
 use crate::sys::{self, uapi};
 use crate::trace::traced;
 
+/// A copy of the mount at the directory `dir`, attached to nothing: a root for [`Rootfs::new`](crate::Rootfs::new) that is the directory itself, so that what a
+/// container changes is changed there. What is mounted beneath does not come along. With `id_map`, the files belong to whom the map of that user namespace makes of
+/// their owners, as with [`Overlay::id_map`](crate::Overlay::id_map).
+///
+/// # Errors
+/// [`Error::BindSource`] for what cannot be opened, or is no directory; [`Error::NotPermitted`] without CAP_SYS_ADMIN; [`Error::NoIdMap`].
+///
+/// See [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html). Linux 5.2; with an ID map 5.12.
+#[doc(alias = "OPEN_TREE_CLONE")]
+pub fn detached_directory(
+    dir: impl AsRef<Path>,
+    id_map: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd> {
+    let source = Source::open(&BindSource::Path(dir.as_ref().into()), false)?;
+    if !source.is_directory() {
+        return Err(Error::BindSource {
+            path: source.path,
+            source: io::ErrorKind::NotADirectory.into(),
+        });
+    }
+    if let Some(userns) = id_map {
+        source.map_ids(userns, false)?;
+    }
+    source.mount.ok_or_else(|| Error::NotPermitted {
+        operation: "open_tree",
+        source: io::Error::from_raw_os_error(libc::EPERM),
+    })
+}
+
 /// A bind mount's source, looked at in the parent.
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
@@ -42,6 +71,7 @@ impl Source {
             BindSource::In { namespace, path } => {
                 return Self::open_in(namespace.as_fd(), path, recursive);
             }
+            BindSource::Detached(mount) => return Self::detached(mount),
             BindSource::Fd(fd) => (
                 PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
                 Ok(Arc::clone(fd)),
@@ -59,6 +89,21 @@ impl Source {
             status,
             mount,
         })
+    }
+
+    /// A mount as it is.
+    fn detached(mount: &OwnedFd) -> Result<Self> {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+        let why = "so that a directory is mounted on a directory, and a file on a file";
+        let looked = calls::fstat(mount.as_fd(), why).map_err(io::Error::from);
+        match looked.and_then(|status| Ok((status, mount.try_clone()?))) {
+            Ok((status, mount)) => Ok(Self {
+                path,
+                status,
+                mount: Some(mount),
+            }),
+            Err(source) => Err(Error::BindSource { path, source }),
+        }
     }
 
     /// The same of a path in another mount namespace, which a thread enters for that: a mount can be copied where it is alone.

@@ -1,11 +1,11 @@
-//! Mounting an overlay by mount(2), for kernels before 6.5.
+//! Mounting an overlay by mount(2), for kernels before 6.8.
 //!
 //! mount(2) needs a place to mount at and takes one page of options. So a thread of its own leaves the process's
 //! mount namespace and working directory for copies, in which it mounts where nobody sees it. Its working directory
 //! is /proc/self/fd, where every layer has a name of a few digits, so that hundreds fit into the page and no
 //! character of a path needs escaping. The mount outlives thread and namespace as a detached copy.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,8 +15,11 @@ use std::thread;
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::statvfs::FsFlags;
 
 use crate::calls;
+use crate::error::Error;
+use crate::mounted;
 use crate::sys::{self, uapi};
 use crate::trace::traced;
 
@@ -47,10 +50,23 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    fn of<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> Self {
+    pub(crate) fn of<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> Self {
         move |source| Self::Call {
             call,
             source: source.into(),
+        }
+    }
+}
+
+impl Failure {
+    /// The same as an error about a directory.
+    pub(crate) fn on(self, dir: &Path) -> Error {
+        match self {
+            Self::Call { call, source } => mounted::refused(call, dir, source),
+            Self::TooLong { room } => Error::TooManyLayers {
+                count: room + 1,
+                limit: room,
+            },
         }
     }
 }
@@ -74,28 +90,9 @@ impl Options<'_> {
     pub(crate) fn mount_here(&self) -> Result<OwnedFd, Failure> {
         let top = std::path::absolute(self.place).map_err(Failure::of("getcwd"))?;
         let place = CString::new(top.as_os_str().as_bytes()).map_err(Failure::of("mount"))?;
-        traced(
-            "unshare",
-            "so that this thread can mount where nobody sees it",
-            || "CLONE_FS|CLONE_NEWNS".to_owned(),
-            || Ok(unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?),
-        )
-        .map_err(Failure::of("unshare"))?;
-        traced(
-            "mount",
-            "so that nothing mounted here spreads to the host",
-            || "NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL".to_owned(),
-            || {
-                Ok(mount(
-                    None::<&str>,
-                    "/",
-                    None::<&str>,
-                    MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-                    None::<&str>,
-                )?)
-            },
-        )
-        .map_err(Failure::of("mount"))?;
+        leave_namespace()?;
+        // Only now: the kernel takes layers from the mount namespace it mounts in. And before anything lies over them.
+        let (held, options) = self.describe()?;
         for mount in &self.loose {
             let why = "so that layers are in this mount namespace: before 6.15 it takes no others";
             let number = mount.as_raw_fd();
@@ -107,8 +104,6 @@ impl Options<'_> {
             })
             .map_err(Failure::of("move_mount"))?;
         }
-        // Only now: the kernel takes layers from the mount namespace it mounts in.
-        let (held, options) = self.describe()?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let why =
             "so that this directory, where each open layer is a number, can become the current one";
@@ -124,7 +119,7 @@ impl Options<'_> {
         };
         traced(
             "mount",
-            "so that the layers become one tree, as kernels before 6.5 do it",
+            "so that the layers become one tree, as kernels before 6.8 do it",
             || {
                 format!(
                     "\"overlay\", {place:?}, \"overlay\", {}, {options:?}",
@@ -143,19 +138,7 @@ impl Options<'_> {
         )
         .map_err(Failure::of("mount"))?;
         drop(held);
-        traced(
-            "open_tree",
-            "so that the mount outlives this thread's mount namespace",
-            || format!("AT_FDCWD, {place:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"),
-            || {
-                sys::open_tree(
-                    None,
-                    &place,
-                    uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC,
-                )
-            },
-        )
-        .map_err(Failure::of("open_tree"))
+        take_out(&place)
     }
 
     /// Opens all directories, and names them by their descriptors in the options of mount(2).
@@ -192,4 +175,84 @@ impl Options<'_> {
         }
         Ok((held, options))
     }
+}
+
+/// Leaves the process's mount namespace and working directory for copies of this thread's.
+fn leave_namespace() -> Result<(), Failure> {
+    traced(
+        "unshare",
+        "so that this thread can mount where nobody sees it",
+        || "CLONE_FS|CLONE_NEWNS".to_owned(),
+        || Ok(unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?),
+    )
+    .map_err(Failure::of("unshare"))?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    let why = "so that nothing mounted here spreads to the host";
+    old_mount(None, c"/", flags, "MS_REC|MS_PRIVATE", why)
+}
+
+/// A detached copy of the mount at `place`.
+fn take_out(place: &CStr) -> Result<OwnedFd, Failure> {
+    let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC;
+    traced(
+        "open_tree",
+        "so that the mount outlives this thread's mount namespace",
+        || format!("AT_FDCWD, {place:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"),
+        || sys::open_tree(None, place, flags),
+    )
+    .map_err(Failure::of("open_tree"))
+}
+
+/// mount(2) without a type and options.
+fn old_mount(
+    source: Option<&CStr>,
+    target: &CStr,
+    flags: MsFlags,
+    names: &str,
+    why: &'static str,
+) -> Result<(), Failure> {
+    let args = || {
+        let source = source.map_or("NULL".to_owned(), |source| format!("{source:?}"));
+        format!("{source}, {target:?}, NULL, {names}, NULL")
+    };
+    let none = None::<&CStr>;
+    traced("mount", why, args, || {
+        Ok(mount(source, target, none, flags, none)?)
+    })
+    .map_err(Failure::of("mount"))
+}
+
+/// A read-only mount of a directory, attached to nothing, as kernels before 5.12 make it. In this thread, whose mount namespace
+/// and working directory are spoilt afterwards.
+pub(crate) fn bind_read_only(dir: &Path) -> Result<OwnedFd, Failure> {
+    let dir = std::path::absolute(dir).map_err(Failure::of("getcwd"))?;
+    let place = CString::new(dir.as_os_str().as_bytes()).map_err(Failure::of("mount"))?;
+    leave_namespace()?;
+    let why = "so that there is a mount of the only layer, which can be made read-only";
+    old_mount(Some(&place), &place, MsFlags::MS_BIND, "MS_BIND", why)?;
+    let why = "so that what the mount forbids already stays so: in a user namespace nobody may take it away";
+    let found = calls::statfs(&dir, why)
+        .map_err(Failure::of("statfs"))?
+        .flags();
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID, "|MS_NOSUID"),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV, "|MS_NODEV"),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC, "|MS_NOEXEC"),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME, "|MS_NOATIME"),
+        (
+            FsFlags::ST_NODIRATIME,
+            MsFlags::MS_NODIRATIME,
+            "|MS_NODIRATIME",
+        ),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME, "|MS_RELATIME"),
+    ];
+    let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    let mut names = "MS_RDONLY|MS_REMOUNT|MS_BIND".to_owned();
+    for (_, flag, name) in kept.iter().filter(|kept| found.contains(kept.0)) {
+        flags |= *flag;
+        names.push_str(name);
+    }
+    let why = "so that the layer is not changed";
+    old_mount(None, &place, flags, &names, why)?;
+    take_out(&place)
 }

@@ -143,6 +143,41 @@ pub(crate) fn fsetxattr(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::
     Ok(Errno::result(done).map(drop)?)
 }
 
+/// fgetxattr(2), which returns how many bytes of `value` it has filled
+pub(crate) fn fgetxattr(file: BorrowedFd<'_>, name: &CStr, value: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the name is NUL-terminated, and the call writes at most as many bytes to `value` as that has.
+    let length = unsafe {
+        libc::fgetxattr(
+            file.as_raw_fd(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    Ok(Errno::result(length)? as usize)
+}
+
+/// statx(2) of an open file: the major and minor number of its file system, and its mount where the kernel says it (Linux 5.8)
+pub(crate) fn place(file: BorrowedFd<'_>) -> io::Result<(u32, u32, Option<u64>)> {
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is NUL-terminated and only read; the kernel writes one struct statx, for which there is room.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            uapi::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID,
+            found.as_mut_ptr(),
+        )
+    };
+    Errno::result(done)?;
+    // SAFETY: all of it is initialized, with zeros, and numbers may have any value.
+    let found = unsafe { found.assume_init() };
+    let mount = (found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id);
+    Ok((found.stx_dev_major, found.stx_dev_minor, mount))
+}
+
 /// getxattr(2), which returns how many bytes of `value` it has filled
 pub(crate) fn getxattr(path: &CStr, name: &CStr, value: &mut [u8]) -> io::Result<usize> {
     // SAFETY: path and name are NUL-terminated, and the call writes at most as many bytes to `value` as that has.
@@ -155,6 +190,20 @@ pub(crate) fn getxattr(path: &CStr, name: &CStr, value: &mut [u8]) -> io::Result
         )
     };
     Ok(Errno::result(length)? as usize)
+}
+
+/// listxattr(2), which returns how many bytes of `list` it has filled
+pub(crate) fn listxattr(path: &CStr, list: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the path is NUL-terminated, and the call writes at most as many bytes to `list` as that has.
+    let length = unsafe { libc::listxattr(path.as_ptr(), list.as_mut_ptr().cast(), list.len()) };
+    Ok(Errno::result(length)? as usize)
+}
+
+/// ioctl(2) FICLONE of one open file to another
+pub(crate) fn clone_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the request takes a descriptor's number only, and changes nothing about memory.
+    let done = unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) };
+    Ok(Errno::result(done).map(drop)?)
 }
 
 /// lsetxattr(2)

@@ -24,6 +24,7 @@ use crate::metadata::{self, Left};
 use crate::ownership::Owners;
 use crate::remove;
 use crate::sparse::Segments;
+use crate::whiteout;
 
 /// A file without content.
 pub(crate) enum Node<'a> {
@@ -85,7 +86,7 @@ impl<'a> Tree<'a> {
                         let found = calls::status_at(parent, path.name(), why)
                             .map_err(|errno| failed("fstatat", errno))?;
                         // A whiteout of the same name hides what is below this directory.
-                        hides |= is_whiteout(&found);
+                        hides |= self.is_whiteout_at(path, &found, &member.name)?;
                         let replace = kind(&found) != SFlag::S_IFDIR;
                         if replace {
                             self.remove(path, &member.name)?;
@@ -169,9 +170,10 @@ impl<'a> Tree<'a> {
     /// Leaves a device out: nothing is there, and nothing of the layers below either.
     pub(crate) fn absent(&mut self, path: &TarPath, member: &Member) -> Result<()> {
         self.left.devices += 1;
+        let xattrs = self.options.xattr_namespace;
         self.create(path, &member.name, "mknodat", |parent| {
             let why = "so that the layers' file of this name is hidden, as the device that cannot be made would";
-            calls::mknodat(parent, path.name(), SFlag::S_IFCHR, Mode::empty(), (0, 0), why)
+            whiteout::make(parent, path.name(), xattrs, why)
         })
     }
 
@@ -208,9 +210,10 @@ impl<'a> Tree<'a> {
 
     /// Hides `name` of the layers below.
     pub(crate) fn whiteout(&mut self, parent: &[u8], name: &[u8], entry: &Path) -> Result<()> {
+        let xattrs = self.options.xattr_namespace;
         let dir = self.parent(parent, entry)?;
         let why = "so that overlayfs hides the layers' file of this name: device 0:0 is its mark for that";
-        match calls::mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), (0, 0), why) {
+        match whiteout::make(dir, name, xattrs, why) {
             Ok(()) => Ok(()),
             Err(Errno::EEXIST) => {
                 // A whiteout concerns the layers below only. What this layer has of that name hides theirs already,
@@ -228,8 +231,21 @@ impl<'a> Tree<'a> {
                 };
                 self.make_opaque(&path, entry)
             }
+            Err(errno @ (Errno::EPERM | Errno::EOPNOTSUPP)) if whiteout::is_overlay(dir) => {
+                Err(Error::Unsupported {
+                    what: "whiteouts in a layer that is unpacked onto an overlay",
+                    needs: "Linux 6.8, or a directory on another file system,",
+                    source: errno.into(),
+                })
+            }
             Err(errno) => Err(failed("mknodat", entry, errno)),
         }
+    }
+
+    fn is_whiteout_at(&mut self, path: &TarPath, found: &FileStat, entry: &Path) -> Result<bool> {
+        let xattrs = self.options.xattr_namespace;
+        let parent = self.parent(path.parent(), entry)?;
+        Ok(whiteout::is_one(parent, path.name(), found, xattrs))
     }
 
     /// Hides all that the layers below have in the directory.
@@ -358,8 +374,10 @@ impl<'a> Tree<'a> {
             };
             // A directory over a whiteout of the same layer hides what the layers below have there.
             let why = "so that it is seen whether a whiteout stands where a directory must be";
-            let hides =
-                !made && calls::status_at(above, name, why).is_ok_and(|found| is_whiteout(&found));
+            let hides = !made
+                && calls::status_at(above, name, why).is_ok_and(|found| {
+                    whiteout::is_one(above, name, &found, self.options.xattr_namespace)
+                });
             if hides {
                 let why = "so that a directory can take the whiteout's place";
                 calls::unlinkat(above, name, UnlinkatFlags::NoRemoveDir, why)
@@ -418,10 +436,6 @@ fn as_made(mode: u32) -> Mode {
 
 fn kind(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
-}
-
-fn is_whiteout(status: &FileStat) -> bool {
-    kind(status) == SFlag::S_IFCHR && status.st_rdev == 0
 }
 
 fn shown(path: &[u8]) -> &Path {

@@ -7,6 +7,7 @@
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
 mod support;
+mod users;
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -25,6 +26,10 @@ const WAYS: [(&str, Way); 2] = [("fsopen", |overlay| overlay), ("mount", Overlay
 /// What a process sees of a mount that is attached nowhere.
 fn inside(mount: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", mount.as_fd().as_raw_fd()))
+}
+
+fn userns() -> std::os::fd::OwnedFd {
+    users::namespace("0 100000 65536")
 }
 
 fn three_layers(base: &Path) -> Vec<PathBuf> {
@@ -246,6 +251,25 @@ fn what_cannot_work_is_said_in_words() {
             matches!(&absent, Error::Store { path, .. } if path.ends_with("absent")),
             "{absent}"
         );
+        // Of several, by both ways: one that is missing, and one that is a file.
+        fs::write(base.join("file"), "").unwrap();
+        for (_, by) in WAYS {
+            for name in ["absent", "file"] {
+                let bad = [layers[0].clone(), base.join(name), layers[1].clone()];
+                for userns in [None, Some(userns())] {
+                    let mut overlay =
+                        by(Overlay::new(bad.clone()).upper(base.join("upper"), base.join("work")));
+                    if let Some(userns) = userns {
+                        overlay = overlay.id_map(userns);
+                    }
+                    let error = overlay.mount().unwrap_err();
+                    assert!(
+                        matches!(&error, Error::Store { path, .. } if path.ends_with(name)),
+                        "{error}"
+                    );
+                }
+            }
+        }
         let outer = Overlay::new(&layers)
             .upper(base.join("upper"), base.join("work"))
             .mount()
@@ -267,7 +291,7 @@ fn what_cannot_work_is_said_in_words() {
             .mount()
             .unwrap_err();
         assert!(
-            matches!(split, Error::Overlay { layers: 3, .. }),
+            matches!(split, Error::UpperAndWorkApart { .. }),
             "{split:?}"
         );
     });

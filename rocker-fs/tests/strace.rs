@@ -17,15 +17,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rocker_fs::{
-    Access, Device, Layers, Mount, Overlay, Rootfs, UnpackOptions, create_dir_beneath,
-    open_beneath, read_beneath,
+    Access, Device, Layers, Mount, Overlay, OverlayMount, Rootfs, UnpackOptions, XattrNamespace,
+    create_dir_beneath, merge, open_beneath, read_beneath,
 };
 use support::Layer;
 use tar::EntryType;
 
 /// Every call that the crate makes, but for those of the stat(2) family and fchmodat(2), which the C library makes in
 /// its own way.
-const CALLS: [&str; 34] = [
+const CALLS: [&str; 35] = [
     "fsopen",
     "fsconfig",
     "fsmount",
@@ -51,7 +51,8 @@ const CALLS: [&str; 34] = [
     "flock",
     "syncfs",
     "fsync",
-    "statfs",
+    "fstatfs",
+    "statx",
     "fchown",
     "fchownat",
     "fchmod",
@@ -66,7 +67,9 @@ fn compared(call: &str) -> Option<String> {
     let (name, _) = call.split_once('(')?;
     // How the C library changes the mode of a name that must be no symbolic link.
     let of_fchmodat = name == "openat" && call.contains(", O_RDONLY|O_NOFOLLOW|O_CLOEXEC|O_PATH)");
-    if !CALLS.contains(&name) || of_fchmodat {
+    // And how the standard library looks at a file.
+    let of_std = name == "statx" && !call.contains("|AT_EMPTY_PATH, STATX_MNT_ID");
+    if !CALLS.contains(&name) || of_fchmodat || of_std {
         return None;
     }
     // strace says in a comment what date a number is, and names the fields that are 0.
@@ -78,7 +81,7 @@ fn compared(call: &str) -> Option<String> {
         call = call.replace(nothing, "");
     }
     // The answer of this one is a structure.
-    if name == "statfs" {
+    if matches!(name, "fstatfs" | "statx") {
         return call
             .split(['{', ')'])
             .next()
@@ -128,17 +131,19 @@ fn unpacking_and_mounting_are_reported_call_by_call() {
         let base = host.dir("strace");
         for dir in [
             "upper", "work", "upper2", "work2", "upper3", "work3", "merged", "root/etc", "a,b",
+            "copy",
         ] {
             fs::create_dir_all(base.join(dir)).unwrap();
         }
         fs::write(base.join("root/etc/passwd"), "root").unwrap();
         let root = File::open(base.join("root")).unwrap();
+        let copy = File::open(base.join("copy")).unwrap();
         let userns = users::namespace("0 100000 65536");
         let calls = against_strace::hold(
             "unpacking_and_mounting_are_reported_call_by_call",
             &base,
             compared,
-            || all_of_it(&base, root, userns),
+            || all_of_it(&base, root, copy, userns),
         );
         for name in CALLS {
             let absent = ["setns", "rmdir", "unlink", "rename", "fsync"];
@@ -150,7 +155,7 @@ fn unpacking_and_mounting_are_reported_call_by_call() {
     });
 }
 
-fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
+fn all_of_it(base: &Path, root: File, copy: File, userns: OwnedFd) {
     let layers = Layers::open(base.join("store/layers")).unwrap();
     let options = UnpackOptions::default();
     layers.unpack("0a", layer().as_slice(), &options).unwrap();
@@ -184,7 +189,7 @@ fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
             .attach(base.join("merged"))
             .unwrap(),
     );
-    // As kernels before 6.5 do it.
+    // As kernels before 6.8 do it.
     let overlay = Overlay::new(below).upper(base.join("upper2"), base.join("work2"));
     drop(overlay.by_mount().mount().unwrap());
     drop(Overlay::new([base.join("a,b")]).mount().unwrap());
@@ -195,6 +200,15 @@ fn all_of_it(base: &Path, root: File, userns: OwnedFd) {
     let mapped = mapped.id_map(Arc::clone(&userns));
     drop(mapped.mount().unwrap());
     drop(mapped.by_mount().mount().unwrap());
+
+    let layers = [base.join("store/layers/0a"), base.join("a,b")];
+    let memory = Overlay::new(&layers).upper_in_memory(Some(1 << 20));
+    drop(memory.mount().unwrap());
+    drop(memory.by_mount().mount().unwrap());
+    merge(&layers, copy.as_fd(), XattrNamespace::Trusted).unwrap();
+    let overlay = Overlay::new(&layers).upper(base.join("upper"), base.join("work"));
+    overlay.probe().unwrap().verdict().unwrap();
+    drop(OverlayMount::of_directory(base.join("copy"), None).unwrap());
 
     create_dir_beneath(root.as_fd(), "made/below", 0o755).unwrap();
     open_beneath(root.as_fd(), "made", Access::Path).unwrap();

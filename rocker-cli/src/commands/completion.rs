@@ -101,8 +101,9 @@ fn with_names(command: Command) -> Command {
         let command = command.mut_args(|arg| match arg.get_id().as_str() {
             "container" | "containers" => arg.add(ArgValueCandidates::new(containers)),
             "image" | "images" => arg.add(ArgValueCandidates::new(images)),
+            "volumes" => arg.add(ArgValueCandidates::new(volumes)),
             "names" => arg.add(ArgValueCandidates::new(|| {
-                let all = containers().into_iter().chain(images());
+                let all = containers().into_iter().chain(images()).chain(volumes());
                 all.collect::<Vec<_>>()
             })),
             _ => arg,
@@ -114,6 +115,12 @@ fn with_names(command: Command) -> Command {
 /// The names of containers. Nothing is made or cleaned up by asking, and where one may not look there are none.
 fn containers() -> Vec<CompletionCandidate> {
     let names = Engine::look(Roots::from_env()).names_taken();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// The names of volumes.
+fn volumes() -> Vec<CompletionCandidate> {
+    let names = Engine::look(Roots::from_env()).volume_names();
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 

@@ -34,6 +34,7 @@ impl Info {
 fn document() -> Result<Value> {
     let engine = engine()?;
     let containers = engine.containers()?;
+    let (driver, why) = engine.storage_driver()?;
     let count =
         |wanted: fn(&Status) -> bool| containers.iter().filter(|one| wanted(&one.status)).count();
     let running = count(Status::is_up);
@@ -54,7 +55,8 @@ fn document() -> Result<Value> {
         "ContainersStopped": containers.len() - running,
         "Images": engine.images()?.len(),
         "ServerVersion": env!("CARGO_PKG_VERSION"),
-        "Driver": "overlay",
+        "Driver": driver.to_string(),
+        "DriverReason": why,
         "LoggingDriver": "json-file",
         "CgroupVersion": cgroups,
         "Rootless": rocker_ns::in_user_namespace()?,
@@ -79,6 +81,7 @@ fn text(document: &Value) -> String {
         ("Images", "Images"),
         ("Version", "ServerVersion"),
         ("Storage", "Driver"),
+        ("Storage, why", "DriverReason"),
         ("Log", "LoggingDriver"),
         ("Cgroups", "CgroupVersion"),
         ("Rootless", "Rootless"),
@@ -91,6 +94,7 @@ fn text(document: &Value) -> String {
         ("Run", "RockerRunDir"),
     ];
     let line = |(title, name): (&str, &str)| match &document[name] {
+        Value::Null => String::new(),
         Value::String(text) => format!("{title}: {text}\n"),
         other => format!("{title}: {other}\n"),
     };

@@ -11,7 +11,7 @@ use crate::table::Table;
 use crate::template::Template;
 use crate::{Engine, Error, Result};
 
-/// Look at what containers and images are
+/// Look at what containers, images and volumes are
 ///
 /// All that is known, as JSON under Docker's names; or the part of it that a template or a JSON pointer (RFC 6901) picks.
 #[derive(Debug, Args)]
@@ -24,8 +24,8 @@ pub(crate) struct Inspect {
     /// A template such as '{{.State.Pid}}', a pointer such as /State/Pid, or json for one object a line
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Only a container, or only an image
-    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image"])]
+    /// Only a container, only an image, or only a volume
+    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image", "volume"])]
     kind: Option<String>,
     /// Names, or beginnings of IDs
     #[arg(required = true, value_name = "NAME")]
@@ -46,6 +46,16 @@ impl Inspect {
     pub(super) fn of_images(self) -> Self {
         let kind = Some("image".to_owned());
         Self { kind, ..self }
+    }
+
+    /// Only of these volumes.
+    pub(super) fn of_volumes(names: Vec<String>, format: Option<String>) -> Self {
+        Self {
+            actual: false,
+            format,
+            kind: Some("volume".to_owned()),
+            names,
+        }
     }
 
     /// 1 where the kernel says otherwise than was asked for, or there is no such thing.
@@ -100,16 +110,22 @@ impl Inspect {
         Ok(status)
     }
 
-    /// The container of this name, or else the image.
+    /// The container of this name, or else the image, or else the volume.
     fn find(&self, engine: &Engine, name: &str) -> Result<Value> {
         let container = match self.kind.as_deref() {
+            Some("volume") => return engine.inspect_volume(name),
             Some("image") => None,
             _ => Some(engine.inspect(name)),
         };
         match container {
             Some(Err(error @ Error::NoContainer { .. })) if self.kind.is_none() => {
                 match engine.inspect_image(name) {
-                    Err(Error::NoImage { .. } | Error::Image(_)) => Err(error),
+                    Err(Error::NoImage { .. } | Error::Image(_)) => {
+                        match engine.inspect_volume(name) {
+                            Err(Error::NoVolume { .. }) => Err(error),
+                            found => found,
+                        }
+                    }
                     found => found,
                 }
             }

@@ -46,6 +46,7 @@ mod terminal;
 mod tidier;
 mod tls;
 mod version;
+mod volume;
 mod wait;
 
 use std::ffi::{OsStr, OsString};
@@ -139,6 +140,8 @@ enum Command {
     Image(image::Image),
     /// Look after all containers
     Container(container::Container),
+    /// Look after volumes
+    Volume(volume::Volume),
     /// Look after all of rocker
     System(system::System),
     /// Show what run would have a container's process do, without doing it
@@ -205,6 +208,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::History(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Container(command) => command.run(),
+        Command::Volume(command) => command.run(),
         Command::System(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Doctor(command) => command.run(),

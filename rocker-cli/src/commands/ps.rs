@@ -15,9 +15,9 @@ use crate::table;
 use crate::{ContainerSummary, Engine, Result, Status};
 
 /// What can be filtered by.
-const FILTERS: [&str; 11] = [
+const FILTERS: [&str; 12] = [
     "id", "name", "label", "status", "exited", "ancestor", "before", "since", "network", "health",
-    "publish",
+    "publish", "volume",
 ];
 
 /// List containers
@@ -44,7 +44,7 @@ pub(crate) struct Ps {
     /// Whole IDs and commands
     #[arg(long)]
     no_trunc: bool,
-    /// Only those with: id, name, label, status, exited, ancestor, before, since, network, health or publish=VALUE
+    /// Only those with: id, name, label, status, exited, ancestor, before, since, network, health, publish or volume=VALUE
     #[arg(short, long, value_name = "NAME=VALUE")]
     filter: Vec<String>,
     /// json, a template such as '{{.ID}} {{.Names}}', or the same behind the word table
@@ -121,6 +121,15 @@ impl Ps {
         format!("\"{}…\"", command.chars().take(19).collect::<String>())
     }
 
+    fn mounts(&self, container: &ContainerSummary) -> String {
+        let short = |source: &str| match self.no_trunc || source.chars().count() <= 15 {
+            true => source.to_owned(),
+            false => format!("{}…", source.chars().take(14).collect::<String>()),
+        };
+        let all = container.mounts.iter().map(|(source, _)| short(source));
+        all.collect::<Vec<_>>().join(",")
+    }
+
     /// What there is to show of a container, under Docker's names.
     fn row(&self, engine: &Engine, container: &ContainerSummary, now: SystemTime) -> Value {
         let size = match self.size
@@ -148,6 +157,10 @@ impl Ps {
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
+        let volumes = container
+            .mounts
+            .iter()
+            .filter(|(source, _)| !source.starts_with('/'));
         json!({
             "ID": self.id(container),
             "Image": container.image,
@@ -160,6 +173,8 @@ impl Ps {
             "Names": container.name,
             "Labels": labels.join(","),
             "Label": container.labels,
+            "Mounts": self.mounts(container),
+            "LocalVolumes": volumes.count().to_string(),
             "Networks": container.network,
             "Size": size,
         })
@@ -199,6 +214,10 @@ fn fits(container: &ContainerSummary, name: &str, wanted: &str) -> bool {
         "publish" => ports(container).iter().any(|(_, host)| {
             host.rsplit(':').next() == Some(wanted.split('/').next().unwrap_or_default())
         }),
+        "volume" => container
+            .mounts
+            .iter()
+            .any(|(source, place)| source == wanted || place.as_os_str() == wanted),
         // Looked at already, all at once.
         _ => true,
     }

@@ -5,14 +5,19 @@ use std::path::PathBuf;
 use clap::Args;
 use rocker_image::Platform;
 
-use crate::{Io, Network, PullPolicy, Result, RunOptions, Volume};
+use crate::{Io, Network, PullPolicy, Result, RunOptions};
 
+mod files;
 mod life;
 mod limits;
+mod mount;
 mod security;
 mod sharing;
+mod storage;
 pub(crate) mod value;
+mod volume;
 
+use files::Files;
 use life::Life;
 use limits::Limits;
 use security::Security;
@@ -78,21 +83,17 @@ pub(crate) struct Request {
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i16).range(-1000..=1000), help_heading = "Limits")]
     oom_score_adj: Option<i16>,
 
-    /// Show a directory or file of the host
-    #[arg(short, long, value_name = "SRC:DST[:ro]", help_heading = "Files")]
-    volume: Vec<String>,
-    /// A file system in memory
-    #[arg(long, value_name = "PATH[:OPTIONS]", help_heading = "Files")]
-    tmpfs: Vec<String>,
+    #[command(flatten)]
+    files: Files,
     /// The size of /dev/shm
     #[arg(long, value_name = "BYTES", help_heading = "Files")]
     shm_size: Option<String>,
     /// Give it a device of the host
     #[arg(long, value_name = "SRC[:DST]", help_heading = "Files")]
     device: Vec<String>,
-    /// Make the root file system read-only
-    #[arg(long, help_heading = "Files")]
-    read_only: bool,
+    /// How changes are kept: driver=overlay, vfs (a copy) or tmpfs (in memory, lost at the end; size=BYTES)
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Files")]
+    storage_opt: Vec<String>,
 
     /// bridge for root, pasta for an ordinary user; none or host
     #[arg(
@@ -175,11 +176,6 @@ impl Request {
         options.workdir = self.workdir.clone();
         options.user = self.user.clone();
         options.hostname = self.hostname.clone();
-        options.volumes = self
-            .volume
-            .iter()
-            .map(|text| value::volume(text))
-            .collect::<Result<Vec<Volume>>>()?;
         options.network = self.network()?;
         let ports = self.publish.iter().map(|text| Ok(text.parse()?));
         options.ports = ports.collect::<Result<_>>()?;
@@ -189,8 +185,7 @@ impl Request {
         let limits = self.ulimit.iter().map(|text| Ok(text.parse()?));
         options.rlimits = limits.collect::<Result<_>>()?;
         options.oom_score_adj = self.oom_score_adj;
-        let tmpfs = self.tmpfs.iter().map(|text| value::tmpfs(text));
-        options.tmpfs = tmpfs.collect::<Result<_>>()?;
+        self.files.add_to(&mut options)?;
         let size = self.shm_size.as_ref();
         let size = size.map(|text| value::bytes("--shm-size", text));
         options.shm_size = size.transpose()?;
@@ -199,7 +194,7 @@ impl Request {
         self.life.add_to(&mut options)?;
         self.sharing.add_to(&mut options)?;
         self.security.add_to(&mut options)?;
-        options.read_only = self.read_only;
+        options.storage = storage::options(&self.storage_opt)?;
         options.pull = self.pull_policy()?;
         options.platform = self
             .platform

@@ -12,7 +12,7 @@ pub(crate) struct Rm {
     /// Kill those that run
     #[arg(short, long)]
     force: bool,
-    /// For Docker's sake: there are no anonymous volumes to keep yet
+    /// Also the volumes that were made for them and nobody named
     #[arg(short, long)]
     volumes: bool,
     #[command(flatten)]
@@ -26,7 +26,7 @@ impl Rm {
     pub(crate) fn run(self) -> Result<u8> {
         self.explain.around(Executable::AsItIs, |engine| {
             Ok(each(&self.containers, |name| {
-                engine.remove(name, self.force)?;
+                engine.remove_with(name, self.force, self.volumes)?;
                 print(&format!("{name}\n"));
                 Ok(())
             }))

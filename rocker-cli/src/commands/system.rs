@@ -17,9 +17,9 @@ pub(crate) struct System {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show how much room images and containers take
+    /// Show how much room images, containers and volumes take
     Df(Df),
-    /// Remove containers that do not run, and images without a name
+    /// Remove containers that do not run, images without a name, and volumes if asked
     Prune(Prune),
     /// Start the containers whose restart policy asks for it, after a boot
     Boot(Boot),
@@ -39,6 +39,9 @@ struct Prune {
     /// Also images with a name, if no container is made of them
     #[arg(short, long)]
     all: bool,
+    /// Also volumes that no container has and nobody named
+    #[arg(long)]
+    volumes: bool,
     /// Do not ask
     #[arg(short, long)]
     force: bool,
@@ -64,6 +67,7 @@ impl Df {
         let rows = [
             ("Images", engine.image_usage()?),
             ("Containers", engine.container_usage()?),
+            ("Local Volumes", engine.volume_usage()?),
         ];
         let mut table = Table::new(["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
         let mut lines = String::new();
@@ -103,7 +107,12 @@ impl Prune {
             true => "all images of which no container is made",
             false => "all images without a name",
         };
-        let question = format!("This removes all containers that do not run, and {images}.");
+        let volumes = match self.volumes {
+            true => ", and all volumes that no container has and nobody named",
+            false => "",
+        };
+        let question =
+            format!("This removes all containers that do not run, and {images}{volumes}.");
         if !self.force && !ask(&question) {
             return Ok(0);
         }
@@ -119,7 +128,15 @@ impl Prune {
         let mut list = Titled::new("Deleted Images:");
         let more = engine.prune_images(&prune, |_| true, |line| list.print(line))?;
         list.end();
-        let total = table::size(freed + more);
+        let mut most = 0;
+        if self.volumes {
+            let (volumes, freed) = engine.prune_volumes(|volume| volume.anonymous)?;
+            let mut list = Titled::new("Deleted Volumes:");
+            volumes.iter().for_each(|name| list.print(name));
+            list.end();
+            most = freed;
+        }
+        let total = table::size(freed + more + most);
         print(&format!("Total reclaimed space: {total}\n"));
         Ok(0)
     }

@@ -9,6 +9,7 @@ use rocker_cgroup::{Cgroup, Hierarchy};
 use rocker_ns::{Created, Fact};
 
 use super::host::HostMount;
+use super::storage::ROOT;
 use super::{Engine, cgroup_of, disk, parts};
 use crate::{Error, Result};
 
@@ -59,12 +60,18 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
     let mounts = HostMount::all(&read(pid, "mountinfo")?);
     let at = |path: &Path| mounts.iter().rev().find(|mount| mount.point == path);
     let access = |read_only: bool| if read_only { "ro" } else { "rw" };
-    let read_only = spec.root().as_ref().and_then(|root| root.readonly());
+    let root = spec.root().as_ref();
+    let read_only = root.and_then(|root| root.readonly());
+    // A directory of the host's, or a copy of the image beside the specification, is of whatever file system it is on.
+    let is_directory =
+        root.is_some_and(|root| root.path().is_absolute() || root.path() == Path::new(ROOT));
+    let kind = if is_directory { "bind" } else { "overlay" };
     facts.push(Fact::new(
         "mount /",
-        format!("overlay {}", access(read_only.unwrap_or(false))),
+        format!("{kind} {}", access(read_only.unwrap_or(false))),
         at(Path::new("/")).map_or_else(String::new, |root| {
-            format!("{} {}", root.fstype, access(root.read_only))
+            let kind = if is_directory { kind } else { &root.fstype };
+            format!("{kind} {}", access(root.read_only))
         }),
     ));
     for mount in spec.mounts().iter().flatten() {
@@ -81,7 +88,7 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
             .options()
             .iter()
             .flatten()
-            .any(|option| option == "ro");
+            .any(|option| matches!(option.as_str(), "ro" | "rro"));
         let kind = match is_bind {
             true => "bind",
             false => mount.typ().as_deref().unwrap_or_default(),

@@ -25,7 +25,7 @@ const FULL: u64 = 1 << 20;
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct Event {
-    /// What it happened to: `container` or `image`.
+    /// What it happened to: `container`, `image` or `volume`.
     #[serde(rename = "Type")]
     pub kind: String,
     /// What happened, such as `start` or `die`.
@@ -41,7 +41,7 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Actor {
-    /// The container's ID, or the image's name.
+    /// The container's ID, or the name of the image or volume.
     #[serde(rename = "ID")]
     pub id: String,
     /// Such as its name, its image, its labels, its exit status.
@@ -73,6 +73,12 @@ impl Engine {
     pub(crate) fn tell_of_image(&self, name: &str, action: &str) {
         let attributes = BTreeMap::from([("name".to_owned(), name.to_owned())]);
         self.note("image", action, name.to_owned(), attributes);
+    }
+
+    /// Notes that something has happened to a volume.
+    pub(crate) fn tell_of_volume(&self, name: &str, action: &str) {
+        let attributes = BTreeMap::from([("driver".to_owned(), "local".to_owned())]);
+        self.note("volume", action, name.to_owned(), attributes);
     }
 
     fn note(&self, kind: &str, action: &str, id: String, attributes: BTreeMap<String, String>) {

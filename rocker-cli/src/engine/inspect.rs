@@ -7,9 +7,13 @@ use rocker_image::Image;
 use serde_json::{Map, Value, json};
 
 use super::image::the_one;
+use super::inspect_mounts;
 use super::log::LOG;
-use super::options::{LogDriver, Network, RunOptions, SeccompProfile, Share, Users};
+use super::options::{
+    LogDriver, Network, RunOptions, SeccompProfile, Share, StorageOptions, Users,
+};
 use super::record::{Health, Record, State};
+use super::storage::Storage;
 use super::time::text;
 use super::{Engine, Status};
 use crate::{Error, Result};
@@ -36,12 +40,15 @@ impl Engine {
         let image = image.and_then(|digest| self.store().ok()?.by_manifest(&digest).ok()?);
         let layers = image.as_ref().and_then(|image| self.lower_dirs(image).ok());
         let file = |name: &str| run.join(name).display().to_string();
-        let lower: Vec<_> = layers.unwrap_or_default();
-        let lower: Vec<_> = lower
-            .iter()
-            .rev()
-            .map(|dir| dir.display().to_string())
+        let storage = Storage::of(&data, options)?;
+        let driver = storage.driver.to_string();
+        let mut kept: BTreeMap<_, _> = storage
+            .data(&data, &layers.unwrap_or_default())
+            .into_iter()
             .collect();
+        if let Some(why) = storage.why {
+            kept.insert("Why", why);
+        }
         let command = &record.command;
         Ok(json!({
             "Id": record.id,
@@ -60,20 +67,16 @@ impl Engine {
             },
             "Name": format!("/{}", record.name),
             "RestartCount": restarts(state.as_ref()),
-            "Driver": "overlay",
+            "Driver": driver,
             "Platform": image.as_ref().map(|image| image.platform().os),
             "AppArmorProfile": options.apparmor.clone().unwrap_or_default(),
             "ProcessLabel": options.selinux.clone().unwrap_or_default(),
             "HostConfig": host_config(options),
             "GraphDriver": {
-                "Name": "overlay",
-                "Data": {
-                    "LowerDir": lower.join(":"),
-                    "UpperDir": data.join("upper").display().to_string(),
-                    "WorkDir": data.join("work").display().to_string(),
-                },
+                "Name": driver,
+                "Data": kept,
             },
-            "Mounts": mounts(options),
+            "Mounts": inspect_mounts::mounts(options, &self.roots().volumes()),
             "Config": config(&record, image.as_ref()),
             "NetworkSettings": self.network_settings(&record, &found.status),
         }))
@@ -248,11 +251,6 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         .open_system_paths
         .then(|| "systempaths=unconfined".to_owned());
     let security: Vec<_> = [seccomp, new, open].into_iter().flatten().collect();
-    let binds = options.volumes.iter().map(|volume| {
-        let access = if volume.read_only { ":ro" } else { "" };
-        let (source, destination) = (volume.source.display(), volume.destination.display());
-        format!("{source}:{destination}{access}")
-    });
     let tmpfs = options.tmpfs.iter().map(|tmpfs| {
         let path = tmpfs.destination.display().to_string();
         (path, Value::from(tmpfs.options.join(",")))
@@ -270,7 +268,12 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         .map(|limit| json!({"Name": limit.name(), "Soft": limit.soft, "Hard": limit.hard}));
     let sysctls: BTreeMap<_, _> = options.sysctls.iter().cloned().collect();
     json!({
-        "Binds": binds.collect::<Vec<_>>(),
+        "Binds": inspect_mounts::binds(options),
+        "Mounts": inspect_mounts::asked(options),
+        "VolumesFrom": options.volumes_from.iter().map(|from| match from.read_only {
+            true => format!("{}:ro", from.container),
+            false => from.container.clone(),
+        }).collect::<Vec<_>>(),
         "LogConfig": {"Type": driver, "Config": log},
         "NetworkMode": options.network.to_string(),
         "PortBindings": ports(options, true),
@@ -285,6 +288,7 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         "PidMode": match &options.pid { Share::Own => String::new(), other => share(other) },
         "Privileged": options.privileged,
         "ReadonlyRootfs": options.read_only,
+        "StorageOpt": storage_opt(options),
         "SecurityOpt": security,
         "Tmpfs": tmpfs.collect::<Map<_, _>>(),
         "UTSMode": match &options.uts { Share::Own => String::new(), other => share(other) },
@@ -304,6 +308,15 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         "Devices": devices.collect::<Vec<_>>(),
         "Ulimits": ulimits.collect::<Vec<_>>(),
     })
+}
+
+/// How it was asked for that its files be kept; null as Docker has it where nothing was asked for.
+fn storage_opt(options: &RunOptions<'_>) -> Option<BTreeMap<&'static str, String>> {
+    let StorageOptions { driver, size_bytes } = options.storage;
+    let mut all = BTreeMap::new();
+    all.extend(driver.map(|driver| ("driver", driver.to_string())));
+    all.extend(size_bytes.map(|bytes| ("size", bytes.to_string())));
+    (!all.is_empty()).then_some(all)
 }
 
 /// What image and caller say of the program.
@@ -358,30 +371,6 @@ fn config(record: &Record, image: Option<&Image>) -> Value {
         });
     }
     config
-}
-
-fn mounts(options: &RunOptions<'_>) -> Value {
-    let binds = options.volumes.iter().map(|volume| {
-        json!({
-            "Type": "bind",
-            "Source": volume.source,
-            "Destination": volume.destination,
-            "Mode": if volume.read_only { "ro" } else { "" },
-            "RW": !volume.read_only,
-            "Propagation": "rprivate",
-        })
-    });
-    let tmpfs = options.tmpfs.iter().map(|tmpfs| {
-        json!({
-            "Type": "tmpfs",
-            "Source": "",
-            "Destination": tmpfs.destination,
-            "Mode": tmpfs.options.join(","),
-            "RW": !tmpfs.options.iter().any(|option| option == "ro"),
-            "Propagation": "",
-        })
-    });
-    binds.chain(tmpfs).collect()
 }
 
 /// `80/tcp` and where it is found on the host.

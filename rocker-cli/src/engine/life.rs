@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::time::{Instant, SystemTime};
 
-use rocker_image::Image;
+use oci_spec::image::ImageConfiguration;
 use rocker_ns::{DetachKeys, ExitCode, Signals};
 
+use super::base::Base;
 use super::connection::network_of;
 use super::container::{Container, Stop};
 use super::image::health_of;
@@ -60,8 +61,8 @@ impl Engine {
     /// Whatever keeps it from being made; nothing is left of it then.
     pub fn create(&self, options: &RunOptions<'_>) -> Result<String> {
         self.reconcile_at_a_glance()?;
-        let image = self.image(options)?;
-        let mut container = self.make(options, &image)?;
+        let base = self.base(options)?;
+        let mut container = self.make(options, &base)?;
         let created = container.enter(State::Created);
         if created.is_err() {
             let _ = self.unmake(&container);
@@ -80,10 +81,10 @@ impl Engine {
     /// Whatever kept the program from running; nothing is left of the container then.
     pub fn run(&self, options: &RunOptions<'_>) -> Result<Exit> {
         self.reconcile_at_a_glance()?;
-        let image = self.image(options)?;
+        let base = self.base(options)?;
         let hierarchy = self.hierarchy()?;
         let signals = Signals::hold()?;
-        let container = self.make(options, &image)?;
+        let container = self.make(options, &base)?;
         let caller = Caller {
             io: options.io,
             detach: options.detach,
@@ -91,7 +92,7 @@ impl Engine {
             running: options.running,
             fail_at: options.fail_at,
         };
-        match Supervisor::new(&container, &image, &hierarchy, &signals, caller) {
+        match Supervisor::new(&container, &base, &hierarchy, &signals, caller) {
             Ok(supervisor) => self.live(container, supervisor),
             Err(error) => {
                 let _ = self
@@ -127,15 +128,15 @@ impl Engine {
             running: options.running,
             fail_at: None,
         };
-        let image = match self.image_of(&container) {
-            Ok(image) => image,
+        let base = match self.base_of(&container) {
+            Ok(base) => base,
             Err(error) => {
                 // As it was before.
                 container.remove_run_dir()?;
                 return Err(error);
             }
         };
-        match Supervisor::new(&container, &image, &hierarchy, &signals, caller) {
+        match Supervisor::new(&container, &base, &hierarchy, &signals, caller) {
             Ok(supervisor) => self.live(container, supervisor),
             Err(error) => {
                 container.remove_run_dir()?;
@@ -144,19 +145,9 @@ impl Engine {
         }
     }
 
-    /// The image that a container was made of.
-    fn image_of(&self, container: &Container) -> Result<Image> {
-        let record = &container.record;
-        let damaged = || Error::NoImage {
-            name: record.options.image.clone(),
-        };
-        let digest = record.manifest.parse()?;
-        self.store()?.by_manifest(&digest)?.ok_or_else(damaged)
-    }
-
-    /// Makes a container of an image, which this process looks after from then on.
-    fn make(&self, options: &RunOptions<'_>, image: &Image) -> Result<Container> {
-        let record = self.record_of(options, image)?;
+    /// Makes a container of an image or directory, which this process looks after from then on.
+    fn make(&self, options: &RunOptions<'_>, base: &Base) -> Result<Container> {
+        let record = self.record_of(options, base)?;
         if let Some(path) = &options.id_file {
             let why = "so that the caller finds the container";
             disk::create_new(path, record.id.as_bytes(), why)
@@ -166,21 +157,33 @@ impl Engine {
             .make_room(options)
             .and_then(|()| Container::create(self, record, options.name.as_deref()));
         let made = made.and_then(|container| {
-            // From its record on nobody removes the image; until then somebody may have.
-            if self.is_unpacked(image)? {
-                return Ok(container);
+            let furnished = self.furnish(&container, base);
+            if furnished.is_err() {
+                self.remove_anonymous(&container.record);
+                container.forget(self)?;
+                container.remove_run_dir()?;
             }
-            container.forget(self)?;
-            container.remove_run_dir()?;
-            Err(Error::NoImage {
-                name: options.image.clone(),
-            })
+            furnished.map(|()| container)
         });
         match &made {
             Ok(container) => self.tell(&container.record, "create", &[]),
             Err(_) => remove_id_file(options),
         }
         made
+    }
+
+    /// Sees to what a container needs beside its own directories, now that its record keeps others from removing that.
+    fn furnish(&self, container: &Container, base: &Base) -> Result<()> {
+        // Until then somebody may have.
+        if let Some(image) = base.image()
+            && !self.is_unpacked(image)?
+        {
+            return Err(Error::NoImage {
+                name: container.options().image.clone(),
+            });
+        }
+        self.check_image_volumes(container)?;
+        self.furnish_volumes(container, base)
     }
 
     /// Removes the container that is to be replaced.
@@ -196,31 +199,40 @@ impl Engine {
     /// Forgets a container of which nothing has come, as if there had been none.
     fn unmake(&self, container: &Container) -> Result<()> {
         remove_id_file(container.options());
+        self.remove_anonymous(&container.record);
         container.forget(self)
     }
 
-    fn record_of(&self, options: &RunOptions<'_>, image: &Image) -> Result<Record> {
-        let of_image = image.config().config().as_ref();
+    fn record_of(&self, options: &RunOptions<'_>, base: &Base) -> Result<Record> {
+        let of_image = base.config().config().as_ref();
         let of_image = of_image.and_then(|config| config.stop_signal().clone());
         let health = match options.health.disabled {
             true => None,
-            false => options
-                .health
-                .over(health_of(self.store()?, image).as_ref()),
+            false => {
+                let image = base.image();
+                let of_image = image.map(|image| Ok::<_, Error>(health_of(self.store()?, image)));
+                options
+                    .health
+                    .over(of_image.transpose()?.flatten().as_ref())
+            }
         };
         Ok(Record {
             id: name::new_id()?,
             name: String::new(),
             other_name: None,
-            manifest: image.manifest_digest().to_string(),
-            command: command(options, image.config())?,
+            manifest: base
+                .image()
+                .map(|image| image.manifest_digest().to_string())
+                .unwrap_or_default(),
+            command: command(options, base.config())?,
             created: SystemTime::now(),
             stop_signal: options.stop_signal.clone().or(of_image),
             health,
             options: RunOptions {
                 network: network_of(options)?,
                 env: resolved(&options.env),
-                labels: labels_over(&options.labels, image),
+                labels: labels_over(&options.labels, base.config()),
+                volumes: self.settled_volumes(options, base)?,
                 progress: &(),
                 running: None,
                 ..options.clone()
@@ -267,7 +279,10 @@ impl Engine {
             let remembered = match is_new && !supervisor.has_run {
                 // One that has never run is not worth to be remembered.
                 true => self.unmake(&container),
-                false if removed => container.forget(self),
+                false if removed => {
+                    self.remove_anonymous(&container.record);
+                    container.forget(self)
+                }
                 false => container.enter(State::Exited(Ended {
                     stopped: container.asked_to_stop().is_some()
                         || supervisor.wish == Some(Wish::ForGood),
@@ -332,8 +347,11 @@ fn remove_id_file(options: &RunOptions<'_>) {
 }
 
 /// The caller's labels over those of the image.
-fn labels_over(own: &BTreeMap<String, String>, image: &Image) -> BTreeMap<String, String> {
-    let of_image = image.config().config().as_ref();
+fn labels_over(
+    own: &BTreeMap<String, String>,
+    image: &ImageConfiguration,
+) -> BTreeMap<String, String> {
+    let of_image = image.config().as_ref();
     let of_image = of_image.and_then(|config| config.labels().clone());
     let mut labels: BTreeMap<_, _> = of_image.unwrap_or_default().into_iter().collect();
     labels.extend(own.clone());

@@ -5,6 +5,7 @@ mod archive;
 mod as_text;
 mod attached;
 mod attest;
+mod base;
 mod boot;
 mod changes;
 mod connection;
@@ -20,6 +21,7 @@ pub(crate) mod host;
 mod image;
 mod import;
 mod inspect;
+mod inspect_mounts;
 mod keeper;
 mod life;
 mod lines;
@@ -43,6 +45,7 @@ mod signal;
 mod spec;
 mod steps;
 mod stop;
+mod storage;
 mod summary;
 mod supervisor;
 mod surroundings;
@@ -53,6 +56,10 @@ mod untag;
 mod usage;
 mod users;
 pub(crate) mod view;
+mod volume;
+mod volume_made;
+mod volume_places;
+mod volume_record;
 mod watch;
 
 use std::sync::OnceLock;
@@ -69,8 +76,9 @@ pub use import::ImportOptions;
 pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};
 pub use options::{
-    DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions, Network, PullPolicy,
-    Restart, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
+    Beneath, BindPropagation, DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions,
+    MountIds, Network, PullPolicy, Restart, RootDirectory, RunOptions, SeccompProfile, Share,
+    StorageDriver, StorageOptions, Tmpfs, Users, Volume, VolumeSource, VolumesFrom,
 };
 pub use prune::ImagePrune;
 pub use record::HealthStatus;
@@ -80,6 +88,7 @@ pub use summary::{ContainerSummary, Status};
 pub(crate) use tidy::Tidier;
 pub use usage::Usage;
 pub(crate) use view::View;
+pub use volume::{VolumeOptions, VolumeSummary};
 
 /// The cgroup below which all containers have theirs: the place itself where they may live. One of rocker's own between would be
 /// made and removed, in each tree of v1, by every container that has no other one beside it, which takes a tenth of a run.

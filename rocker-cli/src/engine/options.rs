@@ -3,6 +3,8 @@
 mod health;
 mod log;
 mod restart;
+mod storage;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +23,10 @@ pub use health::{HealthCheck, HealthOptions};
 pub use log::{LogDriver, LogOptions};
 pub use restart::Restart;
 pub(crate) use restart::{SETTLED, pause_before};
+pub use storage::{StorageDriver, StorageOptions};
+pub use volume::{
+    Beneath, BindPropagation, MountIds, RootDirectory, Volume, VolumeSource, VolumesFrom,
+};
 
 /// How a container's standard streams are connected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,17 +75,6 @@ pub enum PullPolicy {
     Always,
     /// Never.
     Never,
-}
-
-/// A directory or file of the host that a container sees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Volume {
-    /// Where it is on the host; absolute.
-    pub source: PathBuf,
-    /// Where it is in the container; absolute.
-    pub destination: PathBuf,
-    /// Whether the container may only read it.
-    pub read_only: bool,
 }
 
 /// Whose view of the machine a container has, in one respect.
@@ -217,8 +212,10 @@ pub struct RunOptions<'a> {
     pub uts: Share,
     /// Who its users are on the host.
     pub users: Users,
-    /// What the container sees of the host's files.
+    /// What the container sees of files that are not its own.
     pub volumes: Vec<Volume>,
+    /// Containers whose volumes it has as well.
+    pub volumes_from: Vec<VolumesFrom>,
     /// File systems in memory.
     pub tmpfs: Vec<Tmpfs>,
     /// The size of `/dev/shm` in bytes; 64 MiB without.
@@ -247,6 +244,12 @@ pub struct RunOptions<'a> {
     pub privileged: bool,
     /// Whether the root file system cannot be written to.
     pub read_only: bool,
+    /// How its files are kept.
+    pub storage: StorageOptions,
+    /// Whether `/run`, `/tmp` and `/var/tmp` are file systems in memory where the root file system cannot be written to.
+    pub read_only_tmpfs: bool,
+    /// A directory in place of an image; [`image`](Self::image) is only shown then.
+    pub root_directory: Option<RootDirectory>,
     /// Whether setuid programs give no privileges.
     pub no_new_privileges: bool,
     /// Which system calls it may make.
@@ -315,6 +318,7 @@ impl RunOptions<'static> {
             uts: Share::default(),
             users: Users::default(),
             volumes: Vec::new(),
+            volumes_from: Vec::new(),
             tmpfs: Vec::new(),
             shm_size: None,
             devices: Vec::new(),
@@ -328,6 +332,9 @@ impl RunOptions<'static> {
             cap_drop: Vec::new(),
             privileged: false,
             read_only: false,
+            storage: StorageOptions::default(),
+            read_only_tmpfs: true,
+            root_directory: None,
             no_new_privileges: false,
             seccomp: SeccompProfile::default(),
             apparmor: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,12 +13,13 @@ use oci_spec::runtime::{
 };
 use rocker_cgroup::{CpuQuota, Limits, Max};
 use rocker_fs::{
-    Device, DeviceKind, MountAttributes, Propagation, Rootfs, Sysctl, SysctlNamespaces,
+    Access, Device, DeviceKind, MountAttributes, Overlay, Propagation, Rootfs, Sysctl,
+    SysctlNamespaces, XattrNamespace, open_beneath,
 };
 use rocker_ns::{Capabilities, IdMap, Namespace, Rlimit, User, signal_number};
 
 use super::record::CONFIG;
-use super::spec::{DEVICE_SOURCE, GROUPS, INIT, STOP_SIGNAL};
+use super::spec::{DEVICE_SOURCE, GROUPS, INIT, STOP_SIGNAL, SUBPATH};
 use super::{disk, seccomp};
 use crate::{Error, Result};
 
@@ -122,41 +123,43 @@ pub(crate) fn has_devices_of_host(spec: &Spec) -> Result<bool> {
 fn fs_mount(spec: &Spec, mount: &Mount) -> Result<rocker_fs::Mount> {
     let destination = mount.destination().clone();
     let kind = mount.typ().as_deref().unwrap_or("bind");
+    if kind == "overlay" {
+        return stack_mount(mount);
+    }
     let mut result = if let Some((pid, path)) = of_another(spec, mount) {
         // Another container's: only in its own mount namespace can it be copied.
         rocker_fs::Mount::bind_in(Namespace::Mount.of(pid)?, path, destination)
     } else if kind == "bind" {
         let path = mount.source().clone().unwrap_or_default();
-        // Opened here, as a place only: what is mounted is what the path meant now.
-        let source = disk::open_for(
-            "fs",
-            &path,
-            OpenOptions::new().read(true).custom_flags(O_PATH),
-            "O_RDONLY|O_CLOEXEC|O_PATH",
-            "so that what is mounted is what this path means now, whatever becomes of it",
-        );
-        let source = source.map_err(|source| match source.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => Error::NoSource { path, source },
-            _ => Error::State {
-                operation: "open",
-                path,
-                source,
-            },
-        })?;
-        rocker_fs::Mount::bind_fd(OwnedFd::from(source), destination)
+        let mut source = open_source(&path)?;
+        if let Some(part) = subpath(spec, mount) {
+            source = part_of(source, &path, &part)?;
+        }
+        rocker_fs::Mount::bind_fd(source, destination)
     } else {
         rocker_fs::Mount::filesystem(kind, destination)
     };
+    if let Some(users) = mapped(mount)? {
+        result = result.id_map(users);
+    }
     let mut attributes = MountAttributes::empty();
     for option in mount.options().iter().flatten() {
         match option.as_str() {
-            "ro" => attributes |= MountAttributes::RDONLY,
+            // The top alone, as the specification has it.
+            "ro" => {
+                attributes |= MountAttributes::RDONLY;
+                result = result.read_only_beneath(false);
+            }
+            "rro" => attributes |= MountAttributes::RDONLY,
             "nosuid" => attributes |= MountAttributes::NOSUID,
             "nodev" => attributes |= MountAttributes::NODEV,
             "noexec" => attributes |= MountAttributes::NOEXEC,
             "strictatime" => attributes |= MountAttributes::STRICTATIME,
             "rprivate" => result = result.propagation(Propagation::Private),
-            "rw" | "dev" | "exec" | "suid" | "rbind" => {}
+            "rslave" => result = result.propagation(Propagation::Slave),
+            "rshared" => result = result.propagation(Propagation::Shared),
+            "bind" => result = result.recursive(false),
+            "rw" | "dev" | "exec" | "suid" | "rbind" | "idmap" | "ridmap" => {}
             other => {
                 result = match other.split_once('=') {
                     Some((key, value)) => result.option(key, value),
@@ -166,6 +169,93 @@ fn fs_mount(spec: &Spec, mount: &Mount) -> Result<rocker_fs::Mount> {
         }
     }
     Ok(result.attributes(attributes))
+}
+
+/// Opens the source of a bind mount, as a place only: what is mounted is what the path meant now.
+fn open_source(path: &Path) -> Result<OwnedFd> {
+    let source = disk::open_for(
+        "fs",
+        path,
+        OpenOptions::new().read(true).custom_flags(O_PATH),
+        "O_RDONLY|O_CLOEXEC|O_PATH",
+        "so that what is mounted is what this path means now, whatever becomes of it",
+    );
+    let path = path.to_owned();
+    let source = source.map_err(|source| match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Error::NoSource { path, source },
+        _ => Error::State {
+            operation: "open",
+            path,
+            source,
+        },
+    })?;
+    Ok(source.into())
+}
+
+/// Which part of a mount's source is meant, if not all.
+fn subpath(spec: &Spec, mount: &Mount) -> Option<PathBuf> {
+    let name = format!("{SUBPATH}{}", mount.destination().to_string_lossy());
+    let part = spec.annotations().as_ref()?.get(&name)?;
+    Some(PathBuf::from(part))
+}
+
+/// Opens a part of what is open. Others may write to it, and exchange a directory for a symbolic link at any moment: none leads out of it.
+fn part_of(whole: OwnedFd, path: &Path, part: &Path) -> Result<OwnedFd> {
+    match open_beneath(whole.as_fd(), part, Access::Path) {
+        Err(rocker_fs::Error::Resolve { source, .. })
+            if matches!(
+                source.kind(),
+                ErrorKind::NotFound | ErrorKind::NotADirectory
+            ) =>
+        {
+            let path = path.join(part);
+            Err(Error::NoSource { path, source })
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// The user namespace whose map says whose the files of a mount are.
+fn mapped(mount: &Mount) -> Result<Option<OwnedFd>> {
+    let maps = |list: &Option<Vec<LinuxIdMapping>>| {
+        let list = list.iter().flatten();
+        list.map(id_map).collect::<Vec<_>>()
+    };
+    let (uids, gids) = (maps(mount.uid_mappings()), maps(mount.gid_mappings()));
+    match uids.is_empty() && gids.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(rocker_ns::id_map_namespace(uids, gids)?)),
+    }
+}
+
+/// A stack of directories, which are an image's.
+fn stack_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
+    let destination = mount.destination().clone();
+    let (mut layers, mut upper, mut work) = (Vec::new(), None, None);
+    let mut attributes = MountAttributes::empty();
+    for option in mount.options().iter().flatten() {
+        match option.split_once('=') {
+            Some(("lowerdir+", dir)) => layers.push(PathBuf::from(dir)),
+            Some(("upperdir", dir)) => upper = Some(PathBuf::from(dir)),
+            Some(("workdir", dir)) => work = Some(PathBuf::from(dir)),
+            _ if matches!(option.as_str(), "ro" | "rro") => attributes |= MountAttributes::RDONLY,
+            _ if option == "nodev" => attributes |= MountAttributes::NODEV,
+            _ => {}
+        }
+    }
+    // The specification has the topmost first.
+    layers.reverse();
+    let mut overlay = Overlay::new(layers);
+    if let (Some(upper), Some(work)) = (upper, work) {
+        overlay = overlay.upper(upper, work);
+    }
+    if rocker_ns::in_user_namespace()? {
+        overlay = overlay.xattr_namespace(XattrNamespace::User);
+    } else if let Some(users) = mapped(mount)? {
+        overlay = overlay.id_map(users);
+    }
+    let made: OwnedFd = overlay.mount()?.into();
+    Ok(rocker_fs::Mount::detached(made, destination).attributes(attributes))
 }
 
 /// The container whose memory is shared, and where it has that: in rocker's own words, see `spec/mounts.rs`. Any other source in
@@ -207,18 +297,20 @@ fn namespaces(spec: &Spec) -> impl Iterator<Item = &LinuxNamespace> {
 /// What each run of the container's users and groups is outside; nothing where they are the same.
 pub(crate) fn id_maps(spec: &Spec) -> [Vec<IdMap>; 2] {
     let linux = spec.linux().as_ref();
-    let maps = |list: Option<&Vec<LinuxIdMapping>>| {
-        let map = |one: &LinuxIdMapping| IdMap {
-            inside: one.container_id(),
-            outside: one.host_id(),
-            count: one.size(),
-        };
-        list.into_iter().flatten().map(map).collect()
-    };
+    let maps =
+        |list: Option<&Vec<LinuxIdMapping>>| list.into_iter().flatten().map(id_map).collect();
     [
         maps(linux.and_then(|linux| linux.uid_mappings().as_ref())),
         maps(linux.and_then(|linux| linux.gid_mappings().as_ref())),
     ]
+}
+
+fn id_map(one: &LinuxIdMapping) -> IdMap {
+    IdMap {
+        inside: one.container_id(),
+        outside: one.host_id(),
+        count: one.size(),
+    }
 }
 
 fn kind(typ: LinuxNamespaceType) -> Namespace {

@@ -17,6 +17,7 @@ use super::others::Others;
 use super::run::command_of;
 use super::spec::{self, Facts};
 use super::surroundings::Surroundings;
+use super::volume_places::UNMADE;
 use super::{Engine, RunOptions, disk, hello, image, parts, process, steps};
 use crate::{Error, Result};
 
@@ -26,6 +27,8 @@ const ID: &str = "<id, 12 hex>";
 const FILES: &str = "<run>";
 /// Stands for what cannot be opened before there is a container; it is a file as well, and always there.
 const ANY_FILE: &str = "/dev/null";
+/// The same for a directory.
+const ANY_DIRECTORY: &str = "/";
 
 impl Engine {
     /// The list of system calls that the process of a container with these options would make before its program runs.
@@ -51,6 +54,7 @@ impl Engine {
         let others = Others::find(self, options)?;
         let users = self.users(options, None)?;
         let cgroups = self.hierarchy()?.mounts_for_container();
+        let places = self.places(&options.volumes, users.as_ref(), None)?;
         let mut spec = spec::build(&Facts {
             id: ID,
             options,
@@ -58,6 +62,7 @@ impl Engine {
             user: &user,
             cgroups: &cgroups,
             files: Path::new(FILES),
+            places: &places,
             surroundings: &Surroundings::of(options, &others, users)?,
         })?;
         let mut sources = binds(&mut spec);
@@ -82,6 +87,9 @@ impl Engine {
         let not_pulled = || Error::NotPulled {
             name: options.image.clone(),
         };
+        if let Some(root) = &options.root_directory {
+            return Ok((ImageConfiguration::default(), vec![root.path.clone()]));
+        }
         if options.image == hello::NAME {
             return Ok((hello::configuration()?, Vec::new()));
         }
@@ -119,11 +127,24 @@ fn topmost(layers: &[PathBuf], name: &str) -> Vec<u8> {
 /// The sources of the specification's bind mounts. Those that are made for a container become a file that is there.
 fn binds(spec: &mut Spec) -> Vec<PathBuf> {
     let mut sources = Vec::new();
-    let is_bind = |mount: &&mut Mount| mount.typ().as_deref() == Some("bind");
+    // A part of something that may not be there yet cannot be looked up.
+    if let Some(annotations) = spec.annotations_mut() {
+        annotations.retain(|name, _| !name.starts_with(spec::SUBPATH));
+    }
+    let is_bind = |mount: &&mut Mount| matches!(mount.typ().as_deref(), Some("bind" | "overlay"));
     for mount in spec.mounts_mut().iter_mut().flatten().filter(is_bind) {
-        let source = mount.source().clone().unwrap_or_default();
+        let mut source = mount.source().clone().unwrap_or_default();
+        // Whose the files are is said of the copy of a mount before there is a process.
+        mount.set_uid_mappings(None).set_gid_mappings(None);
+        if mount.typ().as_deref() == Some("overlay") {
+            mount.set_typ(Some("bind".to_owned()));
+            mount.set_options(None);
+            source = Path::new(UNMADE).join("<image>");
+        }
         if source.starts_with(FILES) {
             mount.set_source(Some(ANY_FILE.into()));
+        } else if source.starts_with(UNMADE) {
+            mount.set_source(Some(ANY_DIRECTORY.into()));
         }
         sources.push(source);
     }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::disk;
-use super::options::{HealthCheck, RunOptions};
+use super::options::{HealthCheck, RunOptions, VolumeSource};
 use super::time;
 use crate::{Error, Result};
 
@@ -38,6 +38,19 @@ pub(crate) struct Record {
     pub(crate) stop_signal: Option<String>,
     pub(crate) health: Option<HealthCheck>,
     pub(crate) options: RunOptions<'static>,
+}
+
+impl Record {
+    /// The manifests of the images that the container needs: the one that it is made of, and those whose files it sees.
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &str> {
+        let volumes = self.options.volumes.iter();
+        let theirs = volumes.filter_map(|volume| match &volume.source {
+            VolumeSource::Image { manifest, .. } => Some(manifest.as_str()),
+            _ => None,
+        });
+        let own = Some(self.manifest.as_str()).filter(|own| !own.is_empty());
+        own.into_iter().chain(theirs)
+    }
 }
 
 /// Where in its life a container is; one that has no such file is being put together. Who changes it holds the container's lock,

@@ -69,6 +69,10 @@ impl Roots {
         self.data.join("containers")
     }
 
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
     /// The containers that have, or had, somebody to look after them since the machine started.
     pub(crate) fn running(&self) -> PathBuf {
         self.run.join("containers")

@@ -4,14 +4,13 @@ use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::SystemTime;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{RootBuilder, Spec};
 use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
-use rocker_fs::{Overlay, XattrNamespace};
-use rocker_image::Image;
 use rocker_ns::Namespace;
 
 use super::accounts::{user_of, wanted_user};
 use super::attest::attest;
+use super::base::Base;
 use super::container::Container;
 use super::keeper::Keeper;
 use super::options::{Network, RunOptions, Share, Users};
@@ -20,8 +19,9 @@ use super::process::{Care, Leave, Streams, connect, create_in, look_after, or_it
 use super::record::{self, Health, Running, State};
 use super::signal::SIGTERM;
 use super::spec::{self, Facts};
+use super::storage::ROOT;
 use super::supervisor::Supervisor;
-use super::surroundings::{Maps, Surroundings};
+use super::surroundings::Surroundings;
 use super::{CGROUP_PARENT, Engine, cgroup_name, disk, parts, steps};
 use crate::{Error, Result};
 
@@ -36,7 +36,7 @@ impl Engine {
         supervisor: &mut Supervisor<'_>,
     ) -> Result<ExitStatus> {
         let options = &container.options().clone();
-        let (image, hierarchy) = (supervisor.image, supervisor.hierarchy);
+        let (base, hierarchy) = (supervisor.base, supervisor.hierarchy);
         // Held until it is known to run, so that of two that come to share processes the second one sees whether the first may trace it.
         let sharing = match options.pid {
             Share::Container(_) => Some(self.sharing()?),
@@ -49,9 +49,14 @@ impl Engine {
             _ => None,
         };
         let maps = self.users(options, Some(container.id()))?;
-        let root = self.mount_root(container, image, maps.as_ref())?;
+        let (root, is_copy) = self.mount_root(container, base, maps.as_ref())?;
         let surroundings = Surroundings::of(options, &others, maps)?;
-        let spec = self.specify(container, options, image, hierarchy, &root, &surroundings)?;
+        let mut spec = self.specify(container, options, base, hierarchy, &root, &surroundings)?;
+        if is_copy {
+            // Beside the specification itself, as OCI has it.
+            let root = RootBuilder::default().path(ROOT);
+            spec.set_root(Some(root.readonly(options.read_only).build()?));
+        }
         drop(making);
         let cgroup = make_cgroup(container, hierarchy, &spec)?;
         if cgroup.is_none() && options.pid != Share::Own {
@@ -134,38 +139,23 @@ impl Engine {
         ended
     }
 
-    /// The image under a layer of the container's own: mounted, but nowhere to be seen. Closing it undoes it.
-    fn mount_root(
-        &self,
-        container: &Container,
-        image: &Image,
-        maps: Option<&Maps>,
-    ) -> Result<OwnedFd> {
-        let mut overlay =
-            Overlay::new(self.lower_dirs(image)?).upper(container.upper(), container.work());
-        if rocker_ns::in_user_namespace()? {
-            overlay = overlay.xattr_namespace(XattrNamespace::User);
-        } else if let Some(maps) = maps {
-            let maps = maps.clone();
-            overlay = overlay.id_map(rocker_ns::id_map_namespace(maps.uids, maps.gids)?);
-        }
-        Ok(overlay.mount()?.into())
-    }
-
     /// The specification, and the files that it mentions.
     fn specify(
         &self,
         container: &Container,
         options: &RunOptions<'_>,
-        image: &Image,
+        base: &Base,
         hierarchy: &Hierarchy,
         root: &OwnedFd,
         surroundings: &Surroundings,
     ) -> Result<Spec> {
-        let config = image.config();
+        let config = base.config();
         let user = user_of(root, &wanted_user(options, config), &options.group_add)?;
         let files = container.file("");
         let cgroups = hierarchy.mounts_for_container();
+        let scratch = container.data().join("volumes");
+        let users = surroundings.users.as_ref();
+        let places = self.places(&options.volumes, users, Some(&scratch))?;
         let facts = Facts {
             id: container.id(),
             options,
@@ -173,6 +163,7 @@ impl Engine {
             user: &user,
             cgroups: &cgroups,
             files: &files,
+            places: &places,
             surroundings,
         };
         let spec = spec::build(&facts)?;

@@ -16,6 +16,7 @@ use rocker_ns::User;
 
 use super::options::RunOptions;
 use super::surroundings::Surroundings;
+use super::volume_places::Place;
 use crate::Result;
 
 pub(crate) use process::{add_variables, command, resolved};
@@ -33,6 +34,10 @@ pub(crate) const INIT: &str = "rocker.init";
 /// device in the container.
 pub(crate) const DEVICE_SOURCE: &str = "rocker.device:";
 
+/// The annotation that says which part of a mount's source is meant, for which the specification has no word: this and the mount's destination. It is looked up in the source
+/// when that is open, so that no symbolic link in it leads out.
+pub(crate) const SUBPATH: &str = "rocker.subpath:";
+
 /// The annotation with the groups that are added to those of whichever user, by name or number, with commas between them.
 pub(crate) const GROUPS: &str = "rocker.groups";
 
@@ -46,6 +51,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) cgroups: &'a [CgroupMountView],
     /// The directory in which `hosts`, `hostname` and `resolv.conf` are made.
     pub(crate) files: &'a Path,
+    /// Where the files of its volumes are, one by one.
+    pub(crate) places: &'a [Place],
     /// What the container finds that it is put into.
     pub(crate) surroundings: &'a Surroundings,
 }
@@ -54,8 +61,12 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn build(facts: &Facts<'_>) -> Result<Spec> {
     let options = facts.options;
     let capabilities = process::capabilities(options)?;
+    let path = match &options.root_directory {
+        Some(root) if !root.overlay => root.path.as_path(),
+        _ => Path::new("rootfs"),
+    };
     let root = RootBuilder::default()
-        .path("rootfs")
+        .path(path)
         .readonly(options.read_only);
     let mut spec = SpecBuilder::default()
         .root(root.build()?)
@@ -90,11 +101,18 @@ fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
             let source = device.source.to_string_lossy().into_owned();
             (format!("{DEVICE_SOURCE}{at}"), source)
         });
+    let volumes = facts.options.volumes.iter().zip(facts.places);
+    let subpaths = volumes.filter_map(|(volume, place)| {
+        let at = volume.destination.to_string_lossy();
+        let subpath = place.subpath.as_ref()?.to_string_lossy().into_owned();
+        Some((format!("{SUBPATH}{at}"), subpath))
+    });
     let groups = &facts.options.group_add;
     let groups = (!groups.is_empty()).then(|| (GROUPS.to_owned(), groups.join(",")));
     let said = signal.into_iter().chain(init).chain(groups);
     let asked = facts.options.annotations.clone();
-    asked.into_iter().chain(said).chain(devices).collect()
+    let all = asked.into_iter().chain(said).chain(devices);
+    all.chain(subpaths).collect()
 }
 
 #[cfg(test)]
@@ -124,6 +142,7 @@ mod tests {
             user: &user,
             cgroups: &[],
             files: Path::new("/run/files"),
+            places: &[],
             surroundings: &Surroundings::default(),
         };
         build(&facts).unwrap()

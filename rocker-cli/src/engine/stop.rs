@@ -195,6 +195,14 @@ impl Engine {
     /// # Errors
     /// [`Error::NoContainer`], [`Error::StillRunning`], [`Error::Teardown`], [`Error::State`].
     pub fn remove(&self, name: &str, force: bool) -> Result<String> {
+        self.remove_with(name, force, false)
+    }
+
+    /// The same; with `volumes`, those go with it that were made for it and nobody named, unless another container has them.
+    ///
+    /// # Errors
+    /// As [`Engine::remove`].
+    pub fn remove_with(&self, name: &str, force: bool, volumes: bool) -> Result<String> {
         let found = self.container(name)?;
         if force && is_held(&self.run_dir(&found.id))? {
             self.ask_to_stop(&found.id, Stop::ForGood)?;
@@ -205,6 +213,9 @@ impl Engine {
             }
         }
         let container = Container::adopt_idle(self, &found.id, &found.name)?;
+        if volumes {
+            self.remove_anonymous(&container.record);
+        }
         container.forget(self)?;
         self.tell(&container.record, "destroy", &[]);
         container.remove_run_dir()?;

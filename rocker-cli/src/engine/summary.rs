@@ -1,6 +1,7 @@
 //! Which containers there are.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use rocker_net::PortForward;
@@ -8,7 +9,7 @@ use rocker_net::PortForward;
 use super::Engine;
 use super::container::ids;
 use super::lock::is_held;
-use super::options::Io;
+use super::options::{Io, Volume, VolumeSource};
 use super::record::{HealthStatus, Record, State};
 use crate::{Error, Result};
 
@@ -34,6 +35,8 @@ pub struct ContainerSummary {
     pub ports: Vec<PortForward>,
     /// What it sees of the network, as `--network` has it.
     pub network: String,
+    /// What it sees of files that are not its own: the name of the volume, or the path on the host, and the place in the container.
+    pub mounts: Vec<(String, PathBuf)>,
 }
 
 /// Where in its life a container is.
@@ -128,6 +131,7 @@ impl ContainerSummary {
             labels: record.options.labels,
             ports: record.options.ports,
             network: record.options.network.to_string(),
+            mounts: record.options.volumes.iter().map(mounted).collect(),
         }
     }
 
@@ -143,6 +147,7 @@ impl ContainerSummary {
             labels: BTreeMap::new(),
             ports: Vec::new(),
             network: String::new(),
+            mounts: Vec::new(),
         }
     }
 
@@ -250,6 +255,17 @@ impl Engine {
             }
         }
     }
+}
+
+/// What a volume is called, and where it is.
+fn mounted(volume: &Volume) -> (String, PathBuf) {
+    let source = match &volume.source {
+        VolumeSource::Bind(path) => path.display().to_string(),
+        VolumeSource::Named(name)
+        | VolumeSource::Anonymous(name)
+        | VolumeSource::Image { name, .. } => name.clone(),
+    };
+    (source, volume.destination.clone())
 }
 
 fn no_container(name: &str) -> Error {

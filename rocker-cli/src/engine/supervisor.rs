@@ -4,9 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rocker_cgroup::Hierarchy;
-use rocker_image::Image;
 use rocker_ns::{Attach, DetachKeys, Signals};
 
+use super::base::Base;
 use super::container::Container;
 use super::keeper::Wish;
 use super::log::Log;
@@ -30,7 +30,7 @@ pub(crate) struct Caller<'a> {
 
 /// What the program of a container is run with, time and again.
 pub(crate) struct Supervisor<'a> {
-    pub(crate) image: &'a Image,
+    pub(crate) base: &'a Base,
     pub(crate) hierarchy: &'a Hierarchy,
     pub(crate) signals: &'a Signals,
     pub(crate) caller: Caller<'a>,
@@ -51,7 +51,7 @@ pub(crate) struct Supervisor<'a> {
 impl<'a> Supervisor<'a> {
     pub(crate) fn new(
         container: &Container,
-        image: &'a Image,
+        base: &'a Base,
         hierarchy: &'a Hierarchy,
         signals: &'a Signals,
         caller: Caller<'a>,
@@ -70,7 +70,7 @@ impl<'a> Supervisor<'a> {
         let mut attach = Attach::listen(container.run_dir(), ATTACH)?;
         attach.stdin_once(!caller.detach);
         Ok(Self {
-            image,
+            base,
             hierarchy,
             signals,
             leave: match caller.detach {

@@ -171,6 +171,7 @@ impl Engine {
             Some(State::Created | State::Exited(_)) => Ok(()),
             Some(State::Running(_) | State::Restarting(_)) | None => {
                 let existed = !container.record.name.is_empty();
+                self.remove_anonymous(&container.record);
                 let forgotten = container.forget(self);
                 if existed && forgotten.is_ok() {
                     self.tell(&container.record, "destroy", &[]);

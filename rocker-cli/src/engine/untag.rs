@@ -196,14 +196,14 @@ impl Engine {
         Ok(())
     }
 
-    /// A container that is made of the image of that manifest: one that runs, if there is one.
+    /// A container that is made of the image of that manifest, or sees its files: one that runs, if there is one.
     pub(crate) fn user_of(&self, manifest: &Digest) -> Result<Option<User>> {
         let manifest = manifest.to_string();
         let mut found: Option<User> = None;
         for id in container::ids(&self.roots().containers())? {
             // One that cannot be read uses what nobody knows.
             let record = self.record(&id).ok().flatten();
-            if record.is_none_or(|record| record.manifest != manifest) {
+            if record.is_none_or(|record| record.manifests().all(|own| own != manifest)) {
                 continue;
             }
             let status = self.summary(&id)?.map(|container| container.status);

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::container::ids;
+use super::options::StorageDriver;
+use super::storage::Storage;
 use super::{ContainerSummary, Engine, Status};
 use crate::Result;
 
@@ -76,10 +78,21 @@ impl Engine {
         Ok(usage)
     }
 
-    /// How many bytes a container has written into its root file system, and how many there are in all with those of its image.
+    /// How many bytes a container has written into its root file system, and how many there are in all with those of its image. Of
+    /// one that has a copy of its image both are those of the copy; of what is in memory nothing is counted.
     #[must_use]
     pub fn size_of(&self, container: &ContainerSummary) -> (u64, u64) {
-        let own = bytes_of(&self.roots().containers().join(&container.id).join("upper"));
+        let data = self.roots().containers().join(&container.id);
+        let options = self.record(&container.id).ok().flatten();
+        let storage = options.and_then(|record| Storage::of(&data, &record.options).ok());
+        let dir = match &storage {
+            Some(storage) => storage.written(&data),
+            None => Some(data.join("upper")),
+        };
+        let own = dir.map_or(0, |dir| bytes_of(&dir));
+        if storage.is_some_and(|storage| storage.driver == StorageDriver::Vfs) {
+            return (own, own);
+        }
         let of_image = || {
             let record = self.record(&container.id).ok()??;
             let image = self
@@ -126,12 +139,10 @@ impl Engine {
         let mut used = BTreeSet::new();
         for id in ids(&self.roots().containers())? {
             // One that cannot be read uses what nobody knows.
-            used.extend(
-                self.record(&id)
-                    .ok()
-                    .flatten()
-                    .map(|record| record.manifest),
-            );
+            let Some(record) = self.record(&id).ok().flatten() else {
+                continue;
+            };
+            used.extend(record.manifests().map(str::to_owned));
         }
         Ok(used)
     }

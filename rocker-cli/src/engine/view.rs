@@ -11,7 +11,7 @@ use rocker_fs::{Access, FileSystem, Overlay, open_beneath};
 
 use super::record::{Running, State};
 use super::spec::PATH;
-use super::{Engine, RunOptions, Volume, disk, image};
+use super::{Engine, RunOptions, Volume, VolumeSource, disk, image};
 
 /// How much of a program is looked at.
 const HEAD: u64 = 64 << 10;
@@ -99,14 +99,17 @@ impl View {
         };
         let rest = path.strip_prefix(&volume.destination).ok()?;
         let why = "so that it can be looked at what the volume has in place of the program";
-        let metadata = fs::metadata(&volume.source).ok()?;
+        let VolumeSource::Bind(source) = &volume.source else {
+            return None;
+        };
+        let metadata = fs::metadata(source).ok()?;
         if !metadata.is_dir() && !metadata.is_file() {
             return None;
         }
         if rest.as_os_str().is_empty() {
-            return found(disk::open(&volume.source, why).ok()?.into());
+            return found(disk::open(source, why).ok()?.into());
         }
-        let root = disk::open(&volume.source, why).ok()?;
+        let root = disk::open(source, why).ok()?;
         found(open_beneath(root.as_fd(), rest, Access::Path).ok()?)
     }
 }

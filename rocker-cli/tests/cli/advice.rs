@@ -217,12 +217,20 @@ fn a_data_root_that_cannot_be_used_is_told_with_another_place() {
             mount -t tmpfs -o ro tmpfs ro",
         );
         let rocker = Rocker::new(host);
-        for (root, cause, remedy) in [
-            ("/run/o/m", "on an overlay themselves", "ROCKER_ROOT="),
-            ("/run/full", "the disk is full", "rocker rmi"),
-            ("/run/ro", "mounted read-only", "ROCKER_ROOT="),
+        for (root, flags, cause, remedy) in [
+            // Without being asked for an overlay it would be a copy.
+            (
+                "/run/o/m",
+                "--storage-opt driver=overlay",
+                "on an overlay themselves",
+                "driver=vfs",
+            ),
+            ("/run/full", "", "the disk is full", "rocker rmi"),
+            ("/run/ro", "", "mounted read-only", "ROCKER_ROOT="),
         ] {
-            let done = rocker.script(&format!("ROCKER_ROOT={root} exec rocker run --rm hello"));
+            let done = rocker.script(&format!(
+                "ROCKER_ROOT={root} exec rocker run --rm {flags} hello"
+            ));
             let (likely, help) = done.advised(125);
             assert!(likely.contains(cause) && help.contains(remedy), "{done:?}");
         }

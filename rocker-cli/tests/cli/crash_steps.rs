@@ -17,6 +17,8 @@ const BUDGET: Duration = Duration::from_secs(35);
 /// The calls by which rocker changes files, or takes hold of them.
 const FILES: &[&str] = &[
     "rename",
+    "renameat2",
+    "mkdirat",
     "unlink",
     "unlinkat",
     "rmdir",

@@ -8,6 +8,7 @@ mod mounts;
 mod processes;
 mod resources;
 mod store;
+mod volumes;
 
 use std::fs;
 use std::path::Path;

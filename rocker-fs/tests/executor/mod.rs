@@ -173,3 +173,49 @@ pub(crate) fn lease(file: &File) {
     };
     assert_eq!(taken, 0, "{}", std::io::Error::last_os_error());
 }
+
+/// Does `work` in a thread for which openat2(2) fails with `errno`, as behind a filter of system calls that does not know it.
+pub(crate) fn without_openat2<T: Send>(errno: i32, work: impl FnOnce() -> T + Send) -> T {
+    let one = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let mut filter = [
+        // The number of the call, which is the first field.
+        one(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        one(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            libc::SYS_openat2 as u32,
+        ),
+        one(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | errno as u32,
+        ),
+        one(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let program = libc::sock_fprog {
+                len: 4,
+                filter: filter.as_mut_ptr(),
+            };
+            // SAFETY: the program points to as many instructions as it says, which the kernel copies; root needs no no_new_privs.
+            let done = unsafe {
+                libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    libc::SECCOMP_MODE_FILTER,
+                    &raw const program,
+                )
+            };
+            assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+            work()
+        });
+        thread.join().unwrap()
+    })
+}

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rocker_cgroup::CpuQuota;
 use rocker_ns::DetachKeys;
 
 use crate::engine::time;
-use crate::{DeviceNode, Error, Result, Tmpfs, Volume};
+use crate::{DeviceNode, Error, Result, Tmpfs};
 
 /// The error for a value that a flag does not take.
 pub(crate) fn bad(flag: &'static str, value: &str, expected: impl Into<String>) -> Error {
@@ -161,38 +161,6 @@ pub(crate) fn mebibytes(flag: &'static str, number: u64) -> Result<u64> {
     number
         .checked_mul(1 << 20)
         .ok_or_else(|| bad(flag, &number.to_string(), "fewer MiB"))
-}
-
-/// `SRC:DST[:ro|rw]`; a relative source is one below the working directory.
-pub(crate) fn volume(text: &str) -> Result<Volume> {
-    let wrong = |why: &str| bad("--volume", text, why);
-    let mut parts = text.split(':');
-    let (Some(source), Some(destination)) = (parts.next(), parts.next()) else {
-        return Err(wrong("SRC:DST, or SRC:DST:ro"));
-    };
-    let read_only = match parts.next() {
-        None | Some("rw") => false,
-        Some("ro") => true,
-        Some(_) => return Err(wrong("ro or rw behind the second colon")),
-    };
-    if parts.next().is_some() || source.is_empty() {
-        return Err(wrong("SRC:DST, or SRC:DST:ro"));
-    }
-    if !source.contains('/') && !source.starts_with('.') {
-        return Err(wrong(
-            "a path as the source, such as /data or ./data (named volumes do not exist yet)",
-        ));
-    }
-    let destination = PathBuf::from(destination);
-    if !destination.is_absolute() || destination == Path::new("/") {
-        return Err(wrong("an absolute destination other than /"));
-    }
-    let source = absolute(source).map_err(|error| wrong(&error.to_string()))?;
-    Ok(Volume {
-        source,
-        destination,
-        read_only,
-    })
 }
 
 /// `PATH[:OPTION,…]`.
@@ -371,34 +339,6 @@ mod tests {
         for text in ["0", "-1", "x", "nan", "inf", ""] {
             assert!(
                 matches!(cpus(text), Err(Error::BadValue { .. })),
-                "{text:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn volumes_are_read_as_source_destination_and_access() {
-        let volume = |text: &str| {
-            super::volume(text).map(|volume| (volume.source, volume.destination, volume.read_only))
-        };
-        assert_eq!(volume("/a:/b").unwrap(), ("/a".into(), "/b".into(), false));
-        assert_eq!(
-            volume("/a:/b:ro").unwrap(),
-            ("/a".into(), "/b".into(), true)
-        );
-        assert!(volume("./a:/b").unwrap().0.is_absolute());
-        for text in [
-            "/a",
-            "/a:",
-            ":/b",
-            "/a:b",
-            "/a:/b:rx",
-            "/a:/b:ro:x",
-            "name:/b",
-            "/a:/",
-        ] {
-            assert!(
-                matches!(volume(text), Err(Error::BadValue { .. })),
                 "{text:?}"
             );
         }

@@ -9,7 +9,7 @@ use crate::engine::host::{CAP_NET_ADMIN, CAP_SYS_ADMIN, Host};
 /// The first kernel with all that a run needs.
 const LEAST: (u32, u32) = (5, 12);
 /// The first on which an overlay needs no thread of its own.
-const BETTER: (u32, u32) = (6, 5);
+const BETTER: (u32, u32) = (6, 8);
 
 pub(super) fn checks(host: &Host) -> Vec<Check> {
     vec![
@@ -34,7 +34,7 @@ fn kernel(host: &Host) -> Check {
         Some(version) if version >= BETTER => Check::ok(name, release),
         Some(version) if version >= LEAST => Check::note(
             name,
-            format!("{release}: overlays take a thread of their own before 6.5"),
+            format!("{release}: overlays take a thread of their own before 6.8"),
         ),
         _ => Check::problem(
             name,

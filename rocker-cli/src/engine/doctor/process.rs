@@ -99,6 +99,7 @@ fn set_up(data: &Path) -> Result<String> {
         user: &User::resolve("", &[], &[])?,
         cgroups: &Hierarchy::detect()?.mounts_for_container(),
         files: &own,
+        places: &[],
         surroundings: &Surroundings::of(&options, &Others::default(), None)?,
     })?;
     let mut command = contained(&spec, root.into())?;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use rocker_fs::{FileSystem, Overlay, XattrNamespace};
 
 use super::Check;
-use crate::Result;
 use crate::advice::Advice;
 use crate::engine::host::{Host, HostMount};
 use crate::engine::{Engine, disk};
 use crate::table::size;
+use crate::{Error, Result};
 
 /// Less room than this is too little for any image but the smallest.
 const LITTLE: u64 = 64 << 20;
@@ -142,7 +142,15 @@ fn data(root: &Path, host: &Host, file_system: &Result<FileSystem>) -> Check {
     }
     let elsewhere = "ROCKER_ROOT=DIR on ext4, xfs, btrfs or tmpfs; in a container, a volume there";
     let cause = match mount.as_ref().and_then(HostMount::bad_for_changes) {
-        _ if file_system.is_overlay => "an overlay cannot keep its changes on another overlay",
+        // A run does without, and takes longer.
+        _ if file_system.is_overlay => {
+            let cause =
+                "an overlay cannot keep its changes on another overlay, so that images are copied";
+            return Check {
+                advice: Some(Advice::new(cause, elsewhere)),
+                ..Check::note(name, found)
+            };
+        }
         _ if file_system.read_only => "the file system is mounted read-only",
         // Whether it does all the same, is tried below.
         Some(cause) => {
@@ -178,24 +186,27 @@ fn room(root: &Path, host: &Host, file_system: &Result<FileSystem>) -> Check {
 
 /// An overlay where a container would have it, through which a file is written.
 fn overlay(root: &Path, host: &Host) -> Check {
-    Check::of(
-        OVERLAY,
-        host,
-        Scratch::below(root).and_then(|scratch| {
-            let mount = scratch.overlay()?;
-            write_through(mount).map_err(disk::failed("write", &scratch.path("upper")))?;
-            let is_upper = fs::exists(scratch.path("upper").join("tried"));
-            match is_upper {
-                Ok(true) => Ok("mounted, written to and unmounted"),
-                Ok(false) => Err(io::ErrorKind::NotFound.into()),
-                Err(error) => Err(error),
-            }
-            .map_err(disk::failed(
-                "find what was written in",
-                &scratch.path("upper"),
-            ))
-        }),
-    )
+    let tried = Scratch::below(root).and_then(|scratch| {
+        let mount = scratch.overlay()?;
+        write_through(mount).map_err(disk::failed("write", &scratch.path("upper")))?;
+        let is_upper = fs::exists(scratch.path("upper").join("tried"));
+        match is_upper {
+            Ok(true) => Ok("mounted, written to and unmounted"),
+            Ok(false) => Err(io::ErrorKind::NotFound.into()),
+            Err(error) => Err(error),
+        }
+        .map_err(disk::failed(
+            "find what was written in",
+            &scratch.path("upper"),
+        ))
+    });
+    let goes_without = matches!(&tried, Err(Error::Fs(error)) if error.is_unfit());
+    let check = Check::of(OVERLAY, host, tried);
+    match goes_without {
+        // Images are copied instead.
+        true => check.dispensable(),
+        false => check,
+    }
 }
 
 fn write_through(mount: rocker_fs::OverlayMount) -> io::Result<()> {

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Mount, MountBuilder};
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, MountBuilder};
+use rocker_ns::IdMap;
 
 use super::Facts;
 use crate::Result;
-use crate::engine::options::Share;
+use crate::engine::options::{Beneath, RunOptions, Share, Volume};
+use crate::engine::volume_places::Place;
 
 /// The size of `/dev/shm` where nobody asks for another.
 const SHM_SIZE: u64 = 64 << 20;
@@ -30,7 +32,11 @@ pub(super) fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
         terminals(facts)?,
     ];
     mounts.extend(shared_memory(facts)?);
-    let sys = if options.privileged { "rw" } else { "ro" };
+    let sys = match (options.privileged, foreign.network) {
+        (true, _) => "rw",
+        (false, true) => "rro",
+        (false, false) => "ro",
+    };
     mounts.push(match foreign.network {
         // Neither can who does not own the network namespace mount the devices that it has.
         true => mount(
@@ -49,9 +55,55 @@ pub(super) fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     if !foreign.network {
         mounts.extend(cgroups(facts)?);
     }
-    for name in ["resolv.conf", "hostname", "hosts"] {
-        let file = facts.files.join(name);
-        mounts.push(mount(Path::new("/etc").join(name), "bind", file, &BIND)?);
+    let mut beneath = files(facts)?;
+    beneath.extend(in_memory(options)?);
+    for (volume, place) in options.volumes.iter().zip(facts.places) {
+        beneath.push(volume_mount(volume, place, options.privileged)?);
+    }
+    // What lies beneath another one comes after it. Of those at one place the last one is seen: the caller's.
+    beneath.sort_by_key(|mount| mount.destination().components().count());
+    mounts.extend(beneath);
+    Ok(mounts)
+}
+
+/// The files that rocker makes for the container.
+fn files(facts: &Facts<'_>) -> Result<Vec<Mount>> {
+    let file = |name: &str| {
+        mount(
+            Path::new("/etc").join(name),
+            "bind",
+            facts.files.join(name),
+            &BIND,
+        )
+    };
+    ["resolv.conf", "hostname", "hosts"]
+        .into_iter()
+        .map(file)
+        .collect()
+}
+
+/// What is writable by custom where the root is not, see hier(7): podman has it as well.
+const CUSTOMARY: [(&str, &str); 3] = [
+    ("/run", "mode=755"),
+    ("/tmp", "mode=1777"),
+    ("/var/tmp", "mode=1777"),
+];
+
+/// The file systems in memory.
+fn in_memory(options: &RunOptions<'_>) -> Result<Vec<Mount>> {
+    let mut mounts = Vec::new();
+    let is_taken = |place: &str| {
+        let place = Path::new(place);
+        options
+            .volumes
+            .iter()
+            .any(|volume| volume.destination == place)
+            || options.tmpfs.iter().any(|tmpfs| tmpfs.destination == place)
+    };
+    if options.read_only && options.read_only_tmpfs {
+        for (place, mode) in CUSTOMARY.iter().filter(|(place, _)| !is_taken(place)) {
+            mounts.push(mount(place, "tmpfs", "tmpfs", &["nosuid", "nodev", mode])?);
+        }
     }
     for tmpfs in &options.tmpfs {
         let mut list = vec!["nosuid", "nodev", "noexec", "mode=1777"];
@@ -62,13 +114,56 @@ pub(super) fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
         }
         mounts.push(mount(&tmpfs.destination, "tmpfs", "tmpfs", &list)?);
     }
-    for volume in &options.volumes {
-        let access = if volume.read_only { "ro" } else { "rw" };
-        let devices = if options.privileged { "dev" } else { "nodev" };
-        let list = ["rbind", "rprivate", access, devices];
-        mounts.push(mount(&volume.destination, "bind", &volume.source, &list)?);
-    }
     Ok(mounts)
+}
+
+/// What is seen of a volume.
+fn volume_mount(volume: &Volume, place: &Place, privileged: bool) -> Result<Mount> {
+    let (recursive, map) = match volume.beneath {
+        Beneath::Nothing => ("bind", "idmap"),
+        _ => ("rbind", "ridmap"),
+    };
+    let read_only = volume.read_only || place.read_only;
+    let access = match (read_only, volume.beneath) {
+        (false, _) => "rw",
+        // A file system that is mounted beneath is a way round it otherwise.
+        (true, Beneath::All) => "rro",
+        (true, _) => "ro",
+    };
+    let devices = if privileged { "dev" } else { "nodev" };
+    let mut list = vec![recursive, volume.propagation.word(), access, devices];
+    let (mut kind, mut source) = ("bind", place.source.clone());
+    let mut stack = Vec::new();
+    if !place.layers.is_empty() {
+        (kind, source) = ("overlay", "overlay".into());
+        list.drain(..2);
+        let named = |key: &str, dir: &Path| format!("{key}={}", dir.display());
+        stack.extend(place.layers.iter().map(|dir| named("lowerdir+", dir)));
+        if let Some([upper, work]) = &place.upper {
+            stack.extend([named("upperdir", upper), named("workdir", work)]);
+        }
+    }
+    list.extend(stack.iter().map(String::as_str));
+    if place.maps.is_some() && kind == "bind" {
+        list.push(map);
+    }
+    let mut made = mount(&volume.destination, kind, source, &list)?;
+    if let Some(maps) = &place.maps {
+        made.set_uid_mappings(Some(mappings(&maps.uids)?));
+        made.set_gid_mappings(Some(mappings(&maps.gids)?));
+    }
+    Ok(made)
+}
+
+fn mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>> {
+    let one = |map: &IdMap| {
+        Ok(LinuxIdMappingBuilder::default()
+            .container_id(map.inside)
+            .host_id(map.outside)
+            .size(map.count)
+            .build()?)
+    };
+    maps.iter().map(one).collect()
 }
 
 /// The options of a directory or file that is the host's as well.
@@ -132,9 +227,13 @@ fn shared_memory(facts: &Facts<'_>) -> Result<Vec<Mount>> {
 /// What nothing is executed from, and no device opened in.
 const QUIET: [&str; 3] = ["nosuid", "noexec", "nodev"];
 
-/// The view of the container's own cgroups, which it cannot change.
+/// The view of the container's own cgroups, which it cannot change; a privileged one can, to have containers of its own.
 fn cgroups(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     let read_only = [&QUIET[..], &["ro"]].concat();
+    let view_options = match facts.options.privileged {
+        true => &QUIET[..],
+        false => &read_only,
+    };
     let mut mounts = Vec::new();
     if facts
         .cgroups
@@ -146,7 +245,7 @@ fn cgroups(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     }
     for view in facts.cgroups {
         let destination = Path::new("/sys/fs/cgroup").join(&view.destination);
-        let mut list = read_only.clone();
+        let mut list = view_options.to_vec();
         list.extend(view.options.iter().map(String::as_str));
         mounts.push(mount(destination, view.fstype, "cgroup", &list)?);
     }
