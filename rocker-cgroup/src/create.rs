@@ -64,7 +64,7 @@ impl Cgroup {
         }
         if !hierarchy.is_delegated() {
             return Err(Error::NotDelegated {
-                what: "a cgroup",
+                what: "a cgroup".into(),
                 reason: hierarchy.nothing_delegated(),
             });
         }
@@ -133,7 +133,7 @@ impl Cgroup {
         }
         let mut applied = Applied::default();
         for write in limits.render(hierarchy) {
-            let refused = hierarchy.unavailable(write.controller, write.file);
+            let refused = hierarchy.unavailable(write.controller, write.file.clone());
             applied.record(write, Err(refused), compat)?;
         }
         Ok((None, applied))
@@ -241,8 +241,12 @@ fn prepare(tree: &Tree, path: &Path, needed: &[Controller]) -> Result<()> {
     };
     let why = "so that only controllers that are not enabled yet are enabled";
     let enabled = file::read(&path.join("cgroup.subtree_control"), why)?;
+    // What few ask for costs all others time, so it is enabled where it is wanted.
+    let wanted = needed.iter().filter(|one| !ENABLED.contains(one));
     let missing: Vec<Controller> = ENABLED
-        .into_iter()
+        .iter()
+        .chain(wanted)
+        .copied()
         .filter(|one| {
             controllers.contains(one) && !enabled.split_whitespace().any(|name| name == one.name())
         })

@@ -40,7 +40,7 @@ impl Cgroup {
         let controller = Controller::Freezer;
         let missing = Error::MissingController {
             controller,
-            file: "freezer.state",
+            file: "freezer.state".into(),
         };
         self.directory_of(controller).ok_or(missing)
     }

@@ -203,7 +203,7 @@ fn cpu_time_stands_still_while_frozen_and_goes_on_when_thawed() {
         cgroup.freeze().unwrap();
         cgroup.kill().unwrap();
         assert_eq!(finish(child).signal(), Some(9));
-        assert_eq!(cgroup.procs().unwrap(), []);
+        assert_eq!(cgroup.procs().unwrap(), [0_u32; 0]);
         cgroup.remove().unwrap();
     });
 }
