@@ -39,7 +39,8 @@ impl Cgroup {
     ///
     /// `parent` is relative to the place where containers may live (the root of each tree, or what is delegated to this
     /// user), such as `rocker`, and may be several directories deep, or empty, which is that place itself. It belongs to
-    /// whoever uses this crate: it is removed together with the last cgroup below it.
+    /// whoever uses this crate: it is removed together with the last cgroup below it. One with a slash in front, `/mine/all`, is
+    /// somebody else's: it is made where it is missing, at the same place, and stays.
     ///
     /// On v2 the controllers are enabled down to the parent. The cgroups on this way can then have no processes of
     /// their own (but for the machine's root).

@@ -9,6 +9,7 @@ use crate::{Io, Network, PullPolicy, Result, RunOptions, Volume};
 
 mod life;
 mod limits;
+pub(crate) mod resources;
 mod security;
 mod sharing;
 pub(crate) mod value;
@@ -88,7 +89,7 @@ pub(crate) struct Request {
     #[arg(long, value_name = "BYTES", help_heading = "Files")]
     shm_size: Option<String>,
     /// Give it a device of the host
-    #[arg(long, value_name = "SRC[:DST]", help_heading = "Files")]
+    #[arg(long, value_name = "SRC[:DST[:rwm]]", help_heading = "Files")]
     device: Vec<String>,
     /// Make the root file system read-only
     #[arg(long, help_heading = "Files")]
@@ -183,7 +184,7 @@ impl Request {
         options.network = self.network()?;
         let ports = self.publish.iter().map(|text| Ok(text.parse()?));
         options.ports = ports.collect::<Result<_>>()?;
-        options.limits = self.limits.limits()?;
+        self.limits.add_to(&mut options)?;
         options.group_add = self.group_add.clone();
         options.domainname = self.domainname.clone();
         let limits = self.ulimit.iter().map(|text| Ok(text.parse()?));

@@ -34,6 +34,8 @@ pub struct ContainerSummary {
     pub ports: Vec<PortForward>,
     /// What it sees of the network, as `--network` has it.
     pub network: String,
+    /// Whose memory was used up, in words, if the kernel killed a process of its last run for lack of it.
+    pub oom_level: Option<String>,
 }
 
 /// Where in its life a container is.
@@ -52,6 +54,8 @@ pub enum Status {
         since: SystemTime,
         /// How it is, where it has a health check.
         health: Option<HealthStatus>,
+        /// Whether its processes stand still, since somebody wants them to.
+        paused: bool,
     },
     /// It has ended, and is about to be started again.
     Restarting {
@@ -79,6 +83,7 @@ impl Status {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Starting | Self::Created => "created",
+            Self::Running { paused: true, .. } => "paused",
             Self::Running { .. } => "running",
             Self::Restarting { .. } => "restarting",
             Self::Exited { .. } => "exited",
@@ -102,6 +107,7 @@ impl From<Option<&State>> for Status {
                 pid: running.pid,
                 since: running.started,
                 health: running.health.as_ref().map(|health| health.status),
+                paused: false,
             },
             Some(State::Restarting(ended)) => Self::Restarting {
                 code: ended.code,
@@ -128,6 +134,7 @@ impl ContainerSummary {
             labels: record.options.labels,
             ports: record.options.ports,
             network: record.options.network.to_string(),
+            oom_level: None,
         }
     }
 
@@ -143,6 +150,7 @@ impl ContainerSummary {
             labels: BTreeMap::new(),
             ports: Vec::new(),
             network: String::new(),
+            oom_level: None,
         }
     }
 
@@ -179,6 +187,10 @@ impl Engine {
             (Ok(None), _) => Ok(None),
             (Ok(Some(record)), Ok(state)) => {
                 let mut status = Status::from(state.as_ref());
+                if let Status::Running { paused, .. } = &mut status {
+                    *paused = self.is_paused(&record);
+                }
+                let oom_level = state.as_ref().and_then(State::oom_level);
                 // Its end could not be written down, as on a full disk.
                 if status.is_up() && !is_held(&self.roots().running().join(id))? {
                     status = Status::Exited {
@@ -187,7 +199,10 @@ impl Engine {
                         oom_killed: false,
                     };
                 }
-                Ok(Some(ContainerSummary::of(record, status)))
+                Ok(Some(ContainerSummary {
+                    oom_level,
+                    ..ContainerSummary::of(record, status)
+                }))
             }
             (Ok(Some(record)), Err(Error::Damaged { .. })) => {
                 Ok(Some(ContainerSummary::of(record, Status::Damaged)))

@@ -60,6 +60,12 @@ impl Surroundings {
                 return Err(Error::bad_value(flag, value, expected));
             }
         }
+        let is_user = users.is_some() || rocker_ns::in_user_namespace()?;
+        if options.cgroup == Share::Host && is_user {
+            let expected =
+                "private for a container with users of its own, and for one of an ordinary user";
+            return Err(Error::bad_value("--cgroupns", "host", expected));
+        }
         let surroundings = Self {
             foreign: Foreign {
                 ipc: foreign(options.ipc == Share::Host, Namespace::Ipc)?,
