@@ -261,7 +261,7 @@ fn two_hundred_at_once_come_and_go_and_take_the_parent_along() {
         let shared = hierarchy();
         thread::scope(|scope| {
             // Emulated, the others keep the one that is to die from running for longer than is waited for it.
-            for number in 0..if slower() > 1 { 50 } else { 200 } {
+            for number in 0..if slower() > 1 { 30 } else { 200 } {
                 let shared = &shared;
                 scope.spawn(move || {
                     let name = format!("c{number}");
