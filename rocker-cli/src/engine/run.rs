@@ -36,6 +36,7 @@ impl Engine {
         supervisor: &mut Supervisor<'_>,
     ) -> Result<ExitStatus> {
         let options = &container.options().clone();
+        Surroundings::check(options)?;
         let (image, hierarchy) = (supervisor.image, supervisor.hierarchy);
         // Held until it is known to run, so that of two that come to share processes the second one sees whether the first may trace it.
         let sharing = match options.pid {

@@ -26,7 +26,7 @@ fn a_container_opens_the_devices_that_it_was_given_and_no_other() {
         // A copy of /dev/kmsg, which nobody gives to a container by itself.
         let ask = |flags: &str| {
             let done = rocker.run(&format!(
-                "run --rm --cap-add SYSLOG -e D=/dev/log0 {flags} $I sh -c '{tries}'"
+                "run --rm --network none --cap-add SYSLOG -e D=/dev/log0 {flags} $I sh -c '{tries}'"
             ));
             done.succeeded();
             done.out
@@ -41,12 +41,12 @@ fn a_container_opens_the_devices_that_it_was_given_and_no_other() {
         );
         assert_eq!(ask("--privileged --device /dev/kmsg:/dev/log0"), "yyy");
         let out = rocker
-            .ok("run --rm --device /dev/kmsg:/dev/log0:m $I sh -c '(: </dev/log0); true' 2>&1");
+            .ok("run --rm --network none --device /dev/kmsg:/dev/log0:m $I sh -c '(: </dev/log0); true' 2>&1");
         assert!(out.contains("Operation not permitted"), "{out}");
         // The customary ones open as ever, and a terminal does.
         let all = "for d in null zero full random urandom; do head -c 1 /dev/$d >/dev/null && echo -n $d,; done; : </dev/ptmx && echo ptmx";
         assert_eq!(
-            rocker.ok(&format!("run --rm $I sh -c '{all}'")),
+            rocker.ok(&format!("run --rm --network none $I sh -c '{all}'")),
             "null,zero,full,random,urandom,ptmx\n"
         );
         rocker.assert_all_gone("devices");
@@ -59,12 +59,12 @@ fn a_cgroup_parent_holds_its_containers_together_and_stays() {
         let rocker = Rocker::with_busybox(host);
         rocker.up(
             "one",
-            "--cgroup-parent /batch/night",
+            "--network none --cgroup-parent /batch/night",
             "echo up; exec sleep 1000",
         );
         rocker.up(
             "two",
-            "--cgroup-parent batch/night --pids-limit 9",
+            "--network none --cgroup-parent batch/night --pids-limit 9",
             "echo up; exec sleep 1000",
         );
         assert_eq!(held(&rocker, "two", "pids/pids.max", "pids.max"), "9");
@@ -100,18 +100,18 @@ fn a_cgroup_parent_holds_its_containers_together_and_stays() {
 fn a_container_sees_its_own_cgroups_or_the_hosts() {
     fake_host::run(|host| {
         let rocker = Rocker::with_busybox(host);
-        let own = rocker.ok("run --rm $I cat /proc/self/cgroup");
+        let own = rocker.ok("run --rm --network none $I cat /proc/self/cgroup");
         assert!(own.lines().all(|line| line.ends_with(":/")), "{own}");
-        let hosts = rocker.ok("run --rm --cgroupns host $I cat /proc/self/cgroup");
+        let hosts = rocker.ok("run --rm --network none --cgroupns host $I cat /proc/self/cgroup");
         assert!(hosts.contains("/rocker-"), "{hosts}");
         assert!(
             rocker
-                .ok("run --rm --cgroupns host $I ls /sys/fs/cgroup")
+                .ok("run --rm --network none --cgroupns host $I ls /sys/fs/cgroup")
                 .lines()
                 .count()
                 > 1
         );
-        let done = rocker.run("run --rm --cgroupns host --userns auto $I true");
+        let done = rocker.run("run --rm --network none --cgroupns host --userns auto $I true");
         assert!(done.failed(125).contains("--cgroupns"), "{done:?}");
         rocker.assert_all_gone("cgroup namespaces");
     });
@@ -197,7 +197,7 @@ fn cgroups_that_a_privileged_container_makes_go_with_it() {
         let nest = format!(
             "{mount}; mkdir -p {place}/a/b; sleep 1000 & echo $! >{place}/a/b/cgroup.procs; echo up; exec sleep 1000"
         );
-        rocker.up("nest", "--privileged", &nest);
+        rocker.up("nest", "--network none --privileged", &nest);
         assert!(
             host.sh("find /sys/fs/cgroup -path '*/rocker-*/a/b'")
                 .contains("/a/b")

@@ -24,7 +24,7 @@ fn used(rocker: &Rocker<'_>, name: &str) -> String {
 fn a_paused_container_stands_still_says_so_and_goes_on() {
     fake_host::run(|host| {
         let rocker = Rocker::with_busybox(host);
-        rocker.up("web", "", COUNT);
+        rocker.up("web", "--network none ", COUNT);
         assert_eq!(rocker.ok("pause web"), "web\n");
         let before = used(&rocker, "web");
         std::thread::sleep(Duration::from_millis(300));
@@ -71,7 +71,7 @@ fn a_paused_container_can_be_stopped_killed_and_removed() {
     fake_host::run(|host| {
         let rocker = Rocker::with_busybox(host);
         // It ends at SIGTERM, which it hears as soon as it goes on.
-        let flags = "--init";
+        let flags = "--init --network none";
         rocker.up(
             "web",
             flags,
@@ -100,7 +100,7 @@ fn a_paused_container_can_be_stopped_killed_and_removed() {
 fn a_paused_container_whose_rocker_is_killed_is_taken_down_by_the_next_command() {
     fake_host::run(|host| {
         let rocker = Rocker::with_busybox(host);
-        rocker.up("web", "", COUNT);
+        rocker.up("web", "--network none ", COUNT);
         rocker.ok("pause web");
         let supervisor = rocker.supervisor("web");
         host.sh(&format!("kill -KILL {supervisor}"));

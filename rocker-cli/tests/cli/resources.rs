@@ -34,7 +34,7 @@ fn every_resource_flag_is_in_the_cgroup_of_the_container_and_in_what_inspect_say
         let rocker = Rocker::with_busybox(host);
         rocker.up(
             "web",
-            "--cpu-quota 30000 --cpu-period 60000 --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 -m 64m \
+            "--network none --cpu-quota 30000 --cpu-period 60000 --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 -m 64m \
              --memory-reservation 32m --memory-swap 96m --pids-limit 33 --device-cgroup-rule \"c 42:* rw\" \
              --oom-score-adj 500",
             "echo up; exec sleep 1000",
@@ -97,7 +97,7 @@ fn every_resource_flag_is_in_the_cgroup_of_the_container_and_in_what_inspect_say
             ("-m 64m --oom-kill-disable", "memory.oom_control", true),
             ("--cgroup-conf memory.high=8M", "memory.high", false),
         ] {
-            let done = rocker.run(&format!("run --rm {flags} $I true"));
+            let done = rocker.run(&format!("run --rm --network none {flags} $I true"));
             if of_v1 == is_v2() {
                 let line = done.failed(125);
                 assert!(line.contains(file), "{line}");
@@ -120,7 +120,7 @@ fn every_resource_flag_is_in_the_cgroup_of_the_container_and_in_what_inspect_say
             ("--cgroup-conf x", "--cgroup-conf"),
             ("--cgroup-conf ../x=1", "unified key"),
         ] {
-            let done = rocker.run(&format!("run --rm {flags} $I true"));
+            let done = rocker.run(&format!("run --rm --network none {flags} $I true"));
             assert!(
                 done.code == 125 && done.err.contains(expected),
                 "{flags}: {done:?}"
@@ -136,7 +136,7 @@ fn an_update_changes_the_running_container_and_what_it_is_started_with_next() {
         let rocker = Rocker::with_busybox(host);
         rocker.up(
             "web",
-            "-m 64m --memory-swap 64m --pids-limit 20",
+            "--network none -m 64m --memory-swap 64m --pids-limit 20",
             "echo up; exec sleep 1000",
         );
         assert_eq!(
@@ -218,7 +218,7 @@ fn a_restart_by_policy_has_the_limits_of_the_last_update() {
         let rocker = Rocker::with_busybox(host);
         rocker.up(
             "web",
-            "--restart always --pids-limit 20",
+            "--network none --restart always --pids-limit 20",
             "echo up; exec sleep 1000",
         );
         rocker.ok("update --pids-limit 21 web");
@@ -316,7 +316,11 @@ fn top_lists_the_processes_of_the_container_without_running_anything() {
     fake_host::run(|host| {
         let rocker = Rocker::with_busybox(host);
         // A ps of the container's own would lie.
-        rocker.up("web", "--user 1000", "echo up; sleep 777 & exec sleep 888");
+        rocker.up(
+            "web",
+            "--network none --user 1000",
+            "echo up; sleep 777 & exec sleep 888",
+        );
         host.wait_until("both are there", LIMIT, || {
             rocker.ok("top web").lines().count() == 3
         });
