@@ -1,13 +1,12 @@
 //! A container's cgroup: one object over however many directories the host's layout makes of it.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use crate::directory::{self, Directory};
 use crate::name::Name;
 use crate::remove;
-use crate::{Applied, Compat, Controller, Error, Hierarchy, Limits, Result, Write, file};
+use crate::{Controller, Error, Hierarchy, Result, file};
 
 /// A cgroup, in every tree of the host that has one: see
 /// [cgroups(7)](https://man7.org/linux/man-pages/man7/cgroups.7.html).
@@ -147,80 +146,6 @@ impl Cgroup {
         Ok(directory::procs(&self.directories)?.into_iter().collect())
     }
 
-    /// Puts limits in force, also while processes run: each value is written and read back. What `limits` does not set
-    /// stays as it is.
-    ///
-    /// Lowering the memory limit below what is in use makes v2 reclaim and then kill; v1 refuses it with EBUSY.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidLimit`] before anything is written. [`Error::MissingController`], [`Error::NotDelegated`] and
-    /// [`Error::MissingFile`] with [`Compat::Require`]. [`Error::Limit`] when the kernel refuses a value, [`Error::NotInForce`] when it reads back
-    /// as another; what was written before stays.
-    pub fn apply(&self, limits: &Limits, compat: Compat) -> Result<Applied> {
-        limits.validate()?;
-        let mut applied = Applied::default();
-        let mut refused = Vec::new();
-        for write in limits.render(&self.hierarchy) {
-            match self.put(&write) {
-                Err(Error::Limit { source, .. })
-                    if source.kind() == io::ErrorKind::InvalidInput =>
-                {
-                    refused.push(write);
-                }
-                outcome => applied.record(write, outcome, compat)?,
-            }
-        }
-        // On v1 the memory limit and that of memory+swap, or quota and period, bound each other, so that one may be
-        // refused only because its partner still had its old value.
-        for write in refused {
-            let outcome = self.put(&write);
-            applied.record(write, outcome, compat)?;
-        }
-        Ok(applied)
-    }
-
-    /// Makes one write, and returns what the file reads then.
-    fn put(&self, write: &Write) -> Result<String> {
-        let controller = write.controller;
-        let Some(dir) = self.directory_of(controller) else {
-            return Err(self.hierarchy.unavailable(controller, write.file));
-        };
-        let path = dir.path.join(write.file);
-        file::write(&path, &write.value, write.why).map_err(|source| {
-            if source.kind() == io::ErrorKind::NotFound {
-                let why = "so that a missing file can be told from a missing cgroup";
-                return if file::is_dir(&dir.path, why) {
-                    Error::MissingFile {
-                        controller,
-                        path: path.clone(),
-                    }
-                } else {
-                    Error::NotFound {
-                        path: dir.path.clone(),
-                    }
-                };
-            }
-            Error::at("write", &path, source, |path, source| Error::Limit {
-                controller,
-                path,
-                value: write.value.clone(),
-                source,
-            })
-        })?;
-        let why = "so that it is known which value is in force: the kernel may have rounded it";
-        let found = file::read(&path, why)?.trim_end().to_owned();
-        if !write.is_in_force(&found) {
-            return Err(Error::NotInForce {
-                controller,
-                path,
-                asked: write.value.clone(),
-                found,
-            });
-        }
-        Ok(found)
-    }
-
     /// The directory in the tree that has the controller.
     pub(crate) fn directory_of(&self, controller: Controller) -> Option<&Directory> {
         let tree = self.hierarchy.tree_of(controller)?;
@@ -278,7 +203,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::SkipReason;
+    use crate::{Applied, Compat, Limits, SkipReason};
 
     /// A host with the pids controller of v1 alone, in a directory that behaves like it: rmdir works, no file is there.
     fn fake_host() -> (tempfile::TempDir, Hierarchy) {
@@ -313,10 +238,7 @@ mod tests {
         let error = create(&hierarchy, Compat::Require, &limits).unwrap_err();
         assert!(matches!(
             error,
-            Error::MissingController {
-                controller: Controller::Memory,
-                file: "memory.max"
-            }
+            Error::MissingController { controller: Controller::Memory, file } if file == "memory.max"
         ));
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),

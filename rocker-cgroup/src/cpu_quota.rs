@@ -99,6 +99,18 @@ impl CpuQuota {
         })
     }
 
+    /// No limit, in periods of this length: what becomes of a period that is asked for without a quota.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidLimit`] when the period is not between 1 ms and 1 s.
+    pub fn unlimited_in(period: Duration) -> Result<CpuQuota> {
+        CpuQuota::new(SHORTEST, period).map(|quota| CpuQuota {
+            quota: None,
+            ..quota
+        })
+    }
+
     /// The CPU time in each period; None without a limit.
     pub fn quota(&self) -> Option<Duration> {
         self.quota

@@ -39,7 +39,8 @@ impl Cgroup {
     ///
     /// `parent` is relative to the place where containers may live (the root of each tree, or what is delegated to this
     /// user), such as `rocker`, and may be several directories deep, or empty, which is that place itself. It belongs to
-    /// whoever uses this crate: it is removed together with the last cgroup below it.
+    /// whoever uses this crate: it is removed together with the last cgroup below it. One with a slash in front, `/mine/all`, is
+    /// somebody else's: it is made where it is missing, at the same place, and stays.
     ///
     /// On v2 the controllers are enabled down to the parent. The cgroups on this way can then have no processes of
     /// their own (but for the machine's root).
@@ -64,7 +65,7 @@ impl Cgroup {
         }
         if !hierarchy.is_delegated() {
             return Err(Error::NotDelegated {
-                what: "a cgroup",
+                what: "a cgroup".into(),
                 reason: hierarchy.nothing_delegated(),
             });
         }
@@ -133,7 +134,7 @@ impl Cgroup {
         }
         let mut applied = Applied::default();
         for write in limits.render(hierarchy) {
-            let refused = hierarchy.unavailable(write.controller, write.file);
+            let refused = hierarchy.unavailable(write.controller, write.file.clone());
             applied.record(write, Err(refused), compat)?;
         }
         Ok((None, applied))
@@ -241,8 +242,12 @@ fn prepare(tree: &Tree, path: &Path, needed: &[Controller]) -> Result<()> {
     };
     let why = "so that only controllers that are not enabled yet are enabled";
     let enabled = file::read(&path.join("cgroup.subtree_control"), why)?;
+    // What few ask for costs all others time, so it is enabled where it is wanted.
+    let wanted = needed.iter().filter(|one| !ENABLED.contains(one));
     let missing: Vec<Controller> = ENABLED
-        .into_iter()
+        .iter()
+        .chain(wanted)
+        .copied()
         .filter(|one| {
             controllers.contains(one) && !enabled.split_whitespace().any(|name| name == one.name())
         })

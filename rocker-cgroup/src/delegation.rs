@@ -1,5 +1,6 @@
 //! How much of the cgroups a process may use that is not root over all of them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,7 +128,8 @@ impl Hierarchy {
 
     /// The first of the limits whose controller was not delegated, as an error.
     pub(crate) fn refuse(&self, limits: &Limits) -> Result<()> {
-        let refused = |write: &Write| Some((write.file, self.undelegated(write.controller)?));
+        let refused =
+            |write: &Write| Some((write.file.clone(), self.undelegated(write.controller)?));
         match limits.render(self).iter().find_map(refused) {
             Some((file, reason)) => Err(Error::NotDelegated { what: file, reason }),
             None => Ok(()),
@@ -135,7 +137,12 @@ impl Hierarchy {
     }
 
     /// The error for a limit whose controller this process cannot use.
-    pub(crate) fn unavailable(&self, controller: Controller, file: &'static str) -> Error {
+    pub(crate) fn unavailable(
+        &self,
+        controller: Controller,
+        file: impl Into<Cow<'static, str>>,
+    ) -> Error {
+        let file = file.into();
         match self.undelegated(controller) {
             Some(reason) => Error::NotDelegated { what: file, reason },
             None => Error::MissingController { controller, file },
@@ -274,13 +281,7 @@ mod tests {
         let (cgroup, applied) = make(&Limits::default(), Compat::Require).unwrap();
         assert!(cgroup.is_none() && applied.skipped.is_empty());
         let error = make(&limits(), Compat::Require).unwrap_err();
-        assert!(matches!(
-            error,
-            Error::NotDelegated {
-                what: "memory.max",
-                ..
-            }
-        ));
+        assert!(matches!(error, Error::NotDelegated { what, .. } if what == "memory.max"));
         let (cgroup, applied) = make(&limits(), Compat::BestEffort).unwrap();
         assert!(cgroup.is_none());
         let skipped: Vec<_> = applied.skipped.iter().map(|one| one.reason).collect();

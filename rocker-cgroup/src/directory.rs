@@ -106,6 +106,19 @@ fn is_childless(path: &Path) -> bool {
 /// The cgroups directly below `path`; none when it does not exist.
 pub(crate) fn children(path: &Path) -> Result<Vec<PathBuf>> {
     let why = "so that the cgroups below this one can be listed: they are its directories";
+    entries(path, why, |kind| kind == Some(Type::Directory))
+}
+
+/// The files of a cgroup.
+pub(crate) fn files(path: &Path, why: &'static str) -> Result<Vec<PathBuf>> {
+    entries(path, why, |kind| kind == Some(Type::File))
+}
+
+fn entries(
+    path: &Path,
+    why: &'static str,
+    keep: impl Fn(Option<Type>) -> bool,
+) -> Result<Vec<PathBuf>> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
     let list = || -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
@@ -116,7 +129,7 @@ pub(crate) fn children(path: &Path) -> Result<Vec<PathBuf>> {
         for entry in Dir::from_fd(dir)?.iter() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if entry.file_type() == Some(Type::Directory) && !matches!(name, b"." | b"..") {
+            if keep(entry.file_type()) && !matches!(name, b"." | b"..") {
                 found.push(path.join(OsStr::from_bytes(name)));
             }
         }

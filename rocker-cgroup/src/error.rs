@@ -1,5 +1,6 @@
 //! What can go wrong, each with the file it went wrong at and, where one is known, the remedy.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,14 +47,14 @@ pub enum Error {
         /// The controller that is missing.
         controller: Controller,
         /// The file that was to be written.
-        file: &'static str,
+        file: Cow<'static, str>,
     },
 
     /// The host has it, but it is not for this user: the controller of a limit, or with no limits a cgroup at all.
     #[error("{what}: {reason}")]
     NotDelegated {
         /// The file of the limit, or "a cgroup".
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Why not, with the remedy.
         reason: Undelegated,
     },
@@ -222,6 +223,15 @@ pub enum Error {
         expected: &'static str,
     },
 
+    /// What happens to the cgroup could not be watched.
+    #[error("watch {}", path.display())]
+    Watch {
+        /// The file, or the cgroup.
+        path: PathBuf,
+        /// The kernel's answer; EMFILE or ENOSPC when there are as many watches as there may be.
+        source: io::Error,
+    },
+
     /// A process in the cgroup could not be killed.
     #[error("kill process {pid} of cgroup {}", path.display())]
     Kill {
@@ -315,8 +325,20 @@ fn remedy(path: &Path) -> &'static str {
         .unwrap_or_default();
     if file.contains("memsw") || file.contains("swap") {
         "; swap accounting is off: boot with swapaccount=1 on a kernel that has CONFIG_SWAP"
+    } else if file == "cpu.max.burst" || file == "cpu.cfs_burst_us" {
+        "; it came with Linux 5.14"
+    } else if file == "cpu.idle" {
+        "; it came with Linux 5.15"
     } else if file.starts_with("cpu.cfs") || file == "cpu.max" {
         "; it comes with a kernel that has CONFIG_CFS_BANDWIDTH"
+    } else if file == "memory.swappiness" || file == "memory.oom_control" {
+        "; only cgroup v1 has it"
+    } else if file == "memory.oom.group" {
+        "; only cgroup v2 has it"
+    } else if file.starts_with("io.weight") || file.starts_with("blkio.weight") {
+        "; weights come with the BFQ scheduler (modprobe bfq), and on v2 with CONFIG_BLK_CGROUP_IOCOST too"
+    } else if file.starts_with("hugetlb.") {
+        "; it is no size of huge pages here, see /sys/kernel/mm/hugepages"
     } else {
         ""
     }

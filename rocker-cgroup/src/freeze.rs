@@ -36,11 +36,26 @@ impl Cgroup {
         thaw(self.freezer()?)
     }
 
+    /// Whether its processes stand still, or are about to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingController`] on v1 without the freezer, [`Error::Read`].
+    pub fn is_frozen(&self) -> Result<bool> {
+        let dir = self.freezer()?;
+        let why = "so that it is known whether its processes stand still";
+        let text = match dir.is_v2() {
+            true => dir.read("cgroup.freeze", why)?,
+            false => dir.read("freezer.state", why)?,
+        };
+        Ok(matches!(text.trim_end(), "1" | "FROZEN" | "FREEZING"))
+    }
+
     fn freezer(&self) -> Result<&Directory> {
         let controller = Controller::Freezer;
         let missing = Error::MissingController {
             controller,
-            file: "freezer.state",
+            file: "freezer.state".into(),
         };
         self.directory_of(controller).ok_or(missing)
     }

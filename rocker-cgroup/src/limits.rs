@@ -1,6 +1,9 @@
 //! What a cgroup may use, in units that both versions share.
 
-use crate::{CpuQuota, Error, Result, list_format};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::{Controller, CpuQuota, DeviceRule, Error, IoLimit, RdmaLimit, Result, list_format};
 
 /// An upper bound, or none.
 ///
@@ -43,6 +46,12 @@ pub struct Limits {
     /// is converted to 1 to 10000 as runc and crun do, so that the defaults of both (1024, 100) meet.
     #[doc(alias = "cpu.weight")]
     pub cpu_shares: Option<u64>,
+    /// CPU time that may be saved up while there is less to do, and used beyond [`Limits::cpu`] later, by one period. Linux 5.14.
+    #[doc(alias = "cpu.max.burst")]
+    pub cpu_burst: Option<Duration>,
+    /// Whether it runs only where no other cgroup beside it wants to. Linux 5.15; the weight counts for nothing then.
+    #[doc(alias = "cpu.idle")]
+    pub cpu_idle: Option<bool>,
     /// The most memory, in bytes. Beyond it the kernel reclaims, and then kills.
     #[doc(alias = "memory.max")]
     pub memory_bytes: Option<Max>,
@@ -53,6 +62,15 @@ pub struct Limits {
     #[doc(alias = "memory.swap.max")]
     #[doc(alias = "memsw")]
     pub memory_swap_bytes: Option<Max>,
+    /// How readily its memory is swapped out, 0 to 100. v1 only.
+    #[doc(alias = "memory.swappiness")]
+    pub memory_swappiness: Option<u8>,
+    /// Whether its processes wait, in place of one being killed, when its memory is used up. v1 only.
+    #[doc(alias = "memory.oom_control")]
+    pub oom_kill_disable: Option<bool>,
+    /// Whether all of its processes are killed together when its memory is used up. v2 only.
+    #[doc(alias = "memory.oom.group")]
+    pub oom_group: Option<bool>,
     /// The most processes and threads.
     #[doc(alias = "pids.max")]
     pub pids: Option<Max>,
@@ -60,6 +78,24 @@ pub struct Limits {
     pub cpuset_cpus: Option<String>,
     /// The memory nodes that may be used, such as `0`.
     pub cpuset_mems: Option<String>,
+    /// The weight against siblings while block devices are busy, in the units of v1: 10 to 1000. Where the BFQ scheduler is
+    /// there it gets the number as it is; `io.weight` of v2 gets 1 to 10000 by the formula of runc and crun.
+    #[doc(alias = "blkio.weight")]
+    #[doc(alias = "io.weight")]
+    pub io_weight: Option<u16>,
+    /// Limits of single block devices.
+    #[doc(alias = "io.max")]
+    pub io: Vec<IoLimit>,
+    /// The most bytes of huge pages, by their size as the kernel writes it: `2MB`, `1GB`.
+    pub hugetlb: BTreeMap<String, Max>,
+    /// The most RDMA resources, by device.
+    pub rdma: BTreeMap<String, RdmaLimit>,
+    /// Which devices may be used, the last rule that speaks of one deciding; those that none speaks of may. None leaves it as it is.
+    #[doc(alias = "devices.allow")]
+    #[doc(alias = "BPF_CGROUP_DEVICE")]
+    pub devices: Option<Vec<DeviceRule>>,
+    /// Files of v2 with what is to be written to them, last and as it is: `memory.high`, `cpu.uclamp.min`.
+    pub unified: BTreeMap<String, String>,
 }
 
 impl Limits {
@@ -116,6 +152,83 @@ impl Limits {
     #[must_use]
     pub fn cpuset_mems(mut self, list: impl Into<String>) -> Limits {
         self.cpuset_mems = Some(list.into());
+        self
+    }
+
+    /// Sets [`Limits::cpu_burst`].
+    #[must_use]
+    pub fn cpu_burst(mut self, time: Duration) -> Limits {
+        self.cpu_burst = Some(time);
+        self
+    }
+
+    /// Sets [`Limits::cpu_idle`].
+    #[must_use]
+    pub fn cpu_idle(mut self, idle: bool) -> Limits {
+        self.cpu_idle = Some(idle);
+        self
+    }
+
+    /// Sets [`Limits::memory_swappiness`].
+    #[must_use]
+    pub fn memory_swappiness(mut self, swappiness: u8) -> Limits {
+        self.memory_swappiness = Some(swappiness);
+        self
+    }
+
+    /// Sets [`Limits::oom_kill_disable`].
+    #[must_use]
+    pub fn oom_kill_disable(mut self, disable: bool) -> Limits {
+        self.oom_kill_disable = Some(disable);
+        self
+    }
+
+    /// Sets [`Limits::oom_group`].
+    #[must_use]
+    pub fn oom_group(mut self, together: bool) -> Limits {
+        self.oom_group = Some(together);
+        self
+    }
+
+    /// Sets [`Limits::io_weight`].
+    #[must_use]
+    pub fn io_weight(mut self, weight: u16) -> Limits {
+        self.io_weight = Some(weight);
+        self
+    }
+
+    /// Adds to [`Limits::io`].
+    #[must_use]
+    pub fn io(mut self, limit: IoLimit) -> Limits {
+        self.io.push(limit);
+        self
+    }
+
+    /// Adds to [`Limits::hugetlb`].
+    #[must_use]
+    pub fn hugetlb(mut self, page_size: impl Into<String>, bytes: impl Into<Max>) -> Limits {
+        self.hugetlb.insert(page_size.into(), bytes.into());
+        self
+    }
+
+    /// Adds to [`Limits::rdma`].
+    #[must_use]
+    pub fn rdma(mut self, device: impl Into<String>, limit: RdmaLimit) -> Limits {
+        self.rdma.insert(device.into(), limit);
+        self
+    }
+
+    /// Sets [`Limits::devices`].
+    #[must_use]
+    pub fn devices(mut self, rules: impl IntoIterator<Item = DeviceRule>) -> Limits {
+        self.devices = Some(rules.into_iter().collect());
+        self
+    }
+
+    /// Adds to [`Limits::unified`].
+    #[must_use]
+    pub fn unified(mut self, file: impl Into<String>, value: impl Into<String>) -> Limits {
+        self.unified.insert(file.into(), value.into());
         self
     }
 
@@ -189,6 +302,56 @@ impl Limits {
                 "pids",
                 &tasks,
                 "the kernel has at most 4194304",
+            )?;
+        }
+        if let (Some(burst), Some(quota)) = (self.cpu_burst, self.cpu.and_then(|cpu| cpu.quota())) {
+            let reason = "it is more than the CPU time of a period";
+            check(burst <= quota, "cpu burst", &format!("{burst:?}"), reason)?;
+        }
+        if let Some(swappiness) = self.memory_swappiness {
+            let reason = "it ranges from 0 to 100";
+            check(swappiness <= 100, "memory swappiness", &swappiness, reason)?;
+        }
+        let weights = self.io.iter().filter_map(|limit| limit.weight);
+        for weight in self.io_weight.into_iter().chain(weights) {
+            let reason = "it ranges from 10 to 1000";
+            check((10..=1000).contains(&weight), "io weight", &weight, reason)?;
+        }
+        for limit in &self.io {
+            check(
+                limit.bounds().all(|bound| bound != Max::At(0)),
+                "io limit",
+                limit,
+                "nothing would ever be read or written",
+            )?;
+        }
+        for size in self.hugetlb.keys() {
+            let unit = size.trim_start_matches(|c: char| c.is_ascii_digit());
+            check(
+                unit.len() < size.len() && ["KB", "MB", "GB"].contains(&unit),
+                "huge page size",
+                size,
+                "it is no size such as 2MB or 1GB",
+            )?;
+        }
+        for device in self.rdma.keys() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            check(
+                !device.is_empty() && device.chars().all(plain),
+                "rdma device",
+                device,
+                "it is no name of a device such as mlx5_0",
+            )?;
+        }
+        for file in self.unified.keys() {
+            let controller = file.split_once('.').map(|(name, _)| name);
+            let known = controller.and_then(Controller::from_name);
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+            check(
+                known.is_some() && file.chars().all(plain),
+                "unified key",
+                file,
+                "it is no file of a controller such as memory.high",
             )?;
         }
         for (limit, list) in [

@@ -11,20 +11,24 @@ const LONGEST: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name {
     parent: Vec<String>,
+    /// Whether the parent is somebody else's, and stays.
+    keeps_parent: bool,
     name: String,
 }
 
 impl Name {
-    /// Checks both; `parent` may be several directories deep (`a/b`), `name` is one.
+    /// Checks both; `parent` may be several directories deep (`a/b`), and stays if it begins with a slash; `name` is one directory.
     pub(crate) fn new(parent: &str, name: &str) -> Result<Name> {
         Ok(Name {
             parent: Name::parent(parent)?,
+            keeps_parent: parent.starts_with('/'),
             name: component(name)?.to_owned(),
         })
     }
 
     /// Checks a parent and splits it at its slashes; the empty one is the base itself.
     pub(crate) fn parent(parent: &str) -> Result<Vec<String>> {
+        let parent = parent.strip_prefix('/').unwrap_or(parent);
         if parent.is_empty() {
             return Ok(Vec::new());
         }
@@ -44,6 +48,14 @@ impl Name {
                 path.clone()
             })
             .collect()
+    }
+
+    /// Those of them that go with the last cgroup in them.
+    pub(crate) fn parents_to_remove(&self, base: &Path) -> Vec<PathBuf> {
+        match self.keeps_parent {
+            true => Vec::new(),
+            false => self.parents_below(base),
+        }
     }
 
     /// The cgroup's own directory below `base`.
@@ -112,7 +124,15 @@ mod tests {
                 "{name:?}"
             );
         }
-        for parent in ["/rocker", "rocker/", "rocker/../..", "..", "a//b", "a/.b"] {
+        for parent in [
+            "//rocker",
+            "/..",
+            "rocker/",
+            "rocker/../..",
+            "..",
+            "a//b",
+            "a/.b",
+        ] {
             assert!(
                 matches!(Name::new(parent, "x"), Err(Error::InvalidName { .. })),
                 "{parent:?}"
@@ -132,6 +152,18 @@ mod tests {
         let name = Name::new("", "c.d").unwrap();
         assert!(name.parents_below(base).is_empty());
         assert_eq!(name.below(base), Path::new("/base/c.d"));
+    }
+
+    #[test]
+    fn a_parent_behind_a_slash_lies_at_the_same_place_and_stays() {
+        let (own, others) = (
+            Name::new("a/b", "c").unwrap(),
+            Name::new("/a/b", "c").unwrap(),
+        );
+        let base = Path::new("/base");
+        assert_eq!(own.below(base), others.below(base));
+        assert_eq!(own.parents_to_remove(base), others.parents_below(base));
+        assert!(others.parents_to_remove(base).is_empty());
     }
 
     proptest! {

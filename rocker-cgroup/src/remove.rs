@@ -110,7 +110,7 @@ fn remove_one(path: &Path) -> Result<()> {
 
 /// Removes the parents that are empty, the innermost first: rmdir(2) fails while anything else is in them.
 pub(crate) fn parents(tree: &Tree, name: &Name) {
-    for parent in name.parents_below(&tree.base).iter().rev() {
+    for parent in name.parents_to_remove(&tree.base).iter().rev() {
         if !is_childless(parent)
             || directory::rmdir(
                 parent,

@@ -1,11 +1,15 @@
 //! From limits to the writes that put them in force: pure, so that it can be shown and tested without a kernel.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use crate::{Controller, Hierarchy, Limits, Max, list_format};
+use crate::{Controller, Hierarchy, Limits, Max, device};
 
-/// The largest page of any architecture: the kernel cuts a number of bytes to whole pages.
-const LARGEST_PAGE: u64 = 64 << 10;
+mod in_force;
+mod io;
+
+/// What stands for the file of device rules on v2, where there is none.
+pub(crate) const DEVICE_PROGRAM: &str = "BPF_CGROUP_DEVICE";
 
 /// One value for one file of a cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,12 +17,41 @@ const LARGEST_PAGE: u64 = 64 << 10;
 pub struct Write {
     /// The controller that the file belongs to.
     pub controller: Controller,
-    /// The file in the cgroup's directory.
-    pub file: &'static str,
+    /// The file in the cgroup's directory. `BPF_CGROUP_DEVICE` is none: on v2 a program is made of the rules on devices.
+    pub file: Cow<'static, str>,
     /// What to write.
     pub value: String,
     /// What the write is for.
     pub why: &'static str,
+    /// What to write in its place where there is no such file, as with some schedulers of block devices.
+    pub otherwise: Option<Box<Write>>,
+    /// Whether it was asked for by the name of the file, on v2: what that reads back is nothing that this crate could judge.
+    pub(crate) is_raw: bool,
+}
+
+impl Write {
+    pub(crate) fn new(
+        controller: Controller,
+        file: impl Into<Cow<'static, str>>,
+        value: impl ToString,
+        why: &'static str,
+    ) -> Write {
+        Write {
+            controller,
+            file: file.into(),
+            value: value.to_string(),
+            why,
+            otherwise: None,
+            is_raw: false,
+        }
+    }
+
+    fn or(self, otherwise: Write) -> Write {
+        Write {
+            otherwise: Some(Box::new(otherwise)),
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for Write {
@@ -35,55 +68,56 @@ impl Limits {
     pub fn render(&self, hierarchy: &Hierarchy) -> Vec<Write> {
         let v2 = |controller| hierarchy.is_v2(controller).unwrap_or(true);
         let mut writes = Vec::new();
-        let mut push = |controller, file, value, why| {
-            writes.push(Write {
-                controller,
-                file,
-                value,
-                why,
-            })
-        };
-        self.render_cpu(v2(Controller::Cpu), &mut push);
-        self.render_memory(v2(Controller::Memory), &mut push);
+        self.render_cpu(v2(Controller::Cpu), &mut writes);
+        self.render_memory(v2(Controller::Memory), &mut writes);
         if let Some(tasks) = self.pids {
-            push(
-                Controller::Pids,
-                "pids.max",
-                tasks.to_v2(),
-                "so that fork fails with EAGAIN beyond this many tasks",
-            );
+            let why = "so that fork fails with EAGAIN beyond this many tasks";
+            let write = Write::new(Controller::Pids, "pids.max", tasks.to_v2(), why);
+            writes.push(write);
         }
+        let cpuset = |file, list, why| Write::new(Controller::Cpuset, file, list, why);
         if let Some(list) = &self.cpuset_cpus {
-            push(
-                Controller::Cpuset,
-                "cpuset.cpus",
-                list.clone(),
-                "so that it runs on these CPUs only",
-            );
+            let why = "so that it runs on these CPUs only";
+            writes.push(cpuset("cpuset.cpus", list, why));
         }
         if let Some(list) = &self.cpuset_mems {
-            push(
-                Controller::Cpuset,
-                "cpuset.mems",
-                list.clone(),
-                "so that its memory comes from these nodes only",
-            );
+            let why = "so that its memory comes from these nodes only";
+            writes.push(cpuset("cpuset.mems", list, why));
+        }
+        self.render_io(v2(Controller::Io), &mut writes);
+        self.render_hugetlb(v2(Controller::Hugetlb), &mut writes);
+        self.render_rdma(&mut writes);
+        self.render_devices(v2(Controller::Devices), &mut writes);
+        for (file, value) in &self.unified {
+            let controller = file.split_once('.').map(|(name, _)| name);
+            // `validate` has seen to it that there is one.
+            if let Some(controller) = controller.and_then(Controller::from_name) {
+                let why = "so that the setting of v2 is in force that was asked for by its name";
+                let write = Write::new(controller, file.clone(), value, why);
+                writes.push(Write {
+                    is_raw: true,
+                    ..write
+                });
+            }
         }
         writes
     }
 
-    fn render_cpu(
-        &self,
-        v2: bool,
-        push: &mut impl FnMut(Controller, &'static str, String, &'static str),
-    ) {
-        let cpu = Controller::Cpu;
+    fn render_cpu(&self, v2: bool, writes: &mut Vec<Write>) {
+        let mut push = |file: &'static str, value: String, why| {
+            writes.push(Write::new(Controller::Cpu, file, value, why));
+        };
+        let why_idle = "so that it runs only while no cgroup beside it wants to";
+        // An idle cgroup has no weight that could be set: out of it first, and into it last.
+        if self.cpu_idle == Some(false) {
+            push("cpu.idle", "0".to_owned(), why_idle);
+        }
         if let Some(shares) = self.cpu_shares {
             let why = "so that busy CPUs are shared out in this proportion";
             if v2 {
-                push(cpu, "cpu.weight", weight(shares).to_string(), why);
+                push("cpu.weight", weight(shares).to_string(), why);
             } else {
-                push(cpu, "cpu.shares", shares.to_string(), why);
+                push("cpu.shares", shares.to_string(), why);
             }
         }
         if let Some(bandwidth) = self.cpu {
@@ -91,38 +125,41 @@ impl Limits {
             let quota = bandwidth.quota().map(|quota| quota.as_micros().to_string());
             let why = "so that it gets no more CPU time than this in each period (in microseconds)";
             if v2 {
-                push(
-                    cpu,
-                    "cpu.max",
-                    format!("{} {period}", quota.unwrap_or_else(|| "max".to_owned())),
-                    why,
-                );
+                let quota = quota.unwrap_or_else(|| "max".to_owned());
+                push("cpu.max", format!("{quota} {period}"), why);
             } else {
                 let why_period =
                     "so that the CPU time is counted in periods of this many microseconds";
-                push(cpu, "cpu.cfs_period_us", period.to_string(), why_period);
-                push(
-                    cpu,
-                    "cpu.cfs_quota_us",
-                    quota.unwrap_or_else(|| "-1".to_owned()),
-                    why,
-                );
+                push("cpu.cfs_period_us", period.to_string(), why_period);
+                let quota = quota.unwrap_or_else(|| "-1".to_owned());
+                push("cpu.cfs_quota_us", quota, why);
             }
+        }
+        if let Some(burst) = self.cpu_burst {
+            let why =
+                "so that it may save up this much CPU time, in microseconds, and use it later";
+            let file = if v2 {
+                "cpu.max.burst"
+            } else {
+                "cpu.cfs_burst_us"
+            };
+            push(file, burst.as_micros().to_string(), why);
+        }
+        if self.cpu_idle == Some(true) {
+            push("cpu.idle", "1".to_owned(), why_idle);
         }
     }
 
-    fn render_memory(
-        &self,
-        v2: bool,
-        push: &mut impl FnMut(Controller, &'static str, String, &'static str),
-    ) {
-        let memory = Controller::Memory;
+    fn render_memory(&self, v2: bool, writes: &mut Vec<Write>) {
+        let mut push = |file: &'static str, value: String, why| {
+            writes.push(Write::new(Controller::Memory, file, value, why));
+        };
         if let Some(bytes) = self.memory_bytes {
             let why = "so that a process beyond this much memory is killed, and not the host's";
             if v2 {
-                push(memory, "memory.max", bytes.to_v2(), why);
+                push("memory.max", bytes.to_v2(), why);
             } else {
-                push(memory, "memory.limit_in_bytes", bytes.to_v1(), why);
+                push("memory.limit_in_bytes", bytes.to_v1(), why);
             }
         }
         if let Some(total) = self.memory_swap_bytes {
@@ -135,9 +172,9 @@ impl Limits {
                     }
                     _ => Max::Unlimited,
                 };
-                push(memory, "memory.swap.max", swap.to_v2(), why);
+                push("memory.swap.max", swap.to_v2(), why);
             } else {
-                push(memory, "memory.memsw.limit_in_bytes", total.to_v1(), why);
+                push("memory.memsw.limit_in_bytes", total.to_v1(), why);
             }
         }
         if let Some(bytes) = self.memory_reservation_bytes {
@@ -147,45 +184,97 @@ impl Limits {
             } else {
                 "memory.soft_limit_in_bytes"
             };
-            push(memory, file, bytes.to_string(), why);
+            push(file, bytes.to_string(), why);
+        }
+        if let Some(swappiness) = self.memory_swappiness {
+            let why = "so that its memory is swapped out as readily as this";
+            push("memory.swappiness", swappiness.to_string(), why);
+        }
+        // On v2 none waits, so that there is nothing to be switched off.
+        if let Some(disable) = self.oom_kill_disable.filter(|disable| *disable || !v2) {
+            let why = "so that it is known whether its processes wait or die when their memory is used up";
+            push("memory.oom_control", u8::from(disable).to_string(), why);
+        }
+        if let Some(together) = self.oom_group.filter(|together| *together || v2) {
+            let why = "so that it is known whether its processes die together when their memory is used up";
+            push("memory.oom.group", u8::from(together).to_string(), why);
         }
     }
-}
 
-impl Write {
-    /// Whether a file that reads `found` has this value in force: numbers of bytes are cut to pages, lists are put in
-    /// order, and "no limit" has several spellings.
-    pub(crate) fn is_in_force(&self, found: &str) -> bool {
-        let found = found.trim_end();
-        if self.value == found {
-            return true;
-        }
-        match self.controller {
-            Controller::Cpuset => list_format::parse(&self.value) == list_format::parse(found),
-            Controller::Memory if self.value == "-1" => {
-                // As many whole pages as fit into a signed number.
-                found
-                    .parse()
-                    .is_ok_and(|bytes: u64| bytes >= i64::MAX as u64 - LARGEST_PAGE)
+    fn render_hugetlb(&self, v2: bool, writes: &mut Vec<Write>) {
+        for (size, bytes) in &self.hugetlb {
+            let (value, suffix) = match v2 {
+                true => (bytes.to_v2(), "max"),
+                false => (bytes.to_v1(), "limit_in_bytes"),
+            };
+            for (part, why) in [
+                (
+                    "rsvd.",
+                    "so that mmap fails for more huge pages than these, before one is touched",
+                ),
+                (
+                    "",
+                    "so that no more memory than this is taken in huge pages of that size",
+                ),
+            ] {
+                let file = format!("hugetlb.{size}.{part}{suffix}");
+                writes.push(Write::new(Controller::Hugetlb, file, &value, why));
             }
-            Controller::Memory => match (self.value.parse::<u64>(), found.parse::<u64>()) {
-                (Ok(asked), Ok(found)) => found <= asked && asked - found < LARGEST_PAGE,
-                _ => false,
-            },
-            _ => false,
+        }
+    }
+
+    fn render_rdma(&self, writes: &mut Vec<Write>) {
+        for (device, limit) in &self.rdma {
+            let mut value = device.clone();
+            for (key, bound) in [("hca_handle", limit.handles), ("hca_object", limit.objects)] {
+                if let Some(bound) = bound {
+                    value.push_str(&format!(" {key}={bound}"));
+                }
+            }
+            let why = "so that it takes no more of this RDMA device than these resources";
+            writes.push(Write::new(Controller::Rdma, "rdma.max", value, why));
+        }
+    }
+
+    fn render_devices(&self, v2: bool, writes: &mut Vec<Write>) {
+        let Some(rules) = &self.devices else {
+            return;
+        };
+        let why = "so that no process of it can use a device that it was not given";
+        let all = device::v1_writes(rules);
+        if v2 {
+            let all: Vec<String> = all
+                .iter()
+                .map(|(word, rule)| format!("{word} {rule}"))
+                .collect();
+            writes.push(Write::new(
+                Controller::Devices,
+                DEVICE_PROGRAM,
+                all.join(", "),
+                why,
+            ));
+            return;
+        }
+        for (word, rule) in all {
+            writes.push(Write::new(
+                Controller::Devices,
+                format!("devices.{word}"),
+                rule,
+                why,
+            ));
         }
     }
 }
 
 impl Max {
-    fn to_v1(self) -> String {
+    pub(crate) fn to_v1(self) -> String {
         match self {
             Max::Unlimited => "-1".to_owned(),
             Max::At(bound) => bound.to_string(),
         }
     }
 
-    fn to_v2(self) -> String {
+    pub(crate) fn to_v2(self) -> String {
         match self {
             Max::Unlimited => "max".to_owned(),
             Max::At(bound) => bound.to_string(),
@@ -302,23 +391,5 @@ mod tests {
                 .step_by(97)
                 .all(|shares| weight(shares) <= weight(shares + 97))
         );
-    }
-
-    #[test]
-    fn what_the_kernel_reads_back_differently_is_still_in_force() {
-        let write = |controller, value: &str| Write {
-            controller,
-            file: "",
-            value: value.to_owned(),
-            why: "",
-        };
-        assert!(write(Controller::Memory, "5000").is_in_force("4096\n"));
-        assert!(!write(Controller::Memory, "67108864").is_in_force("33554432\n"));
-        assert!(!write(Controller::Memory, "4096").is_in_force("8192\n"));
-        assert!(write(Controller::Memory, "-1").is_in_force("9223372036854771712\n"));
-        assert!(!write(Controller::Memory, "max").is_in_force("4096\n"));
-        assert!(write(Controller::Cpuset, "1,0").is_in_force("0-1\n"));
-        assert!(!write(Controller::Cpuset, "0-1").is_in_force("0\n"));
-        assert!(!write(Controller::Cpu, "4000 100000").is_in_force("max 100000\n"));
     }
 }

@@ -4,6 +4,13 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+mod bpf;
+
+pub(crate) use bpf::{
+    bpf_attach_device_program, bpf_detach_device_program, bpf_device_programs,
+    bpf_load_device_program, bpf_program_by_id, bpf_program_name,
+};
+
 /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html), Linux 5.3: a reference to one process
 /// that a later process of the same number cannot inherit. Close-on-exec from birth.
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {

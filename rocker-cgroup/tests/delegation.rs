@@ -235,7 +235,7 @@ fn a_controller_that_was_not_handed_down_is_named_with_the_place_where_it_ends()
         };
         match &error {
             Error::NotDelegated { what, reason: why } => {
-                assert_eq!((*what, why), ("memory.max", &reason));
+                assert_eq!((&**what, why), ("memory.max", &reason));
             }
             _ => panic!("{error}"),
         }

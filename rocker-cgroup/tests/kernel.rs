@@ -24,6 +24,14 @@ const LONG: Duration = Duration::from_secs(60);
 /// Says to a copy of this test binary which part it plays.
 const ROLE: &str = "ROCKER_TEST_ROLE";
 
+/// How many times longer things may take, on a machine that says so.
+fn slower() -> u32 {
+    match std::env::var_os("ROCKER_TEST_LONG") {
+        Some(_) => 20,
+        None => 1,
+    }
+}
+
 fn hierarchy() -> Hierarchy {
     Hierarchy::detect().expect("the fake host has cgroups")
 }
@@ -203,7 +211,7 @@ fn cpu_time_stands_still_while_frozen_and_goes_on_when_thawed() {
         cgroup.freeze().unwrap();
         cgroup.kill().unwrap();
         assert_eq!(finish(child).signal(), Some(9));
-        assert_eq!(cgroup.procs().unwrap(), []);
+        assert_eq!(cgroup.procs().unwrap(), [0_u32; 0]);
         cgroup.remove().unwrap();
     });
 }
@@ -237,7 +245,9 @@ fn removing_takes_a_fork_bomb_and_nested_cgroups_along() {
         assert!(cgroup.procs().unwrap().contains(&sleeper.id()));
         let start = Instant::now();
         cgroup.remove().unwrap();
-        println!("removed in {:?}", start.elapsed());
+        let took = start.elapsed();
+        println!("removed in {took:?}");
+        assert!(took < Duration::from_secs(1) * slower(), "{took:?}");
         assert_eq!(finish(sleeper).signal(), Some(9));
         finish(bomb);
         assert_eq!(host.state(), before);
@@ -245,12 +255,13 @@ fn removing_takes_a_fork_bomb_and_nested_cgroups_along() {
 }
 
 #[test]
-fn fifty_at_once_come_and_go_and_take_the_parent_along() {
+fn two_hundred_at_once_come_and_go_and_take_the_parent_along() {
     fake_host::run(|host| {
         let before = host.state();
         let shared = hierarchy();
         thread::scope(|scope| {
-            for number in 0..50 {
+            // Emulated, the others keep the one that is to die from running for longer than is waited for it.
+            for number in 0..if slower() > 1 { 30 } else { 200 } {
                 let shared = &shared;
                 scope.spawn(move || {
                     let name = format!("c{number}");

@@ -182,6 +182,20 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// Something that cannot be done to a container whose processes stand still.
+    #[error("the container {name} is paused: {expected}")]
+    Paused {
+        /// The container.
+        name: String,
+        /// What to do.
+        expected: &'static str,
+    },
+    /// A container whose processes do not stand still.
+    #[error("the container {name} is not paused")]
+    NotPaused {
+        /// The container.
+        name: String,
+    },
     /// Neither image nor command line says what to run.
     #[error("the image names no command to run; give one behind the image")]
     NoCommand,

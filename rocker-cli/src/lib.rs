@@ -13,11 +13,11 @@ mod trace;
 
 pub use commands::main;
 pub use engine::{
-    Actor, Beneath, BindPropagation, ContainerSummary, DeviceNode, Engine, Event, Events,
-    ExecOptions, Exit, HealthCheck, HealthOptions, HealthStatus, ImagePrune, ImportOptions, Io,
-    LogDriver, LogLine, LogOptions, LogQuery, Logs, MountIds, Network, PullPolicy, Restart,
-    RootDirectory, Roots, RunOptions, SeccompProfile, Share, StartOptions, Status, StorageDriver,
-    StorageOptions, Tmpfs, Usage, Users, Volume, VolumeOptions, VolumeSource, VolumeSummary,
-    VolumesFrom,
+    Actor, Beneath, BindPropagation, ContainerStats, ContainerSummary, DeviceNode, Engine, Event,
+    Events, ExecOptions, Exit, HealthCheck, HealthOptions, HealthStatus, ImagePrune, ImportOptions,
+    Io, LogDriver, LogLine, LogOptions, LogQuery, Logs, MountIds, Network, ProcessFacts,
+    PullPolicy, Restart, RootDirectory, Roots, RunOptions, SeccompProfile, Share, StartOptions,
+    Status, StorageDriver, StorageOptions, Tmpfs, Usage, Users, Volume, VolumeOptions,
+    VolumeSource, VolumeSummary, VolumesFrom,
 };
 pub use error::{Error, Result, SeccompFault};

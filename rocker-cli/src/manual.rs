@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     /// The pages of section 2 that the calls of rocker's crates are found on.
-    const PAGES: &str = "access capget chdir chmod chown clone close close_range copy_file_range dup execve fcntl flock fsconfig \
+    const PAGES: &str = "access bpf capget chdir chmod chown clone close close_range copy_file_range dup execve fcntl flock fsconfig \
         fsmount fsopen fsync getdents getdomainname gethostname getrlimit getsockopt getxattr ioctl keyctl link listxattr lseek mkdir mknod \
         mount mount_setattr move_mount open open_tree openat2 pidfd_getfd pidfd_open pidfd_send_signal pipe pivot_root \
         poll prctl pread pwrite read readlink recv rename rmdir seccomp send setgroups setns setresuid setsid setxattr sigaction \
@@ -86,7 +86,7 @@ mod tests {
         read rt_sigaction rt_sigprocmask setgroups setresgid setresuid chmod faccessat2 flock fstat fsync ftruncate \
         getdents64 getxattr fsetxattr lsetxattr mkdir newfstatat pidfd_getfd pidfd_open pidfd_send_signal pread64 \
         pwrite64 rename renameat2 rmdir setsockopt signalfd4 ppoll waitid pipe2 socketpair statfs statx syncfs unlink \
-        utimensat seccomp copy_file_range linkat listxattr lseek readlinkat";
+        utimensat seccomp bpf copy_file_range linkat listxattr lseek readlinkat";
 
     #[test]
     fn every_call_of_the_crates_has_a_page_that_exists() {

@@ -25,6 +25,7 @@ mod login;
 mod logout;
 mod logs;
 mod outcome;
+mod pause;
 mod plan;
 mod port;
 mod progress;
@@ -39,12 +40,16 @@ mod rmi;
 mod run;
 mod save;
 mod start;
+mod stats;
 mod stop;
 mod system;
 mod tag;
 mod terminal;
 mod tidier;
 mod tls;
+mod top;
+mod unpause;
+mod update;
 mod version;
 mod volume;
 mod wait;
@@ -97,6 +102,12 @@ enum Command {
     Restart(restart::Restart),
     /// Send a signal to the commands of containers
     Kill(kill::Kill),
+    /// Have all processes of containers stand still
+    Pause(pause::Pause),
+    /// Let the processes of paused containers go on
+    Unpause(unpause::Unpause),
+    /// Change what containers may use, also while they run
+    Update(Box<update::Update>),
     /// Wait until containers end, and print their exit statuses
     Wait(wait::Wait),
     /// Remove containers
@@ -106,6 +117,10 @@ enum Command {
     /// List containers
     #[command(visible_alias = "list")]
     Ps(ps::Ps),
+    /// Show what containers use, again each second
+    Stats(stats::Stats),
+    /// Show the processes of a container
+    Top(top::Top),
     /// Show what the command of a container has written
     Logs(logs::Logs),
     /// Look at what containers and images are
@@ -187,10 +202,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stop(command) => command.run(),
         Command::Restart(command) => command.run(),
         Command::Kill(command) => command.run(),
+        Command::Pause(command) => command.run(),
+        Command::Unpause(command) => command.run(),
+        Command::Update(command) => command.run(),
         Command::Wait(command) => command.run(),
         Command::Rm(command) => command.run(),
         Command::Rename(command) => command.run(),
         Command::Ps(command) => command.run(),
+        Command::Stats(command) => command.run(),
+        Command::Top(command) => command.run(),
         Command::Logs(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Port(command) => command.run(),

@@ -248,6 +248,11 @@ fn created(container: &ContainerSummary, now: SystemTime) -> String {
 
 fn status(container: &ContainerSummary, now: SystemTime) -> String {
     match container.status {
+        Status::Running {
+            since,
+            paused: true,
+            ..
+        } => format!("Up {} (Paused)", table::ago(now, since)),
         Status::Starting | Status::Created => "Created".to_owned(),
         Status::Running { since, health, .. } => {
             let up = format!("Up {}", table::ago(now, since));
@@ -265,7 +270,11 @@ fn status(container: &ContainerSummary, now: SystemTime) -> String {
             at,
             oom_killed,
         } => {
-            let oom = if oom_killed { ", out of memory" } else { "" };
+            let oom = match (&container.oom_level, oom_killed) {
+                (Some(level), _) => format!(", out of memory within {level}"),
+                (None, true) => ", out of memory".to_owned(),
+                (None, false) => String::new(),
+            };
             format!("Exited ({code}{oom}) {} ago", table::ago(now, at))
         }
         Status::Damaged => "Damaged".to_owned(),

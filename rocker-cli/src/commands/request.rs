@@ -11,6 +11,7 @@ mod files;
 mod life;
 mod limits;
 mod mount;
+pub(crate) mod resources;
 mod security;
 mod sharing;
 mod storage;
@@ -89,7 +90,7 @@ pub(crate) struct Request {
     #[arg(long, value_name = "BYTES", help_heading = "Files")]
     shm_size: Option<String>,
     /// Give it a device of the host
-    #[arg(long, value_name = "SRC[:DST]", help_heading = "Files")]
+    #[arg(long, value_name = "SRC[:DST[:rwm]]", help_heading = "Files")]
     device: Vec<String>,
     /// How changes are kept: driver=overlay, vfs (a copy) or tmpfs (in memory, lost at the end; size=BYTES)
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Files")]
@@ -179,7 +180,7 @@ impl Request {
         options.network = self.network()?;
         let ports = self.publish.iter().map(|text| Ok(text.parse()?));
         options.ports = ports.collect::<Result<_>>()?;
-        options.limits = self.limits.limits()?;
+        self.limits.add_to(&mut options)?;
         options.group_add = self.group_add.clone();
         options.domainname = self.domainname.clone();
         let limits = self.ulimit.iter().map(|text| Ok(text.parse()?));

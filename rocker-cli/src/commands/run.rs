@@ -47,19 +47,19 @@ impl Run {
         let exit = self
             .explain
             .around(Executable::Protected, |engine| engine.run(&options))?;
-        if exit.oom_killed {
-            let _ = writeln!(stderr(), "rocker: {}", oom_notice(&options));
+        if let Some(level) = &exit.oom_level {
+            let _ = writeln!(stderr(), "rocker: {}", oom_notice(level, &options));
         }
         Ok(exit.code)
     }
 }
 
-fn oom_notice(options: &RunOptions<'_>) -> String {
+fn oom_notice(level: &str, options: &RunOptions<'_>) -> String {
     let limit = match options.limits.memory_bytes {
-        Some(Max::At(bytes)) => format!("the container's limit of {} MiB", bytes >> 20),
-        _ => "there is".to_owned(),
+        Some(Max::At(bytes)) => format!("; the container's limit is {} MiB", bytes >> 20),
+        _ => String::new(),
     };
     format!(
-        "out of memory: the kernel killed a process, since the container wanted more than {limit}"
+        "out of memory: the kernel killed a process, since there was no more within {level}{limit}"
     )
 }

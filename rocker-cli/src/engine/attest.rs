@@ -45,7 +45,8 @@ impl Engine {
                 || kind.is_none_or(|kind| shared.iter().all(|one| one.name() != kind))
         });
         let hierarchy = Hierarchy::detect()?;
-        let cgroup = cgroup_of(&hierarchy, &found.id).ok();
+        let parent = parts::cgroup_parent(&spec);
+        let cgroup = cgroup_of(&hierarchy, parent.as_deref(), &found.id).ok();
         facts.extend(facts_of(process.id(), &spec, cgroup.as_ref())?);
         Ok(facts)
     }

@@ -10,7 +10,7 @@ use oci_spec::runtime::Spec;
 
 use super::options::Network;
 use super::record::{self, CONFIG, RECORD, Record, STATE, State};
-use super::{Engine, disk, lock};
+use super::{Engine, disk, lock, parts};
 use crate::{Error, Result, RunOptions};
 
 /// A container that this process looks after. The lock says so to all others, and the kernel lets go of it when this
@@ -186,6 +186,20 @@ impl Container {
         &self.record.options
     }
 
+    /// The cgroup in which it has its own, if it is in one.
+    pub(crate) fn cgroup_parent(&self) -> Option<String> {
+        // Where its record cannot be read, what was made for it is found by its specification.
+        let specified = || -> Option<String> {
+            let spec: Option<Spec> = record::read(&self.config()).ok()?;
+            parts::cgroup_parent(&spec?)
+        };
+        let own = self.options().cgroup_parent.clone();
+        match self.record.manifest.is_empty() {
+            true => own.or_else(specified),
+            false => own,
+        }
+    }
+
     /// Whether it is on the bridge.
     pub(crate) fn is_bridged(&self) -> bool {
         matches!(self.options().network, Network::Bridge | Network::Default)
@@ -236,11 +250,13 @@ impl Container {
         remove_run_dir(&self.run)
     }
 
-    /// Takes note of a name that somebody has given it meanwhile.
-    pub(crate) fn learn_name(&mut self, engine: &Engine) {
+    /// Takes note of what somebody has changed about it meanwhile: its name, its limits, and when it is started again.
+    pub(crate) fn learn_changes(&mut self, engine: &Engine) {
         if let Ok(Some(record)) = engine.record(self.id()) {
             self.record.name = record.name;
             self.record.other_name = record.other_name;
+            self.record.options.limits = record.options.limits;
+            self.record.options.restart = record.options.restart;
         }
     }
 
@@ -302,6 +318,14 @@ impl Engine {
     /// The specification that a container was last started by; none where it never was.
     pub(crate) fn spec_of(&self, id: &str) -> Result<Option<Spec>> {
         record::read(&self.roots().containers().join(id).join(CONFIG))
+    }
+
+    /// The cgroup in which a container was to have its own, by whichever of its files can still be read.
+    pub(crate) fn cgroup_parent(&self, id: &str) -> Option<String> {
+        match self.record(id) {
+            Ok(Some(record)) => record.options.cgroup_parent,
+            _ => parts::cgroup_parent(&self.spec_of(id).ok()??),
+        }
     }
 
     /// Who a container is; none where there is none of that id.

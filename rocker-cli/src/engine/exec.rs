@@ -11,7 +11,7 @@ use rocker_ns::{Capabilities, Created, DetachKeys, ExitCode, Process, Signals, S
 use super::accounts::user_of;
 use super::options::Io;
 use super::process::{Care, Leave, Streams, connect, create_in, look_after, start};
-use super::{Engine, cgroup_of, disk, parts, spec};
+use super::{Engine, Status, cgroup_of, disk, parts, spec};
 use crate::{Error, Result};
 
 /// What to run beside a container's own program.
@@ -52,6 +52,12 @@ impl Engine {
         let not_running = || Error::NotRunning {
             name: found.name.clone(),
         };
+        if matches!(found.status, Status::Running { paused: true, .. }) {
+            return Err(Error::Paused {
+                name: found.name,
+                expected: "unpause it before something else is run in it",
+            });
+        }
         let process = self.process_of(&found.id)?;
         let spec = self.spec_of(&found.id)?.ok_or_else(not_running)?;
         let signals = Signals::hold()?;
@@ -101,7 +107,7 @@ impl Engine {
         let mut command = self.beside(spec, process.id(), options)?;
         command.enter(process.to_fd()?, parts::all_namespaces(spec));
         let hierarchy = self.hierarchy()?;
-        let cgroup = match cgroup_of(&hierarchy, id) {
+        let cgroup = match cgroup_of(&hierarchy, parts::cgroup_parent(spec).as_deref(), id) {
             // That of an ordinary user may have none.
             Err(rocker_cgroup::Error::NotFound { .. }) if rocker_ns::in_user_namespace()? => None,
             found => Some(found?),

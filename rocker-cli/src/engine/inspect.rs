@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use rocker_cgroup::Max;
 use rocker_image::Image;
 use serde_json::{Map, Value, json};
 
@@ -17,6 +16,8 @@ use super::storage::Storage;
 use super::time::text;
 use super::{Engine, Status};
 use crate::{Error, Result};
+
+mod resources;
 
 /// What Docker says for a time that there was not.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -55,7 +56,7 @@ impl Engine {
             "Created": text(record.created),
             "Path": command.first(),
             "Args": command.get(1..).unwrap_or_default(),
-            "State": state_of(state.as_ref()),
+            "State": state_of(state.as_ref(), matches!(found.status, Status::Running { paused: true, .. })),
             "Image": image.as_ref().map(|image| image.config_digest().to_string()),
             "ImageManifestDescriptor": {"digest": record.manifest},
             "ResolvConfPath": file("resolv.conf"),
@@ -156,13 +157,14 @@ fn restarts(state: Option<&State>) -> u32 {
     }
 }
 
-fn state_of(state: Option<&State>) -> Value {
+fn state_of(state: Option<&State>, paused: bool) -> Value {
     let mut value = json!({
-        "Status": Status::from(state).word(),
+        "Status": if paused { "paused" } else { Status::from(state).word() },
         "Running": matches!(state, Some(State::Running(_) | State::Restarting(_))),
-        "Paused": false,
+        "Paused": paused,
         "Restarting": matches!(state, Some(State::Restarting(_))),
         "OOMKilled": false,
+        "OOMLevel": "",
         "Dead": false,
         "Pid": 0,
         "ExitCode": 0,
@@ -180,6 +182,10 @@ fn state_of(state: Option<&State>) -> Value {
         Some(State::Restarting(ended) | State::Exited(ended)) => {
             set("ExitCode", ended.code.into());
             set("OOMKilled", ended.oom_killed.into());
+            set(
+                "OOMLevel",
+                ended.oom_level.clone().unwrap_or_default().into(),
+            );
             set("Error", ended.error.clone().unwrap_or_default().into());
             set("StartedAt", text(ended.started).into());
             set("FinishedAt", text(ended.finished).into());
@@ -209,21 +215,17 @@ fn health_of(health: &Health) -> Value {
     })
 }
 
-/// What the caller asked for that concerns the host.
-fn host_config(options: &RunOptions<'_>) -> Value {
-    let share = |share: &Share| match share {
+/// Whose view of something it has, in Docker's words.
+fn share(share: &Share) -> String {
+    match share {
         Share::Own => "private".to_owned(),
         Share::Host => "host".to_owned(),
         Share::Container(name) => format!("container:{name}"),
-    };
-    let max = |max: Option<Max>| match max {
-        None => 0,
-        Some(Max::Unlimited) => -1,
-        Some(Max::At(bytes)) => i64::try_from(bytes).unwrap_or(i64::MAX),
-    };
-    let cpu = options.limits.cpu.as_ref();
-    let cpus =
-        cpu.and_then(|cpu| Some(cpu.quota()?.as_nanos() as f64 / cpu.period().as_nanos() as f64));
+    }
+}
+
+/// What the caller asked for that concerns the host.
+fn host_config(options: &RunOptions<'_>) -> Value {
     let (policy, most) = match options.restart {
         super::Restart::OnFailure { most } => ("on-failure".to_owned(), most.unwrap_or(0)),
         other => (other.to_string(), 0),
@@ -259,7 +261,7 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         json!({
             "PathOnHost": device.source,
             "PathInContainer": device.destination,
-            "CgroupPermissions": "rwm",
+            "CgroupPermissions": device.access.to_string(),
         })
     });
     let ulimits = options
@@ -267,7 +269,7 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         .iter()
         .map(|limit| json!({"Name": limit.name(), "Soft": limit.soft, "Hard": limit.hard}));
     let sysctls: BTreeMap<_, _> = options.sysctls.iter().cloned().collect();
-    json!({
+    let mut config = json!({
         "Binds": inspect_mounts::binds(options),
         "Mounts": inspect_mounts::asked(options),
         "VolumesFrom": options.volumes_from.iter().map(|from| match from.read_only {
@@ -301,13 +303,13 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         "ShmSize": options.shm_size.unwrap_or(64 << 20),
         "Sysctls": sysctls,
         "Init": options.init,
-        "Memory": max(options.limits.memory_bytes),
-        "MemorySwap": max(options.limits.memory_swap_bytes),
-        "NanoCpus": cpus.map_or(0, |cpus| (cpus * 1e9).round() as i64),
-        "PidsLimit": max(options.limits.pids),
         "Devices": devices.collect::<Vec<_>>(),
         "Ulimits": ulimits.collect::<Vec<_>>(),
-    })
+    });
+    if let Value::Object(config) = &mut config {
+        config.extend(resources::of(options));
+    }
+    config
 }
 
 /// How it was asked for that its files be kept; null as Docker has it where nothing was asked for.

@@ -136,7 +136,7 @@ impl<'a> Keeper<'a> {
         }
         if status != before {
             let action = format!("health_status: {}", status.word());
-            self.container.learn_name(self.engine);
+            self.container.learn_changes(self.engine);
             self.engine.tell(&self.container.record, &action, &[]);
         }
     }
@@ -221,11 +221,18 @@ impl Attendant for Keeper<'_> {
         if self.end.is_some_and(|end| end <= now) {
             self.end = None;
             program.signal(SIGKILL)?;
+            if let Err(error) = self.engine.let_go_on(self.container.id()) {
+                tracing::warn!("{}", error.chain());
+            }
         }
         let Some(checks) = &mut self.checks else {
             return Ok(());
         };
         match &mut checks.probe {
+            // What stands still is neither well nor unwell.
+            None if checks.next <= now && self.engine.is_paused(&self.container.record) => {
+                checks.next = after(checks.check.interval);
+            }
             None if checks.next <= now => self.begin(program),
             None => {}
             Some(probe) => {

@@ -16,19 +16,21 @@ use super::options::{Io, RunOptions, SETTLED, pause_before};
 use super::record::{Ended, Record, State};
 use super::spec::{command, resolved};
 use super::supervisor::{Caller, Supervisor};
-use super::teardown::oom_killed;
+use super::teardown::oom_level;
 use super::{Engine, disk, name};
 use crate::trace::phase;
 use crate::{Error, Result};
 
 /// How a container ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
     /// The exit status of its program, 0 to 255; 128 and the number of the signal that killed it.
     pub code: u8,
     /// Whether the kernel killed one of its processes for lack of memory.
     pub oom_killed: bool,
+    /// Whose memory was used up then, in words: its own limit, that of a cgroup inside or above it, or the memory of the machine.
+    pub oom_level: Option<String>,
 }
 
 /// How a container that exists is started.
@@ -247,9 +249,9 @@ impl Engine {
             let is_new = container.state.is_none();
             let outcome = self.run_to_end(&mut container, &mut supervisor);
             phase("ending");
-            container.learn_name(self);
+            container.learn_changes(self);
             let ended = self.ended(&container, &supervisor, &outcome);
-            let (code, oom_killed) = (ended.code, ended.oom_killed);
+            let (code, oom) = (ended.code, ended.oom_level.clone());
             let wanted = supervisor.wish.is_some() || container.asked_to_stop().is_some();
             if outcome.is_ok() {
                 let code = [("exitCode", code.to_string())];
@@ -301,14 +303,18 @@ impl Engine {
                 }
             };
             match outcome {
-                Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom_killed => {
+                Err(Error::Ns(source @ rocker_ns::Error::Killed { .. })) if oom.is_some() => {
                     return Err(Error::TooLittleMemory { source });
                 }
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
             undone?;
-            return Ok(Exit { code, oom_killed });
+            return Ok(Exit {
+                code,
+                oom_killed: oom.is_some(),
+                oom_level: oom,
+            });
         }
     }
 
@@ -323,6 +329,7 @@ impl Engine {
             Some(State::Running(running)) => (running.started, running.health.clone()),
             _ => (SystemTime::now(), None),
         };
+        let oom = oom_level(supervisor.hierarchy, container);
         Ended {
             code: match outcome {
                 Ok(status) => status.exit_code(),
@@ -330,7 +337,8 @@ impl Engine {
             },
             started,
             finished: SystemTime::now(),
-            oom_killed: oom_killed(supervisor.hierarchy, container.id()),
+            oom_killed: oom.is_some(),
+            oom_level: oom,
             restarts: supervisor.restarts,
             stopped: false,
             error: outcome.as_ref().err().map(Error::chain),

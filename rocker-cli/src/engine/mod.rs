@@ -32,6 +32,7 @@ mod name;
 mod options;
 mod others;
 mod parts;
+mod pause;
 mod plan;
 mod probe;
 mod process;
@@ -43,6 +44,7 @@ mod run;
 pub(crate) mod seccomp;
 mod signal;
 mod spec;
+mod stats;
 mod steps;
 mod stop;
 mod storage;
@@ -52,7 +54,9 @@ mod surroundings;
 mod teardown;
 mod tidy;
 pub(crate) mod time;
+mod top;
 mod untag;
+mod update;
 mod usage;
 mod users;
 pub(crate) mod view;
@@ -84,8 +88,11 @@ pub use prune::ImagePrune;
 pub use record::HealthStatus;
 pub(crate) use rootless::become_root;
 pub use roots::Roots;
+pub use stats::ContainerStats;
+pub(crate) use stats::is_uncounted;
 pub use summary::{ContainerSummary, Status};
 pub(crate) use tidy::Tidier;
+pub use top::ProcessFacts;
 pub use usage::Usage;
 pub(crate) use view::View;
 pub use volume::{VolumeOptions, VolumeSummary};
@@ -99,12 +106,17 @@ fn cgroup_name(id: &str) -> String {
     format!("rocker-{id}")
 }
 
-/// A container's cgroup, to look at, or to kill what is in it.
+/// A container's cgroup, to look at, or to kill what is in it: in `parent`, where it was to be in one.
 ///
 /// # Errors
 /// [`rocker_cgroup::Error::NotFound`].
-fn cgroup_of(hierarchy: &Hierarchy, id: &str) -> rocker_cgroup::Result<Cgroup> {
-    Cgroup::open(hierarchy, CGROUP_PARENT, &cgroup_name(id)).map(Cgroup::keep)
+fn cgroup_of(
+    hierarchy: &Hierarchy,
+    parent: Option<&str>,
+    id: &str,
+) -> rocker_cgroup::Result<Cgroup> {
+    let parent = parent.unwrap_or(CGROUP_PARENT);
+    Cgroup::open(hierarchy, parent, &cgroup_name(id)).map(Cgroup::keep)
 }
 
 /// A container engine over its directories. It holds nothing open: any number of them, in any number of processes, work

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rocker_cgroup::Limits;
+use rocker_cgroup::{DeviceAccess, DeviceRule, Limits};
 use rocker_image::{Platform, Progress};
 use rocker_net::PortForward;
 use rocker_ns::{DetachKeys, IdMap, Rlimit};
@@ -138,6 +138,13 @@ pub struct DeviceNode {
     pub source: PathBuf,
     /// Where it is in the container, in `/dev`.
     pub destination: PathBuf,
+    /// What it may be used for.
+    #[serde(default = "all_access")]
+    pub access: DeviceAccess,
+}
+
+fn all_access() -> DeviceAccess {
+    DeviceAccess::ALL
 }
 
 /// What to run, and how to contain it. It is written down with the container, but for what concerns only the one who runs it now.
@@ -222,6 +229,8 @@ pub struct RunOptions<'a> {
     pub shm_size: Option<u64>,
     /// Devices of the host, beside the customary ones.
     pub devices: Vec<DeviceNode>,
+    /// Devices that may be used, wherever nodes of them come from.
+    pub device_rules: Vec<DeviceRule>,
     /// What it sees of the network.
     pub network: Network,
     /// Ports of the host that lead into it; with [`Network::Pasta`] alone so far.
@@ -229,6 +238,11 @@ pub struct RunOptions<'a> {
     pub ports: Vec<PortForward>,
     /// What it may use.
     pub limits: Limits,
+    /// The cgroup in which it has its own, such as `/batch`, below the place where containers have theirs. It is made where it is missing,
+    /// and stays.
+    pub cgroup_parent: Option<String>,
+    /// Whose cgroups it sees; there is no other container's to be had.
+    pub cgroup: Share,
     /// Limits of each of its processes.
     #[serde(with = "as_text")]
     pub rlimits: Vec<Rlimit>,
@@ -322,9 +336,12 @@ impl RunOptions<'static> {
             tmpfs: Vec::new(),
             shm_size: None,
             devices: Vec::new(),
+            device_rules: Vec::new(),
             network: Network::default(),
             ports: Vec::new(),
             limits: Limits::default(),
+            cgroup_parent: None,
+            cgroup: Share::default(),
             rlimits: Vec::new(),
             oom_score_adj: None,
             sysctls: Vec::new(),

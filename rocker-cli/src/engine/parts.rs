@@ -6,12 +6,11 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use oci_spec::runtime::{
     LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Mount, Spec,
 };
-use rocker_cgroup::{CpuQuota, Limits, Max};
+use rocker_cgroup::Limits;
 use rocker_fs::{
     Access, Device, DeviceKind, MountAttributes, Overlay, Propagation, Rootfs, Sysctl,
     SysctlNamespaces, XattrNamespace, open_beneath,
@@ -347,36 +346,18 @@ fn has_init(spec: &Spec) -> bool {
 
 /// The limits that `spec` sets.
 pub(crate) fn limits(spec: &Spec) -> Result<Limits> {
-    let mut limits = Limits::default();
-    let Some(resources) = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref())
-    else {
-        return Ok(limits);
-    };
-    let max = |value: i64| u64::try_from(value).map_or(Max::Unlimited, Max::At);
-    if let Some(cpu) = resources.cpu()
-        && let (Some(quota), Some(period)) = (cpu.quota(), cpu.period())
-    {
-        let micros = Duration::from_micros;
-        limits = limits.cpu(match u64::try_from(quota) {
-            Ok(quota) => CpuQuota::new(micros(quota), micros(period))?,
-            Err(_) => CpuQuota::UNLIMITED,
-        });
+    let linux = spec.linux().as_ref();
+    match linux.and_then(|linux| linux.resources().as_ref()) {
+        Some(resources) => Ok(Limits::try_from(resources)?),
+        None => Ok(Limits::default()),
     }
-    if let Some(memory) = resources.memory() {
-        if let Some(limit) = memory.limit() {
-            limits = limits.memory_bytes(max(limit));
-        }
-        if let Some(swap) = memory.swap() {
-            limits = limits.memory_swap_bytes(max(swap));
-        }
-    }
-    if let Some(pids) = resources.pids() {
-        limits = limits.pids(max(pids.limit()));
-    }
-    Ok(limits)
+}
+
+/// The cgroup in which `spec` has the container's own; none is the place where all have theirs.
+pub(crate) fn cgroup_parent(spec: &Spec) -> Option<String> {
+    let path = spec.linux().as_ref()?.cgroups_path().as_ref()?;
+    let parent = path.parent()?.to_str()?;
+    (parent != "/").then(|| parent.to_owned())
 }
 
 /// The capabilities that the container can ever have.

@@ -90,6 +90,9 @@ pub(crate) struct Ended {
     #[serde(with = "time::as_text")]
     pub(crate) finished: SystemTime,
     pub(crate) oom_killed: bool,
+    /// Whose memory was used up then, in words.
+    #[serde(default)]
+    pub(crate) oom_level: Option<String>,
     /// How often it was started again.
     pub(crate) restarts: u32,
     /// Whether somebody asked for it.

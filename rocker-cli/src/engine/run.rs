@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::time::SystemTime;
 
 use oci_spec::runtime::{RootBuilder, Spec};
-use rocker_cgroup::{Cgroup, Compat, Hierarchy, Limits};
+use rocker_cgroup::{Cgroup, Compat, Controller, Hierarchy, Limits};
 use rocker_ns::Namespace;
 
 use super::accounts::{user_of, wanted_user};
@@ -36,6 +36,7 @@ impl Engine {
         supervisor: &mut Supervisor<'_>,
     ) -> Result<ExitStatus> {
         let options = &container.options().clone();
+        Surroundings::check(options)?;
         let (base, hierarchy) = (supervisor.base, supervisor.hierarchy);
         // Held until it is known to run, so that of two that come to share processes the second one sees whether the first may trace it.
         let sharing = match options.pid {
@@ -210,7 +211,11 @@ fn make_cgroup(
     hierarchy: &Hierarchy,
     spec: &Spec,
 ) -> Result<Option<Cgroup>> {
-    let limits = parts::limits(spec)?;
+    let mut limits = parts::limits(spec)?;
+    let asked = !container.options().device_rules.is_empty();
+    if !has_device_rules(hierarchy, asked)? || container.options().privileged {
+        limits.devices = None;
+    }
     if rocker_ns::in_user_namespace()? && hierarchy.is_delegated() {
         let own: Vec<u32> = rocker_ns::stood_in_by()
             .into_iter()
@@ -224,7 +229,8 @@ fn make_cgroup(
             made => made?,
         };
     }
-    let (parent, name) = (CGROUP_PARENT, cgroup_name(container.id()));
+    let parent = container.options().cgroup_parent.as_deref();
+    let (parent, name) = (parent.unwrap_or(CGROUP_PARENT), cgroup_name(container.id()));
     let made = Cgroup::create_if_delegated(hierarchy, parent, &name, &limits, Compat::Require);
     match made {
         Ok((cgroup, _)) => Ok(cgroup),
@@ -240,13 +246,43 @@ fn make_cgroup(
     }
 }
 
+/// Whether the kernel can be asked to keep a container to its devices.
+///
+/// Nobody but the machine's root can have it do so; and in a user namespace no device node can be made, and none opens but those that its
+/// maker may open anyway. Where the controller is missing on a host with v1, that all file systems are `nodev` but for rocker's own
+/// nodes has to do, unless somebody asks for rules.
+fn has_device_rules(hierarchy: &Hierarchy, asked: bool) -> Result<bool> {
+    if rocker_ns::in_user_namespace()? {
+        return match asked {
+            true => Err(Error::bad_value(
+                "--device-cgroup-rule",
+                "a rule",
+                "the machine's root: an ordinary user has no say in which devices may be used",
+            )),
+            false => Ok(false),
+        };
+    }
+    Ok(asked || hierarchy.is_v2(Controller::Devices).is_some())
+}
+
 /// What is limited, in words.
 fn limited(limits: &Limits) -> String {
+    let io = limits.io_weight.is_some() || !limits.io.is_empty();
+    let memory = limits.memory_bytes.is_some()
+        || limits.memory_reservation_bytes.is_some()
+        || limits.memory_swappiness.is_some()
+        || limits.oom_kill_disable.is_some();
+    let cpuset = limits.cpuset_cpus.is_some() || limits.cpuset_mems.is_some();
     let all = [
-        (limits.memory_bytes.is_some(), "memory"),
+        (memory, "memory"),
         (limits.memory_swap_bytes.is_some(), "swap"),
-        (limits.cpu.is_some(), "CPUs"),
+        (
+            limits.cpu.is_some() || limits.cpu_shares.is_some() || cpuset,
+            "CPUs",
+        ),
         (limits.pids.is_some(), "processes"),
+        (io, "block devices"),
+        (!limits.unified.is_empty(), "what --cgroup-conf names"),
     ];
     let set: Vec<_> = all.iter().filter(|one| one.0).map(|one| one.1).collect();
     set.join(", ")

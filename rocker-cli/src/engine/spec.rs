@@ -240,7 +240,11 @@ mod tests {
         let spec = specify(&options);
         let read: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
         assert_eq!(read, spec);
-        assert_eq!(crate::engine::parts::limits(&read).unwrap(), options.limits);
+        let mut limits = crate::engine::parts::limits(&read).unwrap();
+        // The rules on devices are the specification's own.
+        let rules = limits.devices.take().unwrap();
+        assert_eq!(rules[0], rocker_cgroup::DeviceRule::DENY_ALL);
+        assert_eq!(limits, options.limits);
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl Engine {
         self.ask_to_stop(&found.id, stop)?;
         let limit = Instant::now().checked_add(patience);
         self.signal(found, signal.unwrap_or(SIGTERM))?;
+        self.let_go_on(&found.id)?;
         let rest = |limit: Instant| limit.saturating_duration_since(Instant::now());
         if !self.wait_until_gone(found, limit.map(rest))? {
             self.kill_for_good(found)?;
@@ -97,6 +98,9 @@ impl Engine {
             return Err(Error::NotRunning { name: found.name });
         }
         self.signal(&found, number)?;
+        if number == SIGKILL || number == own.unwrap_or(SIGTERM) {
+            self.let_go_on(&found.id)?;
+        }
         if let Some(record) = record {
             self.tell(&record, "kill", &[("signal", number.to_string())]);
         }
@@ -274,7 +278,7 @@ impl Engine {
 
     /// Kills a container of which no file says who its processes are: by its cgroup; where it has none, with the one who looks after it.
     fn kill_unknown(&self, id: &str) -> Result<()> {
-        match cgroup_of(&self.hierarchy()?, id) {
+        match cgroup_of(&self.hierarchy()?, self.cgroup_parent(id).as_deref(), id) {
             Err(rocker_cgroup::Error::NotFound { .. }) => {
                 match lock::supervisor(&self.run_dir(id)) {
                     Some(supervisor) => Ok(supervisor.signal(SIGKILL)?),
@@ -318,6 +322,7 @@ impl Engine {
         let limit = Instant::now() + KILL_PATIENCE;
         while is_held(&run)? {
             self.signal(found, SIGKILL)?;
+            self.let_go_on(&found.id)?;
             if Instant::now() > limit {
                 return Err(Error::StillRunning {
                     name: found.name.clone(),
@@ -335,6 +340,14 @@ impl State {
     pub(crate) fn exit_code(&self) -> Option<u8> {
         match self {
             Self::Exited(ended) | Self::Restarting(ended) => Some(ended.code),
+            Self::Created | Self::Running(_) => None,
+        }
+    }
+
+    /// Whose memory was used up in the last run that has ended, if a process died of that.
+    pub(crate) fn oom_level(&self) -> Option<String> {
+        match self {
+            Self::Exited(ended) | Self::Restarting(ended) => ended.oom_level.clone(),
             Self::Created | Self::Running(_) => None,
         }
     }

@@ -37,6 +37,8 @@ pub struct ContainerSummary {
     pub network: String,
     /// What it sees of files that are not its own: the name of the volume, or the path on the host, and the place in the container.
     pub mounts: Vec<(String, PathBuf)>,
+    /// Whose memory was used up, in words, if the kernel killed a process of its last run for lack of it.
+    pub oom_level: Option<String>,
 }
 
 /// Where in its life a container is.
@@ -55,6 +57,8 @@ pub enum Status {
         since: SystemTime,
         /// How it is, where it has a health check.
         health: Option<HealthStatus>,
+        /// Whether its processes stand still, since somebody wants them to.
+        paused: bool,
     },
     /// It has ended, and is about to be started again.
     Restarting {
@@ -82,6 +86,7 @@ impl Status {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Starting | Self::Created => "created",
+            Self::Running { paused: true, .. } => "paused",
             Self::Running { .. } => "running",
             Self::Restarting { .. } => "restarting",
             Self::Exited { .. } => "exited",
@@ -105,6 +110,7 @@ impl From<Option<&State>> for Status {
                 pid: running.pid,
                 since: running.started,
                 health: running.health.as_ref().map(|health| health.status),
+                paused: false,
             },
             Some(State::Restarting(ended)) => Self::Restarting {
                 code: ended.code,
@@ -132,6 +138,7 @@ impl ContainerSummary {
             ports: record.options.ports,
             network: record.options.network.to_string(),
             mounts: record.options.volumes.iter().map(mounted).collect(),
+            oom_level: None,
         }
     }
 
@@ -148,6 +155,7 @@ impl ContainerSummary {
             ports: Vec::new(),
             network: String::new(),
             mounts: Vec::new(),
+            oom_level: None,
         }
     }
 
@@ -184,6 +192,10 @@ impl Engine {
             (Ok(None), _) => Ok(None),
             (Ok(Some(record)), Ok(state)) => {
                 let mut status = Status::from(state.as_ref());
+                if let Status::Running { paused, .. } = &mut status {
+                    *paused = self.is_paused(&record);
+                }
+                let oom_level = state.as_ref().and_then(State::oom_level);
                 // Its end could not be written down, as on a full disk.
                 if status.is_up() && !is_held(&self.roots().running().join(id))? {
                     status = Status::Exited {
@@ -192,7 +204,10 @@ impl Engine {
                         oom_killed: false,
                     };
                 }
-                Ok(Some(ContainerSummary::of(record, status)))
+                Ok(Some(ContainerSummary {
+                    oom_level,
+                    ..ContainerSummary::of(record, status)
+                }))
             }
             (Ok(Some(record)), Err(Error::Damaged { .. })) => {
                 Ok(Some(ContainerSummary::of(record, Status::Damaged)))

@@ -2,7 +2,7 @@
 
 use rocker_ns::{IdMap, Namespace, Process};
 
-use super::options::{Network, RunOptions, Share};
+use super::options::{Network, RunOptions, Share, Users};
 use super::others::Others;
 use crate::{Error, Result};
 
@@ -38,6 +38,18 @@ pub(crate) struct Maps {
 }
 
 impl Surroundings {
+    /// Whether there can be such a container at all, before anything is made for it.
+    pub(crate) fn check(options: &RunOptions<'_>) -> Result<()> {
+        let is_user = options.users != Users::Host || rocker_ns::in_user_namespace()?;
+        if options.cgroup == Share::Host && is_user {
+            // Which only their owner could mount.
+            let expected =
+                "private for a container with users of its own, and for one of an ordinary user";
+            return Err(Error::bad_value("--cgroupns", "host", expected));
+        }
+        Ok(())
+    }
+
     /// What a container with these options finds.
     pub(crate) fn of(
         options: &RunOptions<'_>,

@@ -148,6 +148,7 @@ impl Engine {
         drop(making);
         let hierarchy = self.hierarchy()?;
         let remove = container.options().remove;
+        let oom = oom_level(&hierarchy, &container);
         let noted = match container.state.clone() {
             Some(State::Running(running)) if !remove => {
                 // Nobody saw its exit status: it was killed with the one who would have.
@@ -155,7 +156,8 @@ impl Engine {
                     code: 137,
                     started: running.started,
                     finished: SystemTime::now(),
-                    oom_killed: oom_killed(&hierarchy, id),
+                    oom_killed: oom.is_some(),
+                    oom_level: oom,
                     restarts: running.restarts,
                     stopped: false,
                     error: None,
@@ -191,7 +193,9 @@ impl Engine {
 
 /// Ends whatever process is left, and removes the cgroup.
 fn end_processes(container: &Container, hierarchy: &Hierarchy) -> Vec<String> {
-    let removed = Cgroup::remove_by_name(hierarchy, CGROUP_PARENT, &cgroup_name(container.id()));
+    let parent = container.cgroup_parent();
+    let parent = parent.as_deref().unwrap_or(CGROUP_PARENT);
+    let removed = Cgroup::remove_by_name(hierarchy, parent, &cgroup_name(container.id()));
     let error = removed.map_err(Error::from).err();
     error.iter().map(Error::chain).collect()
 }
@@ -206,9 +210,10 @@ fn all_gone(container: &Container, errors: Vec<String>) -> Result<()> {
     }
 }
 
-/// Whether the kernel killed a process of the container for lack of memory.
-pub(crate) fn oom_killed(hierarchy: &Hierarchy, id: &str) -> bool {
-    cgroup_of(hierarchy, id)
-        .and_then(|cgroup| cgroup.oom_kills())
-        .is_ok_and(|kills| kills > 0)
+/// Whose memory was used up, in words, if the kernel killed a process of the container for lack of it.
+pub(crate) fn oom_level(hierarchy: &Hierarchy, container: &Container) -> Option<String> {
+    let parent = container.cgroup_parent();
+    let cgroup = cgroup_of(hierarchy, parent.as_deref(), container.id());
+    let level = cgroup.and_then(|cgroup| cgroup.oom_level()).ok()??;
+    Some(level.to_string())
 }

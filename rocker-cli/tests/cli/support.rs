@@ -148,6 +148,24 @@ impl<'a> Rocker<'a> {
         }
     }
 
+    /// The same with a busybox image that comes from no registry: all that a small virtual machine has. `$I` in commands.
+    pub fn with_busybox(host: &'a Host) -> Self {
+        let mut rocker = Self::new(host);
+        rocker.import_busybox();
+        rocker
+    }
+
+    /// Makes an image of the machine's own busybox.
+    pub fn import_busybox(&mut self) {
+        self.image = "busybox".to_owned();
+        self.host.sh("mkdir -p /run/box/bin /run/box/tmp /run/box/etc; cp \"$(command -v busybox)\" /run/box/bin/busybox
+            for tool in $(/run/box/bin/busybox --list); do [ $tool = busybox ] || ln -sf busybox /run/box/bin/$tool; done
+            printf 'root:x:0:0::/:/bin/sh\n' >/run/box/etc/passwd
+            tar -cC /run/box -f /run/box.tar .; chmod 644 /run/box.tar");
+        self.ok("import -c 'ENV PATH=/bin' /run/box.tar busybox >/dev/null");
+        self.before = machine(self.host);
+    }
+
     /// The rocker of alice, who is uid 1000 of this machine and has a home and a session.
     pub fn of_alice(host: &'a Host) -> Self {
         // The directories above the program's own file need not be open to everybody.
@@ -177,6 +195,13 @@ impl<'a> Rocker<'a> {
     /// Runs a shell script, which ends with a command of rocker's.
     pub fn script(&self, script: &str) -> Done {
         Done::of(script, self.shell(script).output())
+    }
+
+    /// The same as root, of a rocker that is an ordinary user's.
+    pub fn script_as_root(&self, script: &str) -> Done {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).stdin(Stdio::null()).env_clear();
+        Done::of(script, shell.envs(self.variables()).output())
     }
 
     /// Runs `rocker ARGS`, which succeeds, and returns what it printed.

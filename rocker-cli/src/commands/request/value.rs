@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rocker_cgroup::CpuQuota;
+use nix::sys::stat::{major, minor};
+use rocker_cgroup::{CpuQuota, DeviceAccess};
 use rocker_ns::DetachKeys;
 
 use crate::engine::time;
@@ -204,18 +206,20 @@ pub(crate) fn device(text: &str) -> Result<DeviceNode> {
     let bad = |expected: &str| bad("--device", text, expected);
     let mut parts = text.split(':');
     let source = parts.next().unwrap_or_default();
-    let access = |part: &str| matches!(part, "rwm" | "rw");
+    let access = |part: &str| !part.is_empty() && part.chars().all(|letter| "rwm".contains(letter));
     let (destination, wanted) = match (parts.next(), parts.next(), parts.next()) {
         (None, ..) => (source, None),
         (Some(part), None, _) if !part.starts_with('/') => (source, Some(part)),
         (Some(destination), wanted, None) => (destination, wanted),
         _ => return Err(bad("SRC[:DST[:rwm]]")),
     };
-    if wanted.is_some_and(|wanted| !access(wanted)) {
-        return Err(bad(
-            "rwm or rw: rocker has no device rules yet, so that a device which is there can be written to",
-        ));
-    }
+    let access = match wanted {
+        Some(wanted) if !access(wanted) => {
+            return Err(bad("some of the letters r, w and m behind the last colon"));
+        }
+        Some(wanted) => wanted.parse()?,
+        None => DeviceAccess::ALL,
+    };
     let (source, destination) = (PathBuf::from(source), PathBuf::from(destination));
     if !source.is_absolute() || !destination.starts_with("/dev") || destination == Path::new("/dev")
     {
@@ -224,7 +228,41 @@ pub(crate) fn device(text: &str) -> Result<DeviceNode> {
     Ok(DeviceNode {
         source,
         destination,
+        access,
     })
+}
+
+/// `PATH:RATE` of a block device, whose numbers it has.
+pub(crate) fn rate(flag: &'static str, text: &str, unit: Unit) -> Result<(u32, u32, u64)> {
+    let bad = |expected: &str| bad(flag, text, expected);
+    let form = match unit {
+        Unit::Bytes => "PATH:RATE of a block device, such as /dev/sda:1mb",
+        Unit::Operations => "PATH:RATE of a block device, such as /dev/sda:100",
+        Unit::Weight => "PATH:WEIGHT of a block device, such as /dev/sda:300",
+    };
+    let (path, rate) = text.rsplit_once(':').ok_or_else(|| bad(form))?;
+    let rate = match unit {
+        Unit::Bytes => bytes(flag, rate).map_err(|_| bad(form))?,
+        Unit::Operations | Unit::Weight => rate.parse().map_err(|_| bad(form))?,
+    };
+    let found = fs::metadata(path).map_err(|error| bad(&format!("{form} ({error})")))?;
+    if !found.file_type().is_block_device() {
+        return Err(bad(form));
+    }
+    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok((
+        number(major(found.rdev())),
+        number(minor(found.rdev())),
+        rate,
+    ))
+}
+
+/// What is counted of a block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Operations,
+    Weight,
 }
 
 #[cfg(test)]
@@ -321,11 +359,18 @@ mod tests {
         assert_eq!(read("/dev/kvm").unwrap(), both("/dev/kvm", "/dev/kvm"));
         assert_eq!(read("/dev/a:/dev/b:rwm").unwrap(), both("/dev/a", "/dev/b"));
         assert_eq!(read("/dev/a:rw").unwrap(), both("/dev/a", "/dev/a"));
+        let access = |text| device(text).unwrap().access.to_string();
+        assert_eq!(
+            ["/dev/a", "/dev/a:r", "/dev/a:/dev/b:mr"].map(access),
+            ["rwm", "r", "rm"]
+        );
         for text in [
             "",
             "kvm",
             "/dev/a:/b",
-            "/dev/a:/dev/b:r",
+            "/dev/a:/dev/b:x",
+            "/dev/a:/dev/b:rr",
+            "/dev/a:/dev/b:",
             "/dev/a:/dev/b:rw:x",
             "/dev/a:/dev",
         ] {

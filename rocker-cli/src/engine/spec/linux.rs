@@ -6,12 +6,11 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 use oci_spec::runtime::{
-    Linux, LinuxBuilder, LinuxCpuBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup,
-    LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder,
-    LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, LinuxSeccomp,
+    Linux, LinuxBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType, LinuxIdMapping,
+    LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxResources, LinuxSeccomp,
 };
-use rocker_cgroup::Max;
+use rocker_cgroup::{DeviceKind, DeviceRule};
 use rocker_fs::{MASKED_PATHS, READ_ONLY_PATHS};
 use rocker_ns::{Capabilities, IdMap, Seccomp, SeccompAction, SeccompRule};
 
@@ -35,7 +34,7 @@ pub(super) fn linux(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Lin
         .resources(resources(options, &devices)?)
         .cgroups_path(
             Path::new("/")
-                .join(CGROUP_PARENT)
+                .join(options.cgroup_parent.as_deref().unwrap_or(CGROUP_PARENT))
                 .join(cgroup_name(facts.id)),
         )
         .devices(devices)
@@ -99,7 +98,10 @@ fn namespaces(facts: &Facts<'_>) -> Result<Vec<LinuxNamespace>> {
     use LinuxNamespaceType as Kind;
     let options = facts.options;
     let own = |kind| LinuxNamespaceBuilder::default().typ(kind);
-    let mut list = vec![own(Kind::Cgroup), own(Kind::Mount)];
+    let mut list = vec![own(Kind::Mount)];
+    if options.cgroup != Share::Host {
+        list.push(own(Kind::Cgroup));
+    }
     for (kind, file, share, other) in [
         (Kind::Ipc, "ipc", &options.ipc, facts.surroundings.ipc),
         (Kind::Pid, "pid", &options.pid, facts.surroundings.pid),
@@ -158,56 +160,46 @@ fn device(node: &DeviceNode) -> Result<LinuxDevice> {
         .build()?)
 }
 
-/// Which devices may be used: all, or those that were asked for.
-fn device_rules(privileged: bool, devices: &[LinuxDevice]) -> Result<Vec<LinuxDeviceCgroup>> {
-    let rule = |allow, typ| {
-        LinuxDeviceCgroupBuilder::default()
-            .allow(allow)
-            .typ(typ)
-            .access("rwm")
-    };
-    let mut rules = Vec::new();
-    if !privileged {
-        rules.push(rule(false, LinuxDeviceType::A).build()?);
-        for device in devices {
-            let numbers = rule(true, device.typ())
-                .major(device.major())
-                .minor(device.minor());
-            rules.push(numbers.build()?);
-        }
-    } else {
-        rules.push(rule(true, LinuxDeviceType::A).build()?);
+/// The devices that every container may use, as with Docker: to make a node of any is harmless, since none opens in a file system
+/// that is `nodev`; and `/dev/null`, `zero`, `full`, `random`, `urandom`, `tty`, `console`, `ptmx`, and its own terminals.
+const CUSTOMARY: [&str; 11] = [
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+];
+
+/// Which devices may be used: all, or those that were asked for beside the customary ones.
+fn device_rules(options: &RunOptions<'_>, devices: &[LinuxDevice]) -> Result<Vec<DeviceRule>> {
+    if options.privileged {
+        return Ok(vec!["a".parse()?]);
     }
+    let mut rules = vec![DeviceRule::DENY_ALL];
+    for text in CUSTOMARY {
+        rules.push(text.parse()?);
+    }
+    for (device, node) in devices.iter().zip(&options.devices) {
+        let kind = match device.typ() {
+            LinuxDeviceType::B => DeviceKind::Block,
+            _ => DeviceKind::Char,
+        };
+        let number = |number: i64| u32::try_from(number).ok();
+        let (major, minor) = (number(device.major()), number(device.minor()));
+        rules.push(DeviceRule::allow(kind, major, minor, node.access));
+    }
+    rules.extend(&options.device_rules);
     Ok(rules)
 }
 
 fn resources(options: &RunOptions<'_>, devices: &[LinuxDevice]) -> Result<LinuxResources> {
-    let limits = &options.limits;
-    let max = |bound: Max| match bound {
-        Max::At(bound) => i64::try_from(bound).unwrap_or(i64::MAX),
-        Max::Unlimited => -1,
-    };
-    let rules = device_rules(options.privileged, devices)?;
-    let mut resources = LinuxResourcesBuilder::default().devices(rules);
-    if let Some(cpu) = &limits.cpu {
-        let micros =
-            |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let mut builder = LinuxCpuBuilder::default().period(micros(cpu.period()));
-        if let Some(quota) = cpu.quota() {
-            builder = builder.quota(i64::try_from(micros(quota)).unwrap_or(i64::MAX));
-        }
-        resources = resources.cpu(builder.build()?);
-    }
-    let mut memory = LinuxMemoryBuilder::default();
-    if let Some(limit) = limits.memory_bytes {
-        memory = memory.limit(max(limit));
-    }
-    if let Some(swap) = limits.memory_swap_bytes {
-        memory = memory.swap(max(swap));
-    }
-    resources = resources.memory(memory.build()?);
-    if let Some(pids) = limits.pids {
-        resources = resources.pids(LinuxPidsBuilder::default().limit(max(pids)).build()?);
-    }
-    Ok(resources.build()?)
+    let mut limits = options.limits.clone();
+    limits.devices = Some(device_rules(options, devices)?);
+    Ok(LinuxResources::try_from(&limits)?)
 }

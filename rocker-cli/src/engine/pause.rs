@@ -1,0 +1,108 @@
+//! Having the processes of a container stand still, and go on.
+//!
+//! The kernel knows whether they do; a file in the run directory says that it was somebody's wish, so that not each look at
+//! a container has to ask the kernel. It is written before the first process stops, and goes when the last one has gone on: whoever
+//! dies in between leaves a wish without effect, which counts for nothing.
+
+use rocker_cgroup::Cgroup;
+
+use super::record::{Record, State};
+use super::{Engine, cgroup_of, disk};
+use crate::{Error, Result};
+
+/// The file of the run directory that says that a container is to stand still.
+const PAUSED: &str = "paused";
+
+impl Engine {
+    /// Has all processes of a container stand still. They cannot notice it.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::NotRunning`], [`Error::Paused`], and [`Error::Cgroup`] where it has no cgroup, or a
+    /// process does not stop.
+    pub fn pause(&self, name: &str) -> Result<()> {
+        let (record, cgroup) = self.frozen_or_not(name)?;
+        if self.is_paused(&record) {
+            return Err(Error::Paused {
+                name: record.name,
+                expected: "it is paused already",
+            });
+        }
+        let path = self.roots().running().join(&record.id).join(PAUSED);
+        let why = "so that whoever looks at the container knows that it is to stand still";
+        disk::write(&path, b"", why).map_err(disk::failed("write", &path))?;
+        if let Err(error) = cgroup.freeze() {
+            // Half a pause would be none that anybody could see.
+            let _ = cgroup.thaw();
+            let _ = disk::remove_file(&path, "so that it does not seem to be paused");
+            return Err(error.into());
+        }
+        self.tell(&record, "pause", &[]);
+        Ok(())
+    }
+
+    /// Lets the processes of a paused container go on.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], [`Error::NotRunning`], [`Error::NotPaused`].
+    pub fn unpause(&self, name: &str) -> Result<()> {
+        let (record, cgroup) = self.frozen_or_not(name)?;
+        if !self.is_paused(&record) {
+            return Err(Error::NotPaused { name: record.name });
+        }
+        cgroup.thaw()?;
+        self.no_longer_paused(&record.id);
+        self.tell(&record, "unpause", &[]);
+        Ok(())
+    }
+
+    /// A container that runs, and its cgroup.
+    fn frozen_or_not(&self, name: &str) -> Result<(Record, Cgroup)> {
+        let found = self.container(name)?;
+        let not_running = || Error::NotRunning {
+            name: found.name.clone(),
+        };
+        let record = self.record(&found.id)?.ok_or_else(not_running)?;
+        if !matches!(self.state(&found.id)?, Some(State::Running(_))) {
+            return Err(not_running());
+        }
+        let parent = record.options.cgroup_parent.as_deref();
+        let cgroup = cgroup_of(&self.hierarchy()?, parent, &found.id)?;
+        Ok((record, cgroup))
+    }
+
+    /// Whether a container that runs stands still, since somebody wants it to.
+    pub(crate) fn is_paused(&self, record: &Record) -> bool {
+        let path = self.roots().running().join(&record.id).join(PAUSED);
+        let why = "so that one knows whether somebody wants the container to stand still";
+        if !disk::exists(&path, why) {
+            return false;
+        }
+        let parent = record.options.cgroup_parent.as_deref();
+        let cgroup = self
+            .hierarchy()
+            .and_then(|all| Ok(cgroup_of(&all, parent, &record.id)?));
+        cgroup.is_ok_and(|cgroup| cgroup.is_frozen().unwrap_or(false))
+    }
+
+    /// Lets a container go on that is to end: what stands still does not die on v1, and does not hear a signal on either version.
+    pub(crate) fn let_go_on(&self, id: &str) -> Result<()> {
+        let path = self.roots().running().join(id).join(PAUSED);
+        let why = "so that a container that stands still can hear that it is to end";
+        if !disk::exists(&path, why) {
+            return Ok(());
+        }
+        match cgroup_of(&self.hierarchy()?, self.cgroup_parent(id).as_deref(), id) {
+            Ok(cgroup) => cgroup.thaw()?,
+            Err(rocker_cgroup::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.no_longer_paused(id);
+        Ok(())
+    }
+
+    fn no_longer_paused(&self, id: &str) {
+        let path = self.roots().running().join(id).join(PAUSED);
+        // One that stays is a wish without effect.
+        let _ = disk::remove_file(&path, "so that it is not taken for one that stands still");
+    }
+}

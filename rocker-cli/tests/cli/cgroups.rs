@@ -1,0 +1,319 @@
+//! Containers and their cgroups on the real kernel: whose they are, what they keep containers from, and that they go.
+//!
+//! Without a registry, so that all of it runs in a small virtual machine, too: see `tests/vm`.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::fake_host::{self, Host};
+use crate::resources::{held, is_v2};
+use crate::support::{ALICES_HOME, LIMIT, Rocker};
+
+/// How many times longer things may take, on a machine that says so.
+fn slower() -> u32 {
+    match std::env::var_os("ROCKER_TEST_LONG") {
+        Some(_) => 20,
+        None => 1,
+    }
+}
+
+#[test]
+fn a_container_opens_the_devices_that_it_was_given_and_no_other() {
+    fake_host::run(|host| {
+        let rocker = Rocker::with_busybox(host);
+        let tries = "try() { \"$@\" 2>/dev/null && echo -n y || echo -n n; }
+            try sh -c \": <$D\"; try sh -c \": >>$D\"; try mknod /tmp/node c 1 3";
+        // A copy of /dev/kmsg, which nobody gives to a container by itself.
+        let ask = |flags: &str| {
+            let done = rocker.run(&format!(
+                "run --rm --network none --cap-add SYSLOG -e D=/dev/log0 {flags} $I sh -c '{tries}'"
+            ));
+            done.succeeded();
+            done.out
+        };
+        assert_eq!(ask("--device /dev/kmsg:/dev/log0"), "yyy");
+        assert_eq!(ask("--device /dev/kmsg:/dev/log0:r"), "yny");
+        assert_eq!(ask("--device /dev/kmsg:/dev/log0:w"), "nyy");
+        assert_eq!(ask("--device /dev/kmsg:/dev/log0:m"), "nny");
+        assert_eq!(
+            ask("--device /dev/kmsg:/dev/log0:m --device-cgroup-rule 'c 1:11 r'"),
+            "yny"
+        );
+        assert_eq!(ask("--privileged --device /dev/kmsg:/dev/log0"), "yyy");
+        let out = rocker
+            .ok("run --rm --network none --device /dev/kmsg:/dev/log0:m $I sh -c '(: </dev/log0); true' 2>&1");
+        assert!(out.contains("Operation not permitted"), "{out}");
+        // The customary ones open as ever, and a terminal does.
+        let all = "for d in null zero full random urandom; do head -c 1 /dev/$d >/dev/null && echo -n $d,; done; : </dev/ptmx && echo ptmx";
+        assert_eq!(
+            rocker.ok(&format!("run --rm --network none $I sh -c '{all}'")),
+            "null,zero,full,random,urandom,ptmx\n"
+        );
+        rocker.assert_all_gone("devices");
+    });
+}
+
+#[test]
+fn a_cgroup_parent_holds_its_containers_together_and_stays() {
+    fake_host::run(|host| {
+        let rocker = Rocker::with_busybox(host);
+        rocker.up(
+            "one",
+            "--network none --cgroup-parent /batch/night",
+            "echo up; exec sleep 1000",
+        );
+        rocker.up(
+            "two",
+            "--network none --cgroup-parent batch/night --pids-limit 9",
+            "echo up; exec sleep 1000",
+        );
+        assert_eq!(held(&rocker, "two", "pids/pids.max", "pids.max"), "9");
+        let procs = held(&rocker, "one", "pids/cgroup.procs", "cgroup.procs");
+        assert_eq!(procs, rocker.at("one", "/State/Pid"));
+        rocker.ok("exec one true");
+        rocker.ok("pause one");
+        rocker.ok("unpause one");
+        rocker.ok("update --pids-limit 8 one");
+        // Also of one whose rocker was killed, and whose record nobody can read any more.
+        let record = rocker
+            .root
+            .join("containers")
+            .join(rocker.at("two", "/Id"))
+            .join("container.json");
+        let supervisor = rocker.supervisor("two");
+        fs::write(record, "{").unwrap();
+        host.sh(&format!("kill -KILL {supervisor}"));
+        rocker.ok("rm -f one");
+        host.wait_until("both are gone", LIMIT, || {
+            rocker.ok("ps -a >/dev/null");
+            host.sh("find /sys/fs/cgroup -type d -name 'rocker-*'")
+                .is_empty()
+        });
+        // It is the caller's.
+        host.sh("find /sys/fs/cgroup -depth -type d -path '*/batch*' -exec rmdir {} + ; ! [ -e /sys/fs/cgroup/batch ]");
+        rocker.ok("ps -aq | xargs rocker rm -f >/dev/null");
+        rocker.assert_all_gone("a parent");
+    });
+}
+
+#[test]
+fn a_container_sees_its_own_cgroups_or_the_hosts() {
+    fake_host::run(|host| {
+        let rocker = Rocker::with_busybox(host);
+        let own = rocker.ok("run --rm --network none $I cat /proc/self/cgroup");
+        assert!(own.lines().all(|line| line.ends_with(":/")), "{own}");
+        let hosts = rocker.ok("run --rm --network none --cgroupns host $I cat /proc/self/cgroup");
+        assert!(hosts.contains("/rocker-"), "{hosts}");
+        assert!(
+            rocker
+                .ok("run --rm --network none --cgroupns host $I ls /sys/fs/cgroup")
+                .lines()
+                .count()
+                > 1
+        );
+        let done = rocker.run("run --rm --network none --cgroupns host --userns auto $I true");
+        assert!(done.failed(125).contains("--cgroupns"), "{done:?}");
+        rocker.assert_all_gone("cgroup namespaces");
+    });
+}
+
+#[test]
+fn after_an_oom_kill_it_is_said_whose_memory_was_used_up() {
+    fake_host::run(|host| {
+        let rocker = Rocker::with_busybox(host);
+        let eat = "dd if=/dev/zero of=/dev/shm/x bs=1M count=60";
+        let done = rocker.run(&format!("run --name own --network none -m 32m $I {eat}"));
+        assert_eq!(done.code, 137, "{done:?}");
+        assert!(
+            done.err
+                .contains("no more within its own limit; the container's limit is 32 MiB"),
+            "{done:?}"
+        );
+        let state = |name: &str, what: &str| rocker.at(name, &format!("/State/{what}"));
+        assert_eq!(
+            [
+                state("own", "OOMKilled"),
+                state("own", "OOMLevel"),
+                state("own", "ExitCode")
+            ],
+            ["true", "its own limit", "137"]
+        );
+        assert!(
+            rocker
+                .ok("ps -a")
+                .contains("Exited (137, out of memory within its own limit) ")
+        );
+        // The container's own limit is far away; that of the cgroup around it is not.
+        let (parent, file) = match is_v2() {
+            true => ("/sys/fs/cgroup/small", "memory.max"),
+            false => ("/sys/fs/cgroup/memory/small", "memory.limit_in_bytes"),
+        };
+        rocker.ok("run --rm --network none --cgroup-parent small $I true");
+        host.sh(&format!("echo 33554432 >{parent}/{file}"));
+        let done = rocker.run(&format!(
+            "run --name above --network none --cgroup-parent small -m 512m $I {eat}"
+        ));
+        assert_eq!(done.code, 137, "{done:?}");
+        let level = state("above", "OOMLevel");
+        assert!(
+            level.starts_with("the limit of a cgroup above (") && level.contains("/small)"),
+            "{level}"
+        );
+        rocker.ok("rm own above");
+        host.sh("find /sys/fs/cgroup -depth -type d -path '*/small' -exec rmdir {} +");
+        rocker.assert_all_gone("runs out of memory");
+    });
+}
+
+#[test]
+fn a_fork_bomb_at_its_limit_is_removed_at_once() {
+    fake_host::run(|host| {
+        let rocker = Rocker::with_busybox(host);
+        rocker.up(
+            "bomb",
+            "--pids-limit 200 --network none",
+            "b() { while :; do b & done; }; b & echo up; exec sleep 1000",
+        );
+        host.wait_until("the limit is reached", LIMIT, || {
+            let now = held(&rocker, "bomb", "pids/pids.current", "pids.current");
+            now.parse::<u32>().unwrap() >= 190
+        });
+        let start = Instant::now();
+        rocker.ok("rm -f bomb");
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(1) * slower(), "{took:?}");
+        rocker.assert_all_gone("a fork bomb");
+    });
+}
+
+#[test]
+fn cgroups_that_a_privileged_container_makes_go_with_it() {
+    fake_host::run(|host| {
+        let rocker = Rocker::with_busybox(host);
+        let (mount, place) = match is_v2() {
+            true => ("mount -t cgroup2 none /tmp", "/tmp"),
+            false => ("mount -t cgroup -o pids none /tmp", "/tmp"),
+        };
+        let nest = format!(
+            "{mount}; mkdir -p {place}/a/b; sleep 1000 & echo $! >{place}/a/b/cgroup.procs; echo up; exec sleep 1000"
+        );
+        rocker.up("nest", "--network none --privileged", &nest);
+        assert!(
+            host.sh("find /sys/fs/cgroup -path '*/rocker-*/a/b'")
+                .contains("/a/b")
+        );
+        rocker.ok("rm -f nest");
+        rocker.assert_all_gone("nested cgroups");
+    });
+}
+
+#[test]
+fn many_containers_at_once_leave_no_cgroup() {
+    fake_host::run(|host| {
+        let rocker = Rocker::with_busybox(host);
+        let many = 100 / slower().min(5);
+        let script = format!(
+            "for i in $(seq {many}); do rocker run --rm --network none -m 32m --pids-limit 20 $I echo ran & done; wait"
+        );
+        let done = rocker.script(&script);
+        assert_eq!(done.out, "ran\n".repeat(many as usize), "{done:?}");
+        rocker.assert_all_gone("many containers");
+        let _ = host;
+    });
+}
+
+#[test]
+fn a_plain_run_from_image_to_exit_on_each_file_system() {
+    fake_host::run(|host| {
+        let mut rocker = Rocker::with_busybox(host);
+        let hello = rocker.ok("run --rm hello");
+        assert!(hello.contains("PID 1"), "{hello}");
+        let check = |rocker: &Rocker<'_>| {
+            let script = "test $$ = 1 && echo changed >/file && cat /file && ping -c 1 -W 20 $(ip route | sed -n \"s/default via \\([^ ]*\\).*/\\1/p\") >/dev/null && hostname -i";
+            let out = rocker.ok(&format!(
+                "run --rm --cpus 0.5 -m 64m --pids-limit 50 $I sh -c '{script}'"
+            ));
+            assert!(
+                out.starts_with("changed\n") && out.lines().count() == 2,
+                "{out}"
+            );
+            rocker.assert_all_gone("a run");
+        };
+        check(&rocker);
+        // The same on a disk, where the machine has one of its own.
+        if let Some(disk) = std::env::var_os("ROCKER_TEST_DISK") {
+            let root = std::path::Path::new(&disk).join("rocker-root");
+            fs::create_dir_all(&root).unwrap();
+            rocker.root = root;
+            rocker.import_busybox();
+            check(&rocker);
+        }
+    });
+}
+
+/// Gives alice a cgroup with these controllers, as systemd does, and runs a script of hers in it.
+fn in_her_cgroup(host: &Host, rocker: &Rocker<'_>, script: &str) -> crate::support::Done {
+    host.sh(
+        "echo '+memory +pids +cpu' >/sys/fs/cgroup/cgroup.subtree_control
+        mkdir -p /sys/fs/cgroup/alice; cd /sys/fs/cgroup/alice
+        chown 1000:1000 . cgroup.procs cgroup.threads cgroup.subtree_control",
+    );
+    let script = script.replace('\'', r"'\''");
+    rocker.script_as_root(&format!(
+        "echo $$ >/sys/fs/cgroup/alice/cgroup.procs; cd {ALICES_HOME}
+         exec setpriv --reuid=1000 --regid=1000 --clear-groups sh -c '{script}'"
+    ))
+}
+
+#[test]
+fn an_ordinary_user_in_a_delegated_cgroup_has_limits_that_bite() {
+    fake_host::run(|host| {
+        if !fake_host::require("cgroup2", is_v2()) {
+            return;
+        }
+        let mut rocker = Rocker::of_alice(host);
+        rocker.import_busybox();
+        let eat = "dd if=/dev/zero of=/dev/shm/x bs=1M count=60";
+        let done = in_her_cgroup(
+            host,
+            &rocker,
+            &format!("rocker run --rm --network none -m 32m $I {eat}"),
+        );
+        assert_eq!(done.code, 137, "{done:?}");
+        assert!(done.err.contains("out of memory"), "{done:?}");
+        let forks = "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done; echo all";
+        let done = in_her_cgroup(
+            host,
+            &rocker,
+            &format!(
+                "rocker run --rm --network none --pids-limit 20 $I sh -c \"{}\"",
+                forks.replace('$', "\\$")
+            ),
+        );
+        assert!(done.code != 0 && done.out.is_empty(), "{done:?}");
+        let done = in_her_cgroup(
+            host,
+            &rocker,
+            "rocker run -d --name web --network none --cpus 0.5 $I sleep 1000 >/dev/null && rocker pause web && rocker ps && rocker unpause web && rocker update --cpus 0.7 web && rocker stats --no-stream && rocker top web && rocker rm -f web",
+        );
+        assert!(
+            done.code == 0 && done.out.contains("(Paused)") && done.out.contains("sleep 1000"),
+            "{done:?}"
+        );
+        // Rules on devices are not hers to make.
+        let done = in_her_cgroup(
+            host,
+            &rocker,
+            "rocker run --rm --network none --device-cgroup-rule 'c 1:1 r' $I true",
+        );
+        assert!(
+            done.code == 125 && done.err.contains("--device-cgroup-rule"),
+            "{done:?}"
+        );
+        host.wait_until("her cgroups are empty", LIMIT, || {
+            host.try_sh("find /sys/fs/cgroup/alice -depth -type d -exec rmdir {} +")
+                .status
+                .success()
+        });
+    });
+}
