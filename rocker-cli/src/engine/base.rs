@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// What lies beneath all that a container writes.
 #[derive(Debug)]
 pub(crate) enum Base {
-    Image(Image),
+    Image(Box<Image>),
     /// What an image says of how it is run, nobody says of a directory.
     Directory(RootDirectory, Box<ImageConfiguration>),
 }
@@ -45,7 +45,7 @@ impl Engine {
     /// What a new container is to be made of.
     pub(crate) fn base(&self, options: &RunOptions<'_>) -> Result<Base> {
         match &options.root_directory {
-            None => Ok(Base::Image(self.image(options)?)),
+            None => Ok(Base::Image(Box::new(self.image(options)?))),
             Some(root) if !root.overlay && options.storage.driver.is_some() => {
                 Err(Error::bad_value(
                     "--storage-opt",
@@ -82,7 +82,9 @@ impl Engine {
         };
         let digest = record.manifest.parse()?;
         let image = self.store()?.by_manifest(&digest)?;
-        image.map(Base::Image).ok_or_else(damaged)
+        image
+            .map(|image| Base::Image(Box::new(image)))
+            .ok_or_else(damaged)
     }
 
     /// The directories that lie beneath, the bottom one first.

@@ -154,7 +154,7 @@ fn maps(ids: &MountIds, users: Option<&Maps>, rootless: bool, shown: &str) -> Re
             let seen = |runs: &[IdMap], inside: bool, users: Option<&[IdMap]>| {
                 let outside = |run: &IdMap| match (inside, users) {
                     (true, Some(users)) => of_container(run, users),
-                    _ => Some(run.clone()),
+                    _ => Some(*run),
                 };
                 runs.iter().map(outside).collect::<Option<Vec<_>>>()
             };
@@ -178,7 +178,7 @@ fn of_container(run: &IdMap, users: &[IdMap]) -> Option<IdMap> {
     let own = users.iter().find(holds)?;
     Some(IdMap {
         outside: own.outside_of(run.outside)?,
-        ..run.clone()
+        ..*run
     })
 }
 

@@ -45,10 +45,11 @@ impl Create {
                     "local, which is the only one",
                 ));
             }
-            let mut options = VolumeOptions::default();
-            options.name = self.name.clone().or(self.named.clone());
-            options.labels = value::labels(&self.label);
-            options.options = value::labels(&self.opt);
+            let options = VolumeOptions {
+                name: self.name.clone().or(self.named.clone()),
+                labels: value::labels(&self.label),
+                options: value::labels(&self.opt),
+            };
             let name = engine()?.create_volume(&options)?;
             print(&format!("{name}\n"));
             Ok(())
