@@ -11,11 +11,10 @@ use nix::fcntl::{self, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
 use nix::sys::stat::{self, FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::statfs::Statfs;
 use nix::sys::time::TimeSpec;
-use nix::unistd::{self, Gid, Uid, UnlinkatFlags, Whence};
+use nix::unistd::{self, Gid, Uid, UnlinkatFlags};
 
 pub(crate) use crate::place::{Place, fstatfs, place, statfs};
 use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
-use crate::sys;
 use crate::trace::{Outcome, traced};
 pub(crate) use crate::xattr::{fgetxattr, fsetxattr, getxattr, listxattr, lsetxattr};
 
@@ -406,55 +405,6 @@ pub(crate) fn set_both_times_at(
         let follow = UtimensatFlags::NoFollowSymlink;
         stat::utimensat(dir, name, &accessed, &modified, follow)
     })
-}
-
-/// ioctl(2) FICLONE: `to` gets the data of `from`, and shares them.
-pub(crate) fn clone_file(
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    why: &'static str,
-) -> std::io::Result<()> {
-    let args = || format!("{}, FICLONE, {}", number(to), number(from));
-    traced("ioctl", why, args, || sys::clone_file(from, to))
-}
-
-/// copy_file_range(2) from an offset to the same offset, which returns how many bytes were copied.
-pub(crate) fn copy_file_range(
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    offset: u64,
-    length: u64,
-    why: &'static str,
-) -> nix::Result<usize> {
-    let args = || {
-        let (from, to) = (number(from), number(to));
-        format!("{from}, [{offset}], {to}, [{offset}], {length}, 0")
-    };
-    let at = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    call("copy_file_range", why, args, || {
-        let (mut from_at, mut to_at) = (at, at);
-        fcntl::copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), length)
-    })
-}
-
-/// lseek(2), which returns the new offset.
-pub(crate) fn lseek(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    whence: Whence,
-    why: &'static str,
-) -> nix::Result<u64> {
-    let args = || {
-        let name = match whence {
-            Whence::SeekData => "SEEK_DATA",
-            _ => "SEEK_HOLE",
-        };
-        format!("{}, {offset}, {name}", number(file))
-    };
-    let bytes = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
-    let found = call("lseek", why, args, || unistd::lseek(file, bytes, whence))?;
-    u64::try_from(found).map_err(|_| Errno::EOVERFLOW)
 }
 
 pub(crate) fn syncfs(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> {

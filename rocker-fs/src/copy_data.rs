@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::unistd::Whence;
 
 use crate::calls;
+use crate::sys;
+use crate::trace::traced;
 
 /// How much is copied at once through this process's memory, in bytes.
 const CHUNK: usize = 128 << 10;
@@ -41,7 +43,7 @@ impl Data {
         }
         if !self.no_clone {
             let why = "so that both files share their data until one is changed";
-            match calls::clone_file(from, to, why) {
+            match clone_file(from, to, why) {
                 Ok(()) => {
                     self.shared += 1;
                     return Ok(());
@@ -80,7 +82,7 @@ impl Data {
         let mut at = start;
         while at < end && !self.no_range {
             let why = "so that the data are copied without a way through this process";
-            match calls::copy_file_range(from, to, at, (end - at).min(STRETCH), why) {
+            match copy_file_range(from, to, at, (end - at).min(STRETCH), why) {
                 // The end of the file; or of one of those of the kernel's own, whose size says nothing.
                 Ok(0) => break,
                 Ok(count) => at += count as u64,
@@ -134,7 +136,7 @@ impl Data {
 
 /// Where the next data from `at` on begin and end; none if there is but a hole up to `size`.
 fn next_data(file: BorrowedFd<'_>, at: u64, size: u64) -> Result<Option<(u64, u64)>, Failure> {
-    let seek = |offset, whence, why| calls::lseek(file, offset, whence, why);
+    let seek = |offset, whence, why| lseek(file, offset, whence, why);
     let why = "so that a hole is left a hole";
     let start = match seek(at, Whence::SeekData, why) {
         Ok(start) => start,
@@ -158,4 +160,46 @@ fn is_one_of(error: &io::Error, errnos: &[i32]) -> bool {
     error
         .raw_os_error()
         .is_some_and(|errno| errnos.contains(&errno))
+}
+
+/// ioctl(2) FICLONE: `to` gets the data of `from`, and shares them.
+fn clone_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, why: &'static str) -> io::Result<()> {
+    let args = || format!("{}, FICLONE, {}", to.as_raw_fd(), from.as_raw_fd());
+    traced("ioctl", why, args, || sys::clone_file(from, to))
+}
+
+/// copy_file_range(2) from an offset to the same offset, which returns how many bytes were copied.
+fn copy_file_range(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    offset: u64,
+    length: u64,
+    why: &'static str,
+) -> nix::Result<usize> {
+    let args = || {
+        let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+        format!("{from}, [{offset}], {to}, [{offset}], {length}, 0")
+    };
+    let at = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    calls::call("copy_file_range", why, args, || {
+        let (mut from_at, mut to_at) = (at, at);
+        nix::fcntl::copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), length)
+    })
+}
+
+/// lseek(2), which returns the new offset.
+fn lseek(file: BorrowedFd<'_>, offset: u64, whence: Whence, why: &'static str) -> nix::Result<u64> {
+    let args = || {
+        let name = match whence {
+            Whence::SeekData => "SEEK_DATA",
+            _ => "SEEK_HOLE",
+        };
+        format!("{}, {offset}, {name}", file.as_raw_fd())
+    };
+    let bytes = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let found = calls::call("lseek", why, args, || {
+        nix::unistd::lseek(file, bytes, whence)
+    })?;
+    u64::try_from(found).map_err(|_| Errno::EOVERFLOW)
 }

@@ -66,10 +66,10 @@ impl Engine {
                 }
             }
         }
-        for place in self.places_of_image(base)? {
-            if !is_taken(&all, &place) {
-                all.push(Volume::new(VolumeSource::Anonymous(String::new()), place));
-            }
+        let places = all.iter().map(|volume| volume.destination.clone());
+        let taken: Vec<_> = places.chain(tmpfs.iter().cloned()).collect();
+        for place in self.places_of_image(base, &taken)? {
+            all.push(Volume::new(VolumeSource::Anonymous(String::new()), place));
         }
         for volume in &mut all {
             if let VolumeSource::Anonymous(name) = &mut volume.source
@@ -81,8 +81,8 @@ impl Engine {
         Ok(all)
     }
 
-    /// Where an image wants volumes: inside of its own tree, wherever its symbolic links point, and nowhere that is not the image's.
-    fn places_of_image(&self, base: &Base) -> Result<Vec<PathBuf>> {
+    /// Where an image wants volumes: inside of its own tree, wherever its symbolic links point, nowhere that is not the image's, and not where the caller has something.
+    fn places_of_image(&self, base: &Base, taken: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let config = base.config().config().as_ref();
         let wanted = config.and_then(|config| config.volumes().clone());
         let wanted: Vec<_> = wanted.unwrap_or_default();
@@ -90,6 +90,10 @@ impl Engine {
             return Ok(Vec::new());
         }
         let view = self.view_of(base)?;
+        let taken = taken
+            .iter()
+            .map(|place| resolve_beneath(view.as_fd(), place));
+        let taken = taken.collect::<rocker_fs::Result<Vec<_>>>()?;
         let mut places: Vec<PathBuf> = Vec::new();
         for wanted in &wanted {
             let place = resolve_beneath(view.as_fd(), cleaned(Path::new(wanted)))?;
@@ -100,7 +104,9 @@ impl Engine {
                         "the image wants a volume at {wanted:?}, where none can be: it gets none"
                     );
                 }
-                Some(_) if !places.contains(&place) => places.push(place),
+                Some(_) if !places.contains(&place) && !taken.contains(&place) => {
+                    places.push(place)
+                }
                 _ => {}
             }
         }

@@ -359,3 +359,46 @@ fn whoever_has_users_of_its_own_shares_a_volume_with_whoever_has_others() {
         scene.assert_all_gone("volumes of several users");
     });
 }
+
+#[test]
+fn an_ordinary_user_has_volumes_too() {
+    fake_host::run(|host| {
+        let scene = Scene::of_alice(host);
+        let root = busybox_root(&host.dir("image"));
+        fs::create_dir_all(root.join("data/sub")).unwrap();
+        fs::write(root.join("data/sub/file"), "of the image").unwrap();
+        let image = scene
+            .registry
+            .push_dir(&root, "data", r#"{"Volumes":{"/anonymous":{}}}"#);
+        scene.ok(&format!("pull -q {image}"));
+        let run = |flags: &str, command: &str| {
+            scene.ok(&format!(
+                "run --rm --network none {flags} {image} sh -c '{command}'"
+            ))
+        };
+        assert_eq!(
+            run(
+                "-v data:/data",
+                "cat /data/sub/file; echo mine >/data/own; touch /anonymous/x"
+            ),
+            "of the image"
+        );
+        assert_eq!(
+            run("-v data:/d:ro", "cat /d/own; stat -c %u /d/own"),
+            "mine\n0\n"
+        );
+        assert_eq!(scene.ok("volume ls -q"), "data\n");
+        let owner = host.sh(&format!(
+            "stat -c %u {}",
+            volume_dir(&scene, "data").join("own").display()
+        ));
+        assert_eq!(owner, "1000\n");
+        let refused = scene.fails(
+            125,
+            &format!("run --rm -v '/run/alice:/h:idmap=uids=0-0-1' {image} true"),
+        );
+        assert!(refused.contains("only the machine's root"), "{refused}");
+        scene.ok("volume rm data");
+        scene.ok("system prune -af");
+    });
+}

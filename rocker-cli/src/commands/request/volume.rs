@@ -17,7 +17,9 @@ pub(super) fn volume(text: &str) -> Result<Volume> {
     let (source, destination, options) = match (parts.next(), parts.next(), parts.next()) {
         (Some(destination), None, _) => (None, destination, None),
         // Of a volume without a name, Docker takes options as well.
-        (Some(destination), Some(options), None) if !options.contains('/') => {
+        (Some(destination), Some(options), None)
+            if !options.is_empty() && !options.contains('/') =>
+        {
             (None, destination, Some(options))
         }
         (Some(source), Some(destination), options) => (Some(source), destination, options),

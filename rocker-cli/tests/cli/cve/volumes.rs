@@ -154,6 +154,11 @@ fn cve_2022_23648_what_a_volume_of_an_image_has_at_first_is_the_images() {
                 "run --rm --network none -v v:{place} {image} ls {place}"
             ));
             assert!(!done.out.contains("secret"), "{place}: {done:?}");
+            let found = host.sh(&format!("ls -A {}", data_of(&scene, "v").display()));
+            assert_eq!(
+                found, "",
+                "{place}: files of the host were copied into a volume"
+            );
             scene.ok("volume rm -f v");
         }
         let found = host.sh(&format!(
