@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
+use crate::lookup::Opened;
 use crate::mount::{BindSource, MountAttributes, Propagation};
 use crate::plan::{MUST, Plan, Resolution, constant, shown, text};
 use crate::resolve::components;
@@ -56,7 +57,14 @@ pub(crate) fn add_devices(
             plan.make_dir(&dir, part, format!("so that {shown} has a directory"))?;
             so_far.push(part);
             let why = format!("so that {shown} can be made");
-            let below = plan.open(dev, &so_far, true, Resolution::NoSymlinks, MUST, why)?;
+            let below = plan.open(
+                dev,
+                &so_far,
+                Opened::Directory,
+                Resolution::NoSymlinks,
+                MUST,
+                why,
+            )?;
             // Only `dev` itself is needed for the next device.
             if so_far.components().count() > 1 {
                 plan.close(&dir, MUST);
@@ -102,7 +110,7 @@ fn add_node(plan: &mut Plan, dir: &Arg, name: &Path, device: &Device, all: bool)
         return Ok(());
     }
     let why = format!("so that {shown} can be mounted over itself");
-    let node = plan.open(dir, name, false, Resolution::NoSymlinks, MUST, why)?;
+    let node = plan.open(dir, name, Opened::Place, Resolution::NoSymlinks, MUST, why)?;
     let why = format!("so that {shown} is a mount of its own, whose devices can be opened");
     let copy = plan.clone_mount(&node, false, MUST, why);
     if device.read_only {
@@ -126,7 +134,7 @@ fn add_node_of_host(plan: &mut Plan, dir: &Arg, name: &Path, device: &Device) ->
     let why = format!("so that there is a file to mount {shown} on");
     plan.make_node(dir, name, (libc::S_IFREG, "S_IFREG"), 0o000, (0, 0), why)?;
     let why = format!("so that {shown} is mounted there and nowhere else");
-    let place = plan.open(dir, name, false, Resolution::NoSymlinks, MUST, why)?;
+    let place = plan.open(dir, name, Opened::Place, Resolution::NoSymlinks, MUST, why)?;
     let copy = source.copy(plan, false)?;
     let mut attributes = MountAttributes::NOSUID | MountAttributes::NOEXEC;
     attributes.set(MountAttributes::RDONLY, device.read_only);

@@ -18,6 +18,7 @@ mod idmap;
 mod layer;
 mod layers;
 mod lock;
+mod lookup;
 mod mask;
 mod member;
 mod memory;

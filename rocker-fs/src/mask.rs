@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
+use crate::lookup::Opened;
 use crate::mount::MountAttributes;
 use crate::plan::{MAY_BE_ABSENT, MAY_BE_UNOPENED, MUST, Plan, Resolution, constant, shown, text};
 use crate::resolve::components;
@@ -44,7 +45,7 @@ pub(crate) fn add_masks(
         Some(dev) => plan.open(
             dev,
             Path::new("null"),
-            false,
+            Opened::Place,
             Resolution::NoSymlinks,
             MUST,
             why,
@@ -73,7 +74,8 @@ pub(crate) fn add_masks(
                     &above
                 };
                 let why = format!("so that {shown} can be hidden");
-                let parent = plan.open(root, at, true, resolution, MAY_BE_ABSENT, why)?;
+                let parent =
+                    plan.open(root, at, Opened::Directory, resolution, MAY_BE_ABSENT, why)?;
                 parents.insert(above, parent.clone());
                 parent
             }
@@ -82,7 +84,7 @@ pub(crate) fn add_masks(
         let place = plan.open(
             &parent,
             name,
-            true,
+            Opened::Directory,
             Resolution::NoSymlinks,
             MAY_BE_ABSENT,
             why,
@@ -95,12 +97,13 @@ pub(crate) fn add_masks(
             plan.close(&place, MUST);
             plan.close(&copy, MUST);
         });
-        // What the directory's mask lies on is another mount now, and so is not taken for a file.
+        // What the directory's mask lies on is another mount now, and so is not taken for a file. Where the kernel cannot be
+        // asked for that, it refuses to mount a file there.
         let why = format!("so that {shown} is hidden, if it is a file");
         let place = plan.open(
             &parent,
             name,
-            false,
+            Opened::Place,
             Resolution::NoSymlinksNorMounts,
             MAY_BE_MASKED,
             why,
@@ -109,7 +112,11 @@ pub(crate) fn add_masks(
             let why = "so that the null device can be mounted once more";
             let copy = plan.clone_mount(&null, false, MUST, why);
             let why = format!("so that the file {shown} is empty");
-            plan.attach(&copy, &place, MUST, why);
+            let not_on_directories = match plan.has_openat2 {
+                true => MUST,
+                false => &[libc::EINVAL, libc::ENOTDIR],
+            };
+            plan.attach(&copy, &place, not_on_directories, why);
             plan.close(&place, MUST);
             plan.close(&copy, MUST);
         });
@@ -157,7 +164,7 @@ pub(crate) fn add_read_only_path(plan: &mut Plan, root: &Arg, path: &Path) -> Re
     let place = plan.open(
         root,
         &inside,
-        false,
+        Opened::Place,
         Resolution::of(path),
         MAY_BE_ABSENT,
         why,

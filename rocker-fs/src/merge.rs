@@ -10,14 +10,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 
 use crate::calls;
 use crate::copy::{Copied, Copy, MAX_DEPTH, names_in};
 use crate::error::{Error, Result};
 use crate::layer::XattrNamespace;
+use crate::resolve;
 use crate::whiteout;
 
 /// Copies what an overlay of these layers would show, the **bottommost first**, into the directory `to`, which is empty and
@@ -162,19 +162,10 @@ impl Merge<'_> {
     /// Opens the directory where it is now in a layer.
     fn open(&self, layer: usize) -> Result<OwnedFd> {
         let path = self.copy.path.as_os_str().as_bytes();
-        let path = if path.is_empty() { b"." } else { path };
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
         let why =
             "so that it is this layer's directory that is read, and nothing that a link leads to";
         let root = self.roots[layer].as_fd();
-        calls::openat2(root, path, flags, beneath, why).map_err(|errno| match errno {
-            Errno::ENOSYS => Error::Unsupported {
-                what: "openat2",
-                needs: "Linux 5.6",
-                source: errno.into(),
-            },
-            _ => self.copy.failed("openat2", errno),
-        })
+        resolve::open_directory_beneath(root, path, OFlag::O_RDONLY, why)
+            .map_err(|errno| self.copy.failed("openat2", errno))
     }
 }

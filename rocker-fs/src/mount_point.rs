@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::lookup::Opened;
 use crate::mount::{Mount, MountAttributes, MountKind, Propagation};
 use crate::plan::{MUST, Plan, Resolution, shown};
 use crate::resolve::components;
@@ -123,7 +124,14 @@ fn add_mount_point(
             "so that {shown} is mounted there and nowhere else: a symbolic link in its way is refused"
         ),
     };
-    let place = plan.open(root, &so_far, directory, resolution, MUST, why)?;
+    let place = plan.open(
+        root,
+        &so_far,
+        Opened::place(directory),
+        resolution,
+        MUST,
+        why,
+    )?;
     if let Arg::Result(_) = dir {
         plan.close(&dir, MUST);
     }
@@ -143,7 +151,7 @@ fn enter(
         "so that the way to {} stays inside of the root file system",
         shown(goal)
     );
-    let below = plan.open(root, path, true, resolution, MUST, why)?;
+    let below = plan.open(root, path, Opened::Directory, resolution, MUST, why)?;
     if let Arg::Result(_) = dir {
         plan.close(&dir, MUST);
     }

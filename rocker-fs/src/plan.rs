@@ -43,7 +43,7 @@ impl Resolution {
         }
     }
 
-    fn encode(self) -> (u64, &'static str) {
+    pub(crate) fn encode(self) -> (u64, &'static str) {
         let in_root = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
         match self {
             Self::InRoot => (in_root, "RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS"),
@@ -60,12 +60,24 @@ impl Resolution {
 }
 
 /// A list of steps that is being written.
-///
-/// The second field is the step that those added from now on need.
-#[derive(Debug, Default)]
-pub(crate) struct Plan(pub(crate) Vec<Step>, Option<usize>);
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) steps: Vec<Step>,
+    /// The step that those added from now on need.
+    needed: Option<usize>,
+    /// Whether the child can have openat2(2); where it cannot, it walks paths name by name.
+    pub(crate) has_openat2: bool,
+}
 
 impl Plan {
+    pub(crate) fn new(has_openat2: bool) -> Self {
+        Self {
+            steps: Vec::new(),
+            needed: None,
+            has_openat2,
+        }
+    }
+
     /// Adds one step, and returns what it will return.
     pub(crate) fn add(
         &mut self,
@@ -74,54 +86,24 @@ impl Plan {
         tolerates: &'static [i32],
         why: impl Into<Cow<'static, str>>,
     ) -> Arg {
-        self.0.push(Step {
+        self.steps.push(Step {
             call,
             args,
             tolerates,
-            needs: self.1,
+            needs: self.needed,
             why: why.into(),
         });
-        Arg::Result(self.0.len() - 1)
+        Arg::Result(self.steps.len() - 1)
     }
 
     /// Adds steps that are made only if `place` could be opened. A copied mount that is then attached nowhere is not just
     /// for nothing: to close it, the kernel waits for an expedited RCU grace period.
     pub(crate) fn only_with(&mut self, place: &Arg, add: impl FnOnce(&mut Self)) {
         if let Arg::Result(index) = place {
-            self.1 = Some(*index);
+            self.needed = Some(*index);
         }
         add(self);
-        self.1 = None;
-    }
-
-    /// Opens `path` beneath `dir` as a place in the tree.
-    pub(crate) fn open(
-        &mut self,
-        dir: &Arg,
-        path: &Path,
-        directory: bool,
-        resolution: Resolution,
-        tolerates: &'static [i32],
-        why: impl Into<Cow<'static, str>>,
-    ) -> Result<Arg> {
-        let (flags, names) = if directory {
-            (
-                libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC,
-                "O_PATH|O_DIRECTORY|O_CLOEXEC",
-            )
-        } else {
-            (libc::O_PATH | libc::O_CLOEXEC, "O_PATH|O_CLOEXEC")
-        };
-        let (resolve, resolve_names) = resolution.encode();
-        let how = encode::open_how(flags as u64, 0, resolve);
-        let shown = format!("{{flags={names}, resolve={resolve_names}}}");
-        let args = vec![
-            dir.clone(),
-            text(path)?,
-            structure(&how, shown),
-            Arg::Int(how.len() as i64),
-        ];
-        Ok(self.add("openat2", args, tolerates, why))
+        self.needed = None;
     }
 
     pub(crate) fn make_dir(

@@ -231,6 +231,33 @@ fn open_in_root(
     }
 }
 
+/// Opens a directory beneath `root` that no symbolic link is on the way to.
+pub(crate) fn open_directory_beneath(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlag,
+    why: &'static str,
+) -> nix::Result<OwnedFd> {
+    let beneath = ResolveFlag::RESOLVE_BENEATH
+        | ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = flags | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    match calls::openat2(root, path, flags, beneath, why) {
+        Err(Errno::ENOSYS | Errno::EPERM) => walk::open_directory(root, path, flags, why),
+        opened => opened,
+    }
+}
+
+/// Whether openat2(2) is there for this process and its children.
+pub(crate) fn has_openat2(dir: BorrowedFd<'_>) -> bool {
+    let why = "so that it is known whether paths can be looked up by one call each";
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT;
+    let opened = calls::openat2(dir, b".", flags, resolve, why);
+    !matches!(opened, Err(Errno::ENOSYS | Errno::EPERM))
+}
+
 fn unresolved(operation: &'static str, path: &Path, errno: Errno) -> Error {
     match errno {
         Errno::ENOSYS => Error::Unsupported {

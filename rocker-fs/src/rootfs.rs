@@ -1,17 +1,18 @@
 //! A container's root file system: what is mounted where, and the steps that a child takes into it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::device::Device;
 use crate::device_nodes::{Nodes, add_devices};
 use crate::error::{Error, Result};
+use crate::lookup::Opened;
 use crate::mask::{add_empty_directory, add_masks, add_read_only_path};
 use crate::mount::{Mount, MountAttributes, MountKind};
 use crate::mount_point::{add_directory, add_mount};
 use crate::plan::{MUST, Plan, Resolution, constant, shown, string};
-use crate::resolve::components;
+use crate::resolve::{self, components};
 use crate::step::{Arg, Step};
 use crate::sysctl::{Sysctl, SysctlNamespaces, add_sysctls};
 
@@ -154,7 +155,7 @@ impl Rootfs {
     /// [move_mount(2)](https://man7.org/linux/man-pages/man2/move_mount.2.html). Linux 5.12.
     #[doc(alias = "pivot_root")]
     pub fn steps(&self) -> Result<Vec<Step>> {
-        let mut plan = Plan::default();
+        let mut plan = Plan::new(resolve::has_openat2(self.root.as_fd()));
         let root = Arg::Fd(Arc::clone(&self.root));
         let slave = constant(libc::MS_REC | libc::MS_SLAVE, "MS_REC|MS_SLAVE");
         let args = vec![Arg::Null, string("/")?, Arg::Null, slave, Arg::Null];
@@ -248,7 +249,7 @@ impl Rootfs {
             add_read_only_path(&mut plan, &root, path)?;
         }
         self.add_pivot(&mut plan, &root)?;
-        Ok(plan.0)
+        Ok(plan.steps)
     }
 
     /// Makes the root file system's root the child's, and lets go of the host's.
@@ -287,7 +288,7 @@ impl Rootfs {
             let place = plan.open(
                 &Arg::Cwd,
                 Path::new("/"),
-                true,
+                Opened::Directory,
                 Resolution::InRoot,
                 MUST,
                 "so that the root can be changed",

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::encode;
 use crate::error::{Error, Result};
-use crate::plan::{MUST, Plan, structure, text};
+use crate::lookup::Opened;
+use crate::plan::{MUST, Plan, Resolution, structure};
 use crate::step::Arg;
 
 /// The longest value, in bytes: the kernel takes a page of most, with the NUL behind it.
@@ -191,19 +191,10 @@ fn swapped(name: &str) -> String {
 /// and nothing that is mounted over it.
 pub(crate) fn add_sysctls(plan: &mut Plan, proc: &Arg, sysctls: &[Sysctl]) -> Result<()> {
     for sysctl in sysctls {
-        let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as u64;
-        let resolve = libc::RESOLVE_BENEATH
-            | libc::RESOLVE_NO_XDEV
-            | libc::RESOLVE_NO_SYMLINKS
-            | libc::RESOLVE_NO_MAGICLINKS;
-        let how = encode::open_how(flags, 0, resolve);
-        let shown = "{flags=O_WRONLY|O_CLOEXEC, resolve=RESOLVE_NO_XDEV|RESOLVE_NO_MAGICLINKS|RESOLVE_NO_SYMLINKS|RESOLVE_BENEATH}";
-        let size = Arg::Int(how.len() as i64);
-        let how = structure(&how, shown.to_owned());
         let name = sysctl.name();
         let why = format!("so that {name} is found in the container's own /proc and nowhere else");
-        let args = vec![proc.clone(), text(&sysctl.file())?, how, size];
-        let file = plan.add("openat2", args, MUST, why);
+        let (file, resolution) = (sysctl.file(), Resolution::NoSymlinksNorMounts);
+        let file = plan.open(proc, &file, Opened::ToWrite, resolution, MUST, why)?;
         let value = structure(sysctl.value.as_bytes(), format!("{:?}", sysctl.value));
         let size = Arg::Int(sysctl.value.len() as i64);
         let why = format!("so that the container has {name} as asked");

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, ResolveFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::sys::time::TimeSpec;
 use nix::unistd::UnlinkatFlags;
@@ -23,6 +23,7 @@ use crate::member::{Member, TarPath};
 use crate::metadata::{self, Left};
 use crate::ownership::Owners;
 use crate::remove;
+use crate::resolve;
 use crate::sparse::Segments;
 use crate::whiteout;
 
@@ -349,7 +350,7 @@ impl<'a> Tree<'a> {
         }
         if self.parent.as_ref().is_none_or(|(known, _)| known != path) {
             let why = "so that files are made in a directory inside of the layer, reached by no symbolic link";
-            let dir = match self.openat2(path, OFlag::O_PATH, why) {
+            let dir = match resolve::open_directory_beneath(self.root, path, OFlag::O_PATH, why) {
                 Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_parents(path, entry)?,
                 opened => opened.map_err(|errno| unreachable_directory(entry, errno))?,
             };
@@ -414,17 +415,8 @@ impl<'a> Tree<'a> {
         entry: &Path,
         why: &'static str,
     ) -> Result<OwnedFd> {
-        let path = if path.is_empty() { b"." } else { path };
-        self.openat2(path, flags, why)
+        resolve::open_directory_beneath(self.root, path, flags, why)
             .map_err(|errno| unreachable_directory(entry, errno))
-    }
-
-    fn openat2(&self, path: &[u8], flags: OFlag, why: &'static str) -> nix::Result<OwnedFd> {
-        let beneath = ResolveFlag::RESOLVE_BENEATH
-            | ResolveFlag::RESOLVE_NO_SYMLINKS
-            | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        let flags = flags | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        calls::openat2(self.root, path, flags, beneath, why)
     }
 }
 
@@ -462,11 +454,6 @@ fn unreachable_directory(entry: &Path, errno: Errno) -> Error {
         Errno::ENOTDIR => Error::Escapes {
             entry: entry.into(),
             why: "something that is no directory stands in its way",
-        },
-        Errno::ENOSYS => Error::Unsupported {
-            what: "openat2",
-            needs: "Linux 5.6",
-            source: io::Error::from(errno),
         },
         _ => failed("openat2", entry, errno),
     }

@@ -47,6 +47,24 @@ pub(crate) fn open(
     Ok(opened)
 }
 
+/// Opens a directory whose path, without `..`, must have no symbolic link in it.
+pub(crate) fn open_directory(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlag,
+    why: &'static str,
+) -> nix::Result<OwnedFd> {
+    let path = Path::new(OsStr::from_bytes(path));
+    if names(path).iter().any(|name| name == "..") {
+        return Err(Errno::EXDEV);
+    }
+    let parent = walk(root, path.parent().unwrap_or(Path::new("")))?;
+    let parent = parent.as_ref().map_or(root, |dir| dir.as_fd());
+    let name = path.file_name().map_or(&b"."[..], OsStr::as_bytes);
+    let flags = flags | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    calls::openat(parent, name, flags, Mode::empty(), why)
+}
+
 /// The path, from the root on, that `path` is when all symbolic links in it are followed inside of `root`. Of what is not there, the names stay as they are.
 pub(crate) fn resolved(root: BorrowedFd<'_>, path: &Path) -> nix::Result<PathBuf> {
     let mut ahead = names(path);

@@ -52,45 +52,58 @@ fn all_in(host: &fake_host::Host, dir: &Path) -> String {
 
 #[test]
 fn cve_2026_41579_and_2019_16884_links_of_a_hostile_image_lead_nowhere() {
+    fake_host::run(|host| links_lead_nowhere(host, false));
+}
+
+#[test]
+fn cve_2026_41579_and_2019_16884_without_openat2_links_lead_nowhere_either() {
     fake_host::run(|host| {
-        let outside = host.dir("outside");
-        fs::create_dir(outside.join("dir")).unwrap();
-        let list = || {
-            host.sh("find /run/outside /dev -xdev -printf '%p %y %m %i %T@\\n' | sort; cat /proc/self/mounts")
-        };
-        for (index, name) in ["dev", "proc", "sys", "etc", "dev/pts"]
-            .into_iter()
-            .enumerate()
-        {
-            for target in [
-                "/run/outside",
-                "../../../../run/outside",
-                "../run/outside",
-                "/dev/fd/0/../..",
-                "inside",
-            ] {
-                let image = host.dir(&format!("image{index}-{}", target.len()));
-                fs::create_dir_all(image.join(name).parent().unwrap()).unwrap();
-                fs::create_dir(image.join("inside")).unwrap();
-                symlink(target, image.join(name)).unwrap();
-                let before = list();
-                let rootfs = standard(&image).mount(Mount::bind("/proc/version", "/etc/hostname"));
-                let steps = rootfs.steps().unwrap();
-                let report = executor::in_child(&steps, || "entered".to_owned());
-                // Only beneath the container's own /dev the image has no say.
-                // Nor is anything wrong with other links to places inside.
-                let expected = if name == "dev/pts" || (name, target) == ("etc", "inside") {
-                    "entered"
-                } else {
-                    "openat2"
-                };
-                assert!(report.starts_with(expected), "{name} -> {target}: {report}");
-                drop((rootfs, steps));
-                assert_eq!(list(), before, "{name} -> {target}");
-                fs::remove_dir_all(&image).unwrap();
-            }
-        }
+        executor::without_openat2(libc::ENOSYS, || links_lead_nowhere(host, true))
     });
+}
+
+fn links_lead_nowhere(host: &fake_host::Host, by_words: bool) {
+    let outside = host.dir("outside");
+    fs::create_dir(outside.join("dir")).unwrap();
+    let list = || {
+        host.sh("find /run/outside /dev -xdev -printf '%p %y %m %i %T@\\n' | sort; cat /proc/self/mounts")
+    };
+    for (index, name) in ["dev", "proc", "sys", "etc", "dev/pts"]
+        .into_iter()
+        .enumerate()
+    {
+        for target in [
+            "/run/outside",
+            "../../../../run/outside",
+            "../run/outside",
+            "/dev/fd/0/../..",
+            "inside",
+        ] {
+            let image = host.dir(&format!("image{index}-{}", target.len()));
+            fs::create_dir_all(image.join(name).parent().unwrap()).unwrap();
+            fs::create_dir(image.join("inside")).unwrap();
+            symlink(target, image.join(name)).unwrap();
+            let before = list();
+            let rootfs = standard(&image).mount(Mount::bind("/proc/version", "/etc/hostname"));
+            let steps = rootfs.steps().unwrap();
+            let report = executor::in_child(&steps, || "entered".to_owned());
+            // Only beneath the container's own /dev the image has no say.
+            // Nor is anything wrong with other links to places inside.
+            // By its words, a way through a magic link and back is one to where it began.
+            let expected = if name == "dev/pts"
+                || (name, target) == ("etc", "inside")
+                || (by_words && (name, target) == ("etc", "/dev/fd/0/../.."))
+            {
+                "entered"
+            } else {
+                "openat" // Or openat2.
+            };
+            assert!(report.starts_with(expected), "{name} -> {target}: {report}");
+            drop((rootfs, steps));
+            assert_eq!(list(), before, "{name} -> {target}");
+            fs::remove_dir_all(&image).unwrap();
+        }
+    }
 }
 
 #[test]
@@ -113,83 +126,98 @@ fn cve_2026_41579_devices_are_made_in_the_new_dev_even_when_a_link_puts_a_volume
 
 #[test]
 fn cve_2021_30465_a_racer_on_a_shared_volume_redirects_no_mount() {
-    fake_host::run(|host| {
-        let (image, shared, outside) = (host.dir("image"), host.dir("shared"), host.dir("outside"));
-        fs::create_dir(shared.join("sub")).unwrap();
-        symlink("/run/outside", shared.join("other")).unwrap();
-        fs::create_dir_all("/run/t").unwrap();
-        let entered = against_a_racer(&shared, "sub", "other", || {
-            let mut entered = 0;
-            for _ in 0..150 {
-                let root = Overlay::new([image.as_path(), outside.as_path()])
-                    .mount()
-                    .unwrap();
-                fs::create_dir_all(image.join("volume")).unwrap();
-                let steps = Rootfs::new(root, "/run/t")
-                    .mount(Mount::bind(&shared, "/volume"))
-                    .mount(Mount::filesystem("tmpfs", "/volume/sub/deep"))
-                    .steps()
-                    .unwrap();
-                let report = executor::in_child(&steps, || {
-                    fs::read_to_string("/volume/sub/deep/x")
-                        .map_or("entered".into(), |_| "host".into())
-                });
-                assert_ne!(report, "host");
-                entered += usize::from(report == "entered");
-            }
-            entered
-        });
-        assert_eq!(
-            fs::read_dir(&outside).unwrap().count(),
-            0,
-            "something was made outside"
-        );
-        assert!(entered > 0, "the racer always won, so nothing was tried");
+    fake_host::run(no_mount_is_redirected);
+}
+
+#[test]
+fn cve_2021_30465_without_openat2_no_mount_is_redirected_either() {
+    fake_host::run(|host| executor::without_openat2(libc::ENOSYS, || no_mount_is_redirected(host)));
+}
+
+fn no_mount_is_redirected(host: &fake_host::Host) {
+    let (image, shared, outside) = (host.dir("image"), host.dir("shared"), host.dir("outside"));
+    fs::create_dir(shared.join("sub")).unwrap();
+    symlink("/run/outside", shared.join("other")).unwrap();
+    fs::create_dir_all("/run/t").unwrap();
+    let entered = against_a_racer(&shared, "sub", "other", || {
+        let mut entered = 0;
+        for _ in 0..150 {
+            let root = Overlay::new([image.as_path(), outside.as_path()])
+                .mount()
+                .unwrap();
+            fs::create_dir_all(image.join("volume")).unwrap();
+            let steps = Rootfs::new(root, "/run/t")
+                .mount(Mount::bind(&shared, "/volume"))
+                .mount(Mount::filesystem("tmpfs", "/volume/sub/deep"))
+                .steps()
+                .unwrap();
+            let report = executor::in_child(&steps, || {
+                fs::read_to_string("/volume/sub/deep/x").map_or("entered".into(), |_| "host".into())
+            });
+            assert_ne!(report, "host");
+            entered += usize::from(report == "entered");
+        }
+        entered
     });
+    assert_eq!(
+        fs::read_dir(&outside).unwrap().count(),
+        0,
+        "something was made outside"
+    );
+    assert!(entered > 0, "the racer always won, so nothing was tried");
 }
 
 #[test]
 fn cve_2024_45310_a_racer_on_a_shared_volume_has_nothing_made_on_the_host() {
+    fake_host::run(nothing_is_made_on_the_host);
+}
+
+#[test]
+fn cve_2024_45310_without_openat2_nothing_is_made_on_the_host_either() {
     fake_host::run(|host| {
-        let (image, shared, outside) = (host.dir("image"), host.dir("shared"), host.dir("outside"));
-        fs::create_dir(outside.join("kept")).unwrap();
-        let before = all_in(host, &outside);
-        for (index, link) in ["/run/outside", "../../../../run/outside"]
-            .into_iter()
-            .enumerate()
-        {
-            let volume = shared.join(index.to_string());
-            fs::create_dir_all(volume.join("sub")).unwrap();
-            symlink(link, volume.join("other")).unwrap();
-            let mut entered = 0;
-            let reports = against_a_racer(&volume, "sub", "other", || {
-                (0..100)
-                    .map(|turn| {
-                        let steps = standard(&image)
-                            .mount(Mount::bind(&volume, "/volume"))
-                            .mount(Mount::filesystem(
-                                "tmpfs",
-                                format!("/volume/sub/{turn}/dir"),
-                            ))
-                            .mount(Mount::bind(
-                                "/proc/version",
-                                format!("/volume/sub/{turn}/file"),
-                            ))
-                            .directory(format!("/volume/sub/{turn}/work/below"))
-                            .steps()
-                            .unwrap();
-                        executor::in_child(&steps, || "entered".into())
-                    })
-                    .collect::<Vec<_>>()
-            });
-            entered += reports.iter().filter(|report| *report == "entered").count();
-            assert!(
-                entered > 0,
-                "the racer always won, so nothing was tried: {reports:?}"
-            );
-            assert_eq!(all_in(host, &outside), before);
-        }
+        executor::without_openat2(libc::ENOSYS, || nothing_is_made_on_the_host(host))
     });
+}
+
+fn nothing_is_made_on_the_host(host: &fake_host::Host) {
+    let (image, shared, outside) = (host.dir("image"), host.dir("shared"), host.dir("outside"));
+    fs::create_dir(outside.join("kept")).unwrap();
+    let before = all_in(host, &outside);
+    for (index, link) in ["/run/outside", "../../../../run/outside"]
+        .into_iter()
+        .enumerate()
+    {
+        let volume = shared.join(index.to_string());
+        fs::create_dir_all(volume.join("sub")).unwrap();
+        symlink(link, volume.join("other")).unwrap();
+        let mut entered = 0;
+        let reports = against_a_racer(&volume, "sub", "other", || {
+            (0..100)
+                .map(|turn| {
+                    let steps = standard(&image)
+                        .mount(Mount::bind(&volume, "/volume"))
+                        .mount(Mount::filesystem(
+                            "tmpfs",
+                            format!("/volume/sub/{turn}/dir"),
+                        ))
+                        .mount(Mount::bind(
+                            "/proc/version",
+                            format!("/volume/sub/{turn}/file"),
+                        ))
+                        .directory(format!("/volume/sub/{turn}/work/below"))
+                        .steps()
+                        .unwrap();
+                    executor::in_child(&steps, || "entered".into())
+                })
+                .collect::<Vec<_>>()
+        });
+        entered += reports.iter().filter(|report| *report == "entered").count();
+        assert!(
+            entered > 0,
+            "the racer always won, so nothing was tried: {reports:?}"
+        );
+        assert_eq!(all_in(host, &outside), before);
+    }
 }
 
 #[test]

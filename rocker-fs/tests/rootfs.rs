@@ -120,127 +120,132 @@ fn paths_that_cannot_be_meant_are_refused() {
 
 #[test]
 fn the_child_finds_itself_in_its_root_file_system_and_the_host_is_gone() {
+    fake_host::run(in_its_root_file_system);
+}
+
+#[test]
+fn without_openat2_the_child_finds_itself_there_too() {
     fake_host::run(|host| {
-        let image = host.dir("image");
-        fs::create_dir_all(image.join("etc")).unwrap();
-        fs::write(image.join("etc/secret"), "s").unwrap();
-        fs::create_dir(image.join("run")).unwrap();
-        symlink("/run", image.join("volume-link")).unwrap();
-        let shared = host.dir("shared");
-        fs::write(shared.join("file"), "of the host").unwrap();
-        let before = host.state();
-        let rootfs = standard(&image)
-            .device(
-                Device::new("/dev/net/tun", DeviceKind::Char, 10, 200)
-                    .mode(0o600)
-                    .owner(5, 6),
-            )
-            .mount(
-                Mount::bind(&shared, "/volume-link/made/here").attributes(MountAttributes::RDONLY),
-            )
-            .mount(Mount::bind(shared.join("file"), "/etc/hosts").propagation(Propagation::Slave))
-            .mask("/etc/secret")
-            .mask("/etc/absent/entirely")
-            .read_only(true);
-        let steps = rootfs.steps().unwrap();
-        let report = executor::in_child(&steps, || {
-            let mut said = String::new();
-            let mut check = |what: &str, holds: bool| {
-                if !holds {
-                    said.push_str(&format!("{what}\n"));
-                }
-            };
-            check(
-                "PID 1 in /proc",
-                fs::read_link("/proc/self").is_ok_and(|pid| pid == Path::new("1")),
-            );
-            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-            check(
-                "host mounts",
-                !mounts.contains(" /run/t ") && !mounts.contains("/var/lib/rocker"),
-            );
-            check(
-                "root is overlay",
-                mounts
-                    .lines()
-                    .next()
-                    .is_some_and(|line| line.contains(" - overlay ")),
-            );
-            check(
-                "parent of root",
-                std::env::current_dir().unwrap() == Path::new("/")
-                    && fs::metadata("/..").unwrap().ino() == fs::metadata("/").unwrap().ino(),
-            );
-            for device in ["null", "zero", "full", "random", "urandom", "tty"] {
-                let found = fs::symlink_metadata(Path::new("/dev").join(device)).unwrap();
-                check(
-                    device,
-                    found.file_type().is_char_device() && found.mode() & 0o7777 == 0o666,
-                );
-            }
-            let tun = fs::symlink_metadata("/dev/net/tun").unwrap();
-            check(
-                "tun",
-                (tun.mode() & 0o7777, tun.uid(), tun.gid()) == (0o600, 5, 6),
-            );
-            check(
-                "links",
-                fs::read_link("/dev/ptmx").unwrap() == Path::new("pts/ptmx")
-                    && Path::new("/dev/pts/ptmx").exists(),
-            );
-            check(
-                "volume",
-                fs::read_to_string("/run/made/here/file").unwrap() == "of the host",
-            );
-            check(
-                "volume is read-only",
-                fs::write("/run/made/here/file", "x").is_err(),
-            );
-            check(
-                "file bind",
-                fs::read_to_string("/etc/hosts").unwrap() == "of the host",
-            );
-            let null =
-                |path| fs::metadata(path).is_ok_and(|found| found.rdev() == libc::makedev(1, 3));
-            check("keys masked", null("/proc/keys"));
-            check(
-                "kcore masked",
-                null("/proc/kcore") || !Path::new("/proc/kcore").exists(),
-            );
-            check(
-                "firmware masked",
-                fs::read_dir("/sys/firmware").unwrap().count() == 0,
-            );
-            check(
-                "mask is read-only",
-                fs::write("/sys/firmware/x", "").is_err(),
-            );
-            check("secret masked", fs::read("/etc/secret").unwrap().is_empty());
-            check("no mask made", !Path::new("/etc/absent").exists());
-            check("sysrq", fs::write("/proc/sysrq-trigger", "").is_err());
-            check(
-                "sysctl",
-                fs::write("/proc/sys/kernel/hostname", "x").is_err(),
-            );
-            check("root is read-only", fs::write("/new", "").is_err());
-            check("shm is writable", fs::write("/dev/shm/new", "").is_ok());
-            let open: Vec<_> = fs::read_dir("/proc/self/fd")
-                .unwrap()
-                .map(|fd| fs::read_link(fd.unwrap().path()).unwrap_or_default())
-                .collect();
-            check(
-                "steps close what they open",
-                !open.iter().any(|path| {
-                    path.starts_with("/proc/") && !path.ends_with("fd")
-                        || path.starts_with("/dev/pts")
-                }),
-            );
-            said
-        });
-        assert_eq!(report, "");
-        drop((rootfs, steps));
-        assert_eq!(host.state(), before);
+        executor::without_openat2(libc::ENOSYS, || in_its_root_file_system(host))
     });
+}
+
+fn in_its_root_file_system(host: &fake_host::Host) {
+    let image = host.dir("image");
+    fs::create_dir_all(image.join("etc")).unwrap();
+    fs::write(image.join("etc/secret"), "s").unwrap();
+    fs::create_dir(image.join("run")).unwrap();
+    symlink("/run", image.join("volume-link")).unwrap();
+    let shared = host.dir("shared");
+    fs::write(shared.join("file"), "of the host").unwrap();
+    let before = host.state();
+    let rootfs = standard(&image)
+        .device(
+            Device::new("/dev/net/tun", DeviceKind::Char, 10, 200)
+                .mode(0o600)
+                .owner(5, 6),
+        )
+        .mount(Mount::bind(&shared, "/volume-link/made/here").attributes(MountAttributes::RDONLY))
+        .mount(Mount::bind(shared.join("file"), "/etc/hosts").propagation(Propagation::Slave))
+        .mask("/etc/secret")
+        .mask("/etc/absent/entirely")
+        .read_only(true);
+    let steps = rootfs.steps().unwrap();
+    let report = executor::in_child(&steps, || {
+        let mut said = String::new();
+        let mut check = |what: &str, holds: bool| {
+            if !holds {
+                said.push_str(&format!("{what}\n"));
+            }
+        };
+        check(
+            "PID 1 in /proc",
+            fs::read_link("/proc/self").is_ok_and(|pid| pid == Path::new("1")),
+        );
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        check(
+            "host mounts",
+            !mounts.contains(" /run/t ") && !mounts.contains("/var/lib/rocker"),
+        );
+        check(
+            "root is overlay",
+            mounts
+                .lines()
+                .next()
+                .is_some_and(|line| line.contains(" - overlay ")),
+        );
+        check(
+            "parent of root",
+            std::env::current_dir().unwrap() == Path::new("/")
+                && fs::metadata("/..").unwrap().ino() == fs::metadata("/").unwrap().ino(),
+        );
+        for device in ["null", "zero", "full", "random", "urandom", "tty"] {
+            let found = fs::symlink_metadata(Path::new("/dev").join(device)).unwrap();
+            check(
+                device,
+                found.file_type().is_char_device() && found.mode() & 0o7777 == 0o666,
+            );
+        }
+        let tun = fs::symlink_metadata("/dev/net/tun").unwrap();
+        check(
+            "tun",
+            (tun.mode() & 0o7777, tun.uid(), tun.gid()) == (0o600, 5, 6),
+        );
+        check(
+            "links",
+            fs::read_link("/dev/ptmx").unwrap() == Path::new("pts/ptmx")
+                && Path::new("/dev/pts/ptmx").exists(),
+        );
+        check(
+            "volume",
+            fs::read_to_string("/run/made/here/file").unwrap() == "of the host",
+        );
+        check(
+            "volume is read-only",
+            fs::write("/run/made/here/file", "x").is_err(),
+        );
+        check(
+            "file bind",
+            fs::read_to_string("/etc/hosts").unwrap() == "of the host",
+        );
+        let null = |path| fs::metadata(path).is_ok_and(|found| found.rdev() == libc::makedev(1, 3));
+        check("keys masked", null("/proc/keys"));
+        check(
+            "kcore masked",
+            null("/proc/kcore") || !Path::new("/proc/kcore").exists(),
+        );
+        check(
+            "firmware masked",
+            fs::read_dir("/sys/firmware").unwrap().count() == 0,
+        );
+        check(
+            "mask is read-only",
+            fs::write("/sys/firmware/x", "").is_err(),
+        );
+        check("secret masked", fs::read("/etc/secret").unwrap().is_empty());
+        check("no mask made", !Path::new("/etc/absent").exists());
+        check("sysrq", fs::write("/proc/sysrq-trigger", "").is_err());
+        check(
+            "sysctl",
+            fs::write("/proc/sys/kernel/hostname", "x").is_err(),
+        );
+        check("root is read-only", fs::write("/new", "").is_err());
+        check("shm is writable", fs::write("/dev/shm/new", "").is_ok());
+        let open: Vec<_> = fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .map(|fd| fs::read_link(fd.unwrap().path()).unwrap_or_default())
+            .collect();
+        check(
+            "steps close what they open",
+            !open.iter().any(|path| {
+                path.starts_with("/proc/") && !path.ends_with("fd") || path.starts_with("/dev/pts")
+            }),
+        );
+        said
+    });
+    assert_eq!(report, "");
+    drop((rootfs, steps));
+    assert_eq!(host.state(), before);
 }
 
 #[test]
@@ -321,99 +326,117 @@ fn a_guard_does_nothing_in_another_process() {
 
 #[test]
 fn a_sysctl_is_the_containers_own_and_written_before_proc_can_not_be() {
-    fake_host::run(|host| {
-        // From a namespace of the test's own to the container's.
-        let of_host = || {
-            host.sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/sem /proc/sys/kernel/domainname")
-        };
-        let before = of_host();
-        let image = host.dir("image");
-        let with = |sysctls: &[&str], own| {
-            sysctls
-                .iter()
-                .fold(standard(&image), |rootfs, text| {
-                    rootfs.sysctl(text.parse().unwrap())
-                })
-                .own_namespaces(own)
-        };
-        let all = [
-            "net.ipv4.ip_forward=1",
-            "kernel.sem=10 320 11 12",
-            "kernel/domainname=inside",
-            "fs.mqueue.queues_max=7",
-        ];
-        let steps = with(&all, SysctlNamespaces::all()).steps().unwrap();
-        let report = executor::in_child(&steps, || {
-            let read = |path: &str| fs::read_to_string(Path::new("/proc/sys").join(path)).unwrap();
-            assert!(fs::write("/proc/sys/net/ipv4/ip_forward", "0").is_err());
-            [
-                "net/ipv4/ip_forward",
-                "kernel/sem",
-                "kernel/domainname",
-                "fs/mqueue/queues_max",
-            ]
-            .map(read)
-            .concat()
-        });
-        assert_eq!(report, "1\n10\t320\t11\t12\ninside\n7\n");
-        assert_eq!(of_host(), before);
-        let refused = with(&all, SysctlNamespaces::NET | SysctlNamespaces::IPC).steps();
-        let refused = refused.unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "sysctl kernel.domainname needs a UTS namespace of the container's own"
-        );
-        let absent = with(&["net.no.such=1"], SysctlNamespaces::all())
-            .steps()
-            .unwrap();
-        let report = executor::in_child(&absent, String::new);
-        assert!(
-            report.contains("\"sys/net/no/such\"") && report.contains("os error 2"),
-            "{report}"
-        );
-        // Nothing of the host's is taken for the container's /proc.
-        let root = Overlay::new([&image]).mount().unwrap();
-        let sysctl = Sysctl::new("net.ipv4.ip_forward", "1").unwrap();
-        let bound = Rootfs::new(root, "/run/t")
-            .mount(Mount::bind("/proc", "/proc"))
-            .own_namespaces(SysctlNamespaces::all())
-            .sysctl(sysctl.clone());
-        assert!(matches!(bound.steps(), Err(Error::Destination { .. })));
-        // One that is mounted read-only is so when it is written.
-        let root = Overlay::new([&image]).mount().unwrap();
-        fs::create_dir_all(image.join("proc")).unwrap();
-        let closed = Rootfs::new(root, "/run/t")
-            .mount(Mount::filesystem("proc", "/proc").attributes(MountAttributes::RDONLY))
-            .own_namespaces(SysctlNamespaces::all())
-            .sysctl(sysctl);
-        let report = executor::in_child(&closed.steps().unwrap(), || {
-            assert!(fs::write("/proc/sys/net/ipv4/ip_forward", "0").is_err());
-            fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap()
-        });
-        assert_eq!(report, "1\n");
+    fake_host::run(sysctls_are_its_own);
+}
+
+#[test]
+fn without_openat2_a_sysctl_is_its_own_too() {
+    fake_host::run(|host| executor::without_openat2(libc::ENOSYS, || sysctls_are_its_own(host)));
+}
+
+fn sysctls_are_its_own(host: &fake_host::Host) {
+    // From a namespace of the test's own to the container's.
+    let of_host = || {
+        host.sh(
+            "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/sem /proc/sys/kernel/domainname",
+        )
+    };
+    let before = of_host();
+    let image = host.dir("image");
+    let with = |sysctls: &[&str], own| {
+        sysctls
+            .iter()
+            .fold(standard(&image), |rootfs, text| {
+                rootfs.sysctl(text.parse().unwrap())
+            })
+            .own_namespaces(own)
+    };
+    let all = [
+        "net.ipv4.ip_forward=1",
+        "kernel.sem=10 320 11 12",
+        "kernel/domainname=inside",
+        "fs.mqueue.queues_max=7",
+    ];
+    let steps = with(&all, SysctlNamespaces::all()).steps().unwrap();
+    let report = executor::in_child(&steps, || {
+        let read = |path: &str| fs::read_to_string(Path::new("/proc/sys").join(path)).unwrap();
+        assert!(fs::write("/proc/sys/net/ipv4/ip_forward", "0").is_err());
+        [
+            "net/ipv4/ip_forward",
+            "kernel/sem",
+            "kernel/domainname",
+            "fs/mqueue/queues_max",
+        ]
+        .map(read)
+        .concat()
     });
+    assert_eq!(report, "1\n10\t320\t11\t12\ninside\n7\n");
+    assert_eq!(of_host(), before);
+    let refused = with(&all, SysctlNamespaces::NET | SysctlNamespaces::IPC).steps();
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "sysctl kernel.domainname needs a UTS namespace of the container's own"
+    );
+    let absent = with(&["net.no.such=1"], SysctlNamespaces::all())
+        .steps()
+        .unwrap();
+    let report = executor::in_child(&absent, String::new);
+    assert!(
+        report.contains("\"sys/net/no/such\"") && report.contains("os error 2"),
+        "{report}"
+    );
+    // Nothing of the host's is taken for the container's /proc.
+    let root = Overlay::new([&image]).mount().unwrap();
+    let sysctl = Sysctl::new("net.ipv4.ip_forward", "1").unwrap();
+    let bound = Rootfs::new(root, "/run/t")
+        .mount(Mount::bind("/proc", "/proc"))
+        .own_namespaces(SysctlNamespaces::all())
+        .sysctl(sysctl.clone());
+    assert!(matches!(bound.steps(), Err(Error::Destination { .. })));
+    // One that is mounted read-only is so when it is written.
+    let root = Overlay::new([&image]).mount().unwrap();
+    fs::create_dir_all(image.join("proc")).unwrap();
+    let closed = Rootfs::new(root, "/run/t")
+        .mount(Mount::filesystem("proc", "/proc").attributes(MountAttributes::RDONLY))
+        .own_namespaces(SysctlNamespaces::all())
+        .sysctl(sysctl);
+    let report = executor::in_child(&closed.steps().unwrap(), || {
+        assert!(fs::write("/proc/sys/net/ipv4/ip_forward", "0").is_err());
+        fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap()
+    });
+    assert_eq!(report, "1\n");
 }
 
 #[test]
 fn a_directory_is_made_inside_wherever_links_lead() {
+    fake_host::run(directories_are_made_inside);
+}
+
+#[test]
+fn without_openat2_a_directory_is_made_inside_too() {
     fake_host::run(|host| {
-        let (image, outside) = (host.dir("image"), host.dir("outside"));
-        symlink("/run/outside", image.join("srv")).unwrap();
-        symlink("../../../../run/outside", image.join("up")).unwrap();
-        fs::create_dir_all(image.join("run/outside")).unwrap();
-        fs::write(image.join("file"), "").unwrap();
-        let at = |path: &str| standard(&image).directory(path).steps().unwrap();
-        for path in ["/srv/a/b", "up/a/b", "/", "/dev/shm/a/b"] {
-            let report = executor::in_child(&at(path), || {
-                format!("{}", Path::new("/").join(path).is_dir())
-            });
-            assert_eq!(report, "true", "{path}");
-        }
-        assert!(executor::in_child(&at("/file"), String::new).contains("os error 20"));
-        let up = standard(&image).directory("/a/../../b").steps();
-        assert!(matches!(up, Err(Error::Destination { .. })));
-        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        executor::without_openat2(libc::ENOSYS, || directories_are_made_inside(host))
     });
+}
+
+fn directories_are_made_inside(host: &fake_host::Host) {
+    let (image, outside) = (host.dir("image"), host.dir("outside"));
+    symlink("/run/outside", image.join("srv")).unwrap();
+    symlink("../../../../run/outside", image.join("up")).unwrap();
+    fs::create_dir_all(image.join("run/outside")).unwrap();
+    fs::write(image.join("file"), "").unwrap();
+    let at = |path: &str| standard(&image).directory(path).steps().unwrap();
+    for path in ["/srv/a/b", "up/a/b", "/", "/dev/shm/a/b"] {
+        let report = executor::in_child(&at(path), || {
+            format!("{}", Path::new("/").join(path).is_dir())
+        });
+        assert_eq!(report, "true", "{path}");
+    }
+    assert!(executor::in_child(&at("/file"), String::new).contains("os error 20"));
+    let up = standard(&image).directory("/a/../../b").steps();
+    assert!(matches!(up, Err(Error::Destination { .. })));
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
 
 #[test]
