@@ -1,6 +1,6 @@
 //! The system calls on files that this crate makes, each reported with what it is for.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -368,6 +368,23 @@ pub(crate) fn getxattr(
     let room = value.len();
     let args = || format!("{path:?}, {name:?}, {room}");
     traced("getxattr", why, args, || sys::getxattr(path, name, value))
+}
+
+/// listxattr(2), which returns how many bytes of `names` it has filled, or how many there are where that is empty.
+pub(crate) fn listxattr(
+    path: &CStr,
+    names: &mut [u8],
+    why: &'static str,
+) -> std::io::Result<usize> {
+    let room = names.len();
+    let args = || format!("{path:?}, {room}");
+    traced("listxattr", why, args, || sys::listxattr(path, names))
+}
+
+/// readlinkat(2) of a symbolic link that is open as a place.
+pub(crate) fn readlink(place: BorrowedFd<'_>, why: &'static str) -> nix::Result<OsString> {
+    let args = || format!("{}, \"\"", number(place));
+    call("readlinkat", why, args, || fcntl::readlinkat(place, ""))
 }
 
 pub(crate) fn syncfs(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> {

@@ -2,15 +2,18 @@
 
 mod attached;
 mod calls;
+mod changes;
 mod context;
 mod device;
 mod device_nodes;
 mod encode;
+mod entry;
 mod error;
 mod file_system;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod id_range;
 mod idmap;
 mod layer;
 mod layers;
@@ -23,11 +26,13 @@ mod mount;
 mod mount_point;
 mod overlay;
 mod ownership;
+mod pack;
 mod pax;
 mod plan;
 mod remove;
 mod resolve;
 mod rootfs;
+mod seen;
 mod source;
 mod sparse;
 mod spelling;
@@ -41,17 +46,21 @@ mod step;
 mod sys;
 mod sysctl;
 mod trace;
+mod traces;
 mod tree;
 
 pub use attached::AttachedOverlay;
+pub use changes::{Change, ChangeKind, changes};
 pub use device::{Device, DeviceKind};
 pub use error::{Error, Result};
 pub use file_system::FileSystem;
+pub use id_range::IdRange;
 pub use layer::{UnpackOptions, Unpacked, XattrNamespace, unpack};
 pub use layers::Layers;
 pub use mount::{BindSource, Mount, MountAttributes, MountKind, Propagation};
 pub use overlay::{Overlay, OverlayMount};
 pub use ownership::Ownership;
+pub use pack::{PackOptions, Packed, pack};
 pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath};
 pub use rootfs::Rootfs;
 pub use standard::{MASKED_PATHS, READ_ONLY_PATHS};

@@ -184,6 +184,9 @@ impl Options<'_> {
         }
         if self.user_xattrs {
             options.push_str(",userxattr");
+        } else if self.upper.is_some() {
+            // As `context` has it.
+            options.push_str(",redirect_dir=nofollow,metacopy=off");
         }
         if options.len() > PAGE {
             return Err(Failure::TooLong {

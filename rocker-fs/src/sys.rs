@@ -157,6 +157,13 @@ pub(crate) fn getxattr(path: &CStr, name: &CStr, value: &mut [u8]) -> io::Result
     Ok(Errno::result(length)? as usize)
 }
 
+/// listxattr(2), which returns how many bytes of `names` it has filled, or how many there are where that is empty
+pub(crate) fn listxattr(path: &CStr, names: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the path is NUL-terminated, and the call writes at most as many bytes to `names` as that has.
+    let length = unsafe { libc::listxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    Ok(Errno::result(length)? as usize)
+}
+
 /// lsetxattr(2)
 pub(crate) fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: path and name are NUL-terminated, the value as long as said; all outlive the call, which only reads them.
