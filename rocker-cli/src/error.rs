@@ -205,6 +205,9 @@ pub enum Error {
     /// An archive that somebody would have to type.
     #[error("an archive does not come from a terminal: give -i FILE, or redirect the input")]
     FromTerminal,
+    /// A signal that would have ended this process.
+    #[error("interrupted")]
+    Interrupted,
     /// Several things went wrong while a container was taken down.
     #[error("not all of container {id} could be taken down: {}", .errors.join("; "))]
     Teardown {

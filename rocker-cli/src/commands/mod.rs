@@ -1,13 +1,16 @@
 //! The command line: what a person types, and what is shown for it.
 
 mod attach;
+mod commit;
 mod completion;
 mod container;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod exec;
 mod explain;
+mod export;
 mod filter;
 mod front;
 mod glob;
@@ -134,6 +137,12 @@ enum Command {
     Load(load::Load),
     /// Make an image of the files of a root directory
     Import(import::Import),
+    /// Show what a container has changed of its image
+    Diff(diff::Diff),
+    /// Make an image of a container
+    Commit(commit::Commit),
+    /// Write all files of a container into an archive
+    Export(export::Export),
     /// Show how an image was made
     History(history::History),
     /// Look after images
@@ -203,6 +212,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Save(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Diff(command) => command.run(),
+        Command::Commit(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::History(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Container(command) => command.run(),

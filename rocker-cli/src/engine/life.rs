@@ -146,12 +146,7 @@ impl Engine {
 
     /// The image that a container was made of.
     fn image_of(&self, container: &Container) -> Result<Image> {
-        let record = &container.record;
-        let damaged = || Error::NoImage {
-            name: record.options.image.clone(),
-        };
-        let digest = record.manifest.parse()?;
-        self.store()?.by_manifest(&digest)?.ok_or_else(damaged)
+        self.image_of_record(&container.record)
     }
 
     /// Makes a container of an image, which this process looks after from then on.
