@@ -21,6 +21,7 @@ mod advice;
 mod archives;
 mod attach;
 mod attributes;
+mod commit;
 mod completion;
 mod crash;
 mod crash_commands;
