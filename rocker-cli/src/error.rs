@@ -205,6 +205,56 @@ pub enum Error {
     /// An archive that somebody would have to type.
     #[error("an archive does not come from a terminal: give -i FILE, or redirect the input")]
     FromTerminal,
+    /// There is nothing to be copied, or no directory to copy it to.
+    #[error("could not find the file {path:?} in {place}")]
+    NoFile {
+        /// The path as given.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// A directory is to be copied to where a file is.
+    #[error("cannot copy directory: {path:?} in {place} is a file")]
+    CopyDirectory {
+        /// Where the file is.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// What is said to be a directory is none.
+    #[error("{path:?} in {place} is not a directory")]
+    NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// A file is to be copied into a directory that is not there.
+    #[error(
+        "the directory {path:?} does not exist in {place}; make it first, or leave out the / behind it"
+    )]
+    NoDirectory {
+        /// The path as given.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// A file that the kernel makes up.
+    #[error(
+        "{path:?} in container {container} is made up by the kernel as it is read; `rocker exec {container} cat {path:?}` shows it"
+    )]
+    KernelsFile {
+        /// The path as given.
+        path: PathBuf,
+        /// The container.
+        container: String,
+    },
+    /// Not from or to one container.
+    #[error("copying between containers is not supported")]
+    CopyBetween,
+    /// No container to copy from or to.
+    #[error("must specify at least one container source: CONTAINER:PATH on one side")]
+    CopyNoContainer,
     /// A signal that would have ended this process.
     #[error("interrupted")]
     Interrupted,

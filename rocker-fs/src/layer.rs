@@ -9,10 +9,12 @@ use tar::{Archive, EntryType};
 
 use crate::error::{Error, Result};
 use crate::id_range::{IdRange, outside};
+use crate::idmap;
 use crate::member::{Member, TarPath};
 use crate::meter::Meter;
 use crate::ownership::{Owners, Ownership};
 use crate::sparse;
+use crate::stack;
 use crate::tree::{Node, Tree};
 
 /// Where overlayfs looks for its marks on files.
@@ -290,6 +292,31 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
     done.devices_left_out = left.devices;
     done.attributes_left_out = left.attributes;
     Ok(done)
+}
+
+/// The same in a thread that makes files as the user `uid` and the group `gid`, and has all capabilities of this process: the
+/// root of a user namespace, say, to which the files then belong with [`Ownership::Caller`].
+///
+/// # Errors
+/// As [`unpack`], and [`Error::Store`] if it cannot become that user.
+#[doc(alias = "setfsuid")]
+pub fn unpack_as(
+    (uid, gid): (u32, u32),
+    tar: impl Read + Send,
+    into: BorrowedFd<'_>,
+    options: &UnpackOptions,
+) -> Result<Unpacked> {
+    let failed = |source| Error::Store {
+        operation: "setfsuid for",
+        path: PathBuf::from("/"),
+        source,
+    };
+    let why = "so that files are made as somebody whom the container knows";
+    stack::in_thread(|| {
+        idmap::become_user(uid, gid, why).map_err(failed)?;
+        unpack(tar, into, options)
+    })
+    .map_err(failed)?
 }
 
 /// Makes what one entry describes.

@@ -36,6 +36,7 @@ pub struct PackOptions<'a> {
     uids: Vec<IdRange>,
     gids: Vec<IdRange>,
     max_bytes: u64,
+    harmless: bool,
 }
 
 impl<'a> PackOptions<'a> {
@@ -49,6 +50,7 @@ impl<'a> PackOptions<'a> {
             uids: Vec::new(),
             gids: Vec::new(),
             max_bytes: 64 << 30,
+            harmless: false,
         }
     }
 
@@ -85,6 +87,13 @@ impl<'a> PackOptions<'a> {
         self
     }
 
+    /// Leaves out what could give somebody privileges where the files come to belong to whoever unpacks them: set-user-ID and
+    /// set-group-ID bits, extended attributes, and device nodes.
+    pub fn harmless(mut self) -> Self {
+        self.harmless = true;
+        self
+    }
+
     /// Writes at most so many bytes of files. Default: 64 GiB for a layer, as much as [`unpack`](crate::unpack) takes, and no limit otherwise.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
@@ -102,6 +111,8 @@ pub struct Packed {
     pub bytes: u64,
     /// How many sockets were left out: no archive has them.
     pub sockets_left_out: u64,
+    /// How many device nodes were left out, see [`PackOptions::harmless`].
+    pub devices_left_out: u64,
     /// How many files were left out of a layer since their names, which begin with `.wh.`, say something else there.
     pub names_left_out: u64,
 }
@@ -269,6 +280,10 @@ impl<W: Write> Packer<'_, '_, W> {
             SFlag::S_IFREG => EntryType::Regular,
             SFlag::S_IFLNK => EntryType::Symlink,
             SFlag::S_IFIFO => EntryType::Fifo,
+            SFlag::S_IFCHR | SFlag::S_IFBLK if self.options.harmless => {
+                self.done.devices_left_out += 1;
+                return Ok(());
+            }
             SFlag::S_IFCHR => EntryType::Char,
             SFlag::S_IFBLK => EntryType::Block,
             _ => {
@@ -360,7 +375,10 @@ impl<W: Write> Packer<'_, '_, W> {
         xattrs: &[(CString, Vec<u8>)],
     ) -> Result<()> {
         let status = &seen.status;
-        let xattrs = portable(xattrs);
+        let (xattrs, set_ids) = match self.options.harmless {
+            true => (Xattrs::new(), if seen.is_directory() { 0 } else { 0o6000 }),
+            false => (portable(xattrs), 0),
+        };
         let device = match kind {
             // Neither has more than 20 bits.
             EntryType::Char | EntryType::Block => {
@@ -372,7 +390,7 @@ impl<W: Write> Packer<'_, '_, W> {
             name,
             kind,
             link,
-            mode: seen.mode(),
+            mode: seen.mode() & !set_ids,
             uid: inside(&self.options.uids, status.st_uid),
             gid: inside(&self.options.gids, status.st_gid),
             size,

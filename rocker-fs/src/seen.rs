@@ -166,6 +166,10 @@ impl Seen {
         Ok(all)
     }
 
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.place.as_fd()
+    }
+
     /// A path that leads to this file as long as this lives.
     fn path(&self) -> String {
         format!("/proc/self/fd/{}", self.place.as_raw_fd())

@@ -69,33 +69,38 @@ pub(crate) fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<
     })
 }
 
+/// Has this thread leave the process's mount namespace and working directory for copies, from which nothing spreads.
+pub(crate) fn leave_namespace() -> Result<(), (&'static str, io::Error)> {
+    traced(
+        "unshare",
+        "so that this thread can mount where nobody sees it",
+        || "CLONE_FS|CLONE_NEWNS".to_owned(),
+        || Ok(unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?),
+    )
+    .map_err(|source| ("unshare", source))?;
+    traced(
+        "mount",
+        "so that nothing mounted here spreads to the host",
+        || "NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL".to_owned(),
+        || {
+            Ok(mount(
+                None::<&str>,
+                "/",
+                None::<&str>,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                None::<&str>,
+            )?)
+        },
+    )
+    .map_err(|source| ("mount", source))
+}
+
 impl Options<'_> {
     /// Mounts in this thread, whose mount namespace and working directory are spoilt afterwards.
     pub(crate) fn mount_here(&self) -> Result<OwnedFd, Failure> {
         let top = std::path::absolute(self.place).map_err(Failure::of("getcwd"))?;
         let place = CString::new(top.as_os_str().as_bytes()).map_err(Failure::of("mount"))?;
-        traced(
-            "unshare",
-            "so that this thread can mount where nobody sees it",
-            || "CLONE_FS|CLONE_NEWNS".to_owned(),
-            || Ok(unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?),
-        )
-        .map_err(Failure::of("unshare"))?;
-        traced(
-            "mount",
-            "so that nothing mounted here spreads to the host",
-            || "NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL".to_owned(),
-            || {
-                Ok(mount(
-                    None::<&str>,
-                    "/",
-                    None::<&str>,
-                    MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-                    None::<&str>,
-                )?)
-            },
-        )
-        .map_err(Failure::of("mount"))?;
+        leave_namespace().map_err(|(call, source)| Failure::Call { call, source })?;
         for mount in &self.loose {
             let why = "so that layers are in this mount namespace: before 6.15 it takes no others";
             let number = mount.as_raw_fd();

@@ -178,6 +178,9 @@ impl<'a> Tree<'a> {
     /// Leaves a device out: nothing is there, and nothing of the layers below either.
     pub(crate) fn absent(&mut self, path: &TarPath, member: &Member) -> Result<()> {
         self.left.devices += 1;
+        if self.options.merge {
+            return Ok(());
+        }
         self.create(path, &member.name, "mknodat", |parent| {
             let why = "so that the layers' file of this name is hidden, as the device that cannot be made would";
             calls::mknodat(parent, path.name(), SFlag::S_IFCHR, Mode::empty(), (0, 0), why)

@@ -4,6 +4,7 @@ mod attach;
 mod commit;
 mod completion;
 mod container;
+mod cp;
 mod create;
 mod diff;
 mod doctor;
@@ -137,6 +138,8 @@ enum Command {
     Load(load::Load),
     /// Make an image of the files of a root directory
     Import(import::Import),
+    /// Copy files between a container and the host
+    Cp(cp::Cp),
     /// Show what a container has changed of its image
     Diff(diff::Diff),
     /// Make an image of a container
@@ -212,6 +215,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Save(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Cp(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Commit(command) => command.run(),
         Command::Export(command) => command.run(),

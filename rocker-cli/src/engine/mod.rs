@@ -11,6 +11,7 @@ mod commit;
 mod configuration;
 mod connection;
 mod container;
+mod copy;
 mod diff;
 mod disk;
 pub(crate) mod doctor;
@@ -71,6 +72,7 @@ use rocker_image::Store;
 use crate::{Error, Result};
 
 pub use commit::CommitOptions;
+pub use copy::{Copied, CopyEnd, CopyOptions, CopyStream};
 pub use events::{Actor, Event, Events};
 pub use exec::ExecOptions;
 pub use import::ImportOptions;

@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub(crate) struct Packing<'scope> {
     pipe: PipeReader,
     packer: Option<ScopedJoinHandle<'scope, io::Result<Packed>>>,
+    /// What was packed, once all was read.
+    pub(crate) packed: Option<Packed>,
 }
 
 impl<'scope> Packing<'scope> {
@@ -45,6 +47,7 @@ impl<'scope> Packing<'scope> {
         Ok(Self {
             pipe,
             packer: Some(packer),
+            packed: None,
         })
     }
 }
@@ -57,7 +60,11 @@ impl Read for Packing<'_> {
             && let Some(packer) = self.packer.take()
         {
             match packer.join() {
-                Ok(packed) => warn_of(&packed?),
+                Ok(packed) => {
+                    let packed = packed?;
+                    warn_of(&packed);
+                    self.packed = Some(packed);
+                }
                 Err(_) => return Err(io::Error::other("the packing thread panicked")),
             }
         }
@@ -74,6 +81,12 @@ fn warn_of(packed: &Packed) {
         tracing::warn!(
             "{} left out whose names begin with .wh., which means something else in a layer",
             files(packed.names_left_out)
+        );
+    }
+    if packed.devices_left_out > 0 {
+        tracing::warn!(
+            "{} left out that are devices; -a copies them",
+            files(packed.devices_left_out)
         );
     }
     if packed.sockets_left_out > 0 {

@@ -141,6 +141,17 @@ impl Engine {
         image: &Image,
         maps: Option<&Maps>,
     ) -> Result<OwnedFd> {
+        let root = self.root_overlay(container, image, maps)?;
+        Ok(root.mount()?.into())
+    }
+
+    /// The image under a layer of the container's own.
+    pub(crate) fn root_overlay(
+        &self,
+        container: &Container,
+        image: &Image,
+        maps: Option<&Maps>,
+    ) -> Result<Overlay> {
         let mut overlay =
             Overlay::new(self.lower_dirs(image)?).upper(container.upper(), container.work());
         if rocker_ns::in_user_namespace()? {
@@ -149,7 +160,7 @@ impl Engine {
             let maps = maps.clone();
             overlay = overlay.id_map(rocker_ns::id_map_namespace(maps.uids, maps.gids)?);
         }
-        Ok(overlay.mount()?.into())
+        Ok(overlay)
     }
 
     /// The specification, and the files that it mentions.

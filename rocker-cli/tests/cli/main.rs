@@ -23,6 +23,7 @@ mod attach;
 mod attributes;
 mod commit;
 mod completion;
+mod cp;
 mod crash;
 mod crash_commands;
 mod crash_steps;
