@@ -205,6 +205,33 @@ pub enum Error {
     /// An archive that somebody would have to type.
     #[error("an archive does not come from a terminal: give -i FILE, or redirect the input")]
     FromTerminal,
+    /// Somebody looks at its files.
+    #[error(
+        "{name} is mounted at {path}, and somebody is in there or has a file open; `rocker umount {name}` when he is done, or with -f"
+    )]
+    InUse {
+        /// The container or image.
+        name: String,
+        /// Where it is mounted.
+        path: PathBuf,
+    },
+    /// It is not mounted.
+    #[error("{name} is not mounted; `rocker mount` lists what is")]
+    NotMounted {
+        /// The container or image.
+        name: String,
+    },
+    /// Neither a container nor an image.
+    #[error("no container or image {name:?}; `rocker ps -a` and `rocker images` list all")]
+    Unknown {
+        /// What was looked for.
+        name: String,
+    },
+    /// Where an ordinary user's mounts are.
+    #[error(
+        "an ordinary user's mounts are in a mount namespace of rocker's own, where nobody else sees them; `rocker cp` and `rocker export` get at the files"
+    )]
+    MountsUnseen,
     /// There is nothing to be copied, or no directory to copy it to.
     #[error("could not find the file {path:?} in {place}")]
     NoFile {

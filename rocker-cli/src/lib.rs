@@ -15,8 +15,8 @@ pub use commands::main;
 pub use engine::{
     Actor, CommitOptions, ContainerSummary, Copied, CopyEnd, CopyOptions, CopyStream, DeviceNode,
     Engine, Event, Events, ExecOptions, Exit, HealthCheck, HealthOptions, HealthStatus, ImagePrune,
-    ImportOptions, Io, LogDriver, LogLine, LogOptions, LogQuery, Logs, Network, PullPolicy,
-    Restart, Roots, RunOptions, SeccompProfile, Share, StartOptions, Status, Tmpfs, Usage, Users,
-    Volume,
+    ImportOptions, Io, LogDriver, LogLine, LogOptions, LogQuery, Logs, Mounted, Network,
+    PullPolicy, Restart, Roots, RunOptions, SeccompProfile, Share, StartOptions, Status, Tmpfs,
+    Usage, Users, Volume,
 };
 pub use error::{Error, Result, SeccompFault};

@@ -382,7 +382,7 @@ fn unusable(operation: &'static str, path: &Path, errno: Errno) -> Error {
 /// A mounted overlay that is attached to nothing. Dropping it unmounts it.
 #[must_use = "dropping this unmounts the overlay at once"]
 #[derive(Debug)]
-pub struct OverlayMount(OwnedFd);
+pub struct OverlayMount(pub(crate) OwnedFd);
 
 impl OverlayMount {
     /// Attaches the overlay at the directory `target`, where everybody in this mount namespace sees it.

@@ -28,6 +28,7 @@ mod load;
 mod login;
 mod logout;
 mod logs;
+mod mount;
 mod plan;
 mod port;
 mod progress;
@@ -47,6 +48,7 @@ mod system;
 mod tag;
 mod tidier;
 mod tls;
+mod umount;
 mod version;
 mod wait;
 
@@ -146,6 +148,11 @@ enum Command {
     Commit(commit::Commit),
     /// Write all files of a container into an archive
     Export(export::Export),
+    /// Mount containers and images, to look at their files
+    Mount(mount::Mount),
+    /// Undo that
+    #[command(visible_alias = "unmount")]
+    Umount(umount::Umount),
     /// Show how an image was made
     History(history::History),
     /// Look after images
@@ -219,6 +226,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Commit(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Mount(command) => command.run(),
+        Command::Umount(command) => command.run(),
         Command::History(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Container(command) => command.run(),

@@ -249,6 +249,7 @@ impl Container {
 
     /// Removes what outlives a run: its record and all that it wrote.
     pub(crate) fn forget(&self, engine: &Engine) -> Result<()> {
+        engine.unmount_at_last(self.id());
         remove_at_once(&self.data, FORGET)?;
         if let Some(other) = &self.record.other_name {
             engine.free_name(other, self.id())?;

@@ -372,8 +372,13 @@ impl Engine {
         // An ordinary user's is in the same user namespace as this process.
         let maps = maps.filter(|maps| !maps.uids.is_empty());
         let read_only = idle.0.options().read_only;
-        let overlay = self.root_overlay(&idle.0, &image, maps.as_ref())?;
-        let root = overlay.read_only(read_only).mount()?.into();
+        let root = match self.mounted_root(&found.id, maps.as_ref())? {
+            Some(root) => root,
+            None => {
+                let overlay = self.root_overlay(&idle.0, &image, maps.as_ref())?;
+                overlay.read_only(read_only).mount()?.into()
+            }
+        };
         let binds = spec.as_ref().map(binds).unwrap_or_default();
         let view = View::new(root, idle.0.run_dir(), &binds)?;
         Ok(tree(Root::Mounted(view, idle)))

@@ -33,6 +33,7 @@ mod lines;
 mod lock;
 mod log;
 mod logs;
+mod mounted;
 mod name;
 mod options;
 mod others;
@@ -78,6 +79,7 @@ pub use exec::ExecOptions;
 pub use import::ImportOptions;
 pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};
+pub use mounted::Mounted;
 pub use options::{
     DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions, Network, PullPolicy,
     Restart, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,

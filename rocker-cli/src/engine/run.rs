@@ -141,6 +141,9 @@ impl Engine {
         image: &Image,
         maps: Option<&Maps>,
     ) -> Result<OwnedFd> {
+        if let Some(root) = self.mounted_root(container.id(), maps)? {
+            return Ok(root);
+        }
         let root = self.root_overlay(container, image, maps)?;
         Ok(root.mount()?.into())
     }

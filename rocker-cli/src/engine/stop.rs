@@ -205,6 +205,9 @@ impl Engine {
             }
         }
         let container = Container::adopt_idle(self, &found.id, &found.name)?;
+        if !force {
+            self.unmount_unused(&found.id, &found.name)?;
+        }
         container.forget(self)?;
         self.tell(&container.record, "destroy", &[]);
         container.remove_run_dir()?;

@@ -62,6 +62,9 @@ impl Engine {
             return self.remove_by_id(store, &image.id, force, tell);
         };
         let is_last = image.names.len() == 1;
+        if is_last {
+            self.unmount_unused(image.id.hex(), name)?;
+        }
         match self.user_of(&image.manifest)? {
             Some(user) if is_last && !force => return Err(in_use(&image, &user)),
             Some(_) => drop(store.unname(&reference)?),
@@ -131,6 +134,9 @@ impl Engine {
         mut tell: impl FnMut(&str),
     ) -> Result<bool> {
         let is_used = self.user_of(&image.manifest)?.is_some();
+        if !is_used {
+            self.unmount_unused(image.id.hex(), short_id(&image.id))?;
+        }
         let removed = match is_used {
             true => store.unname_if(&image.manifest, &image.names)?,
             false => store.remove_if(&image.manifest, &image.names)?,

@@ -55,6 +55,7 @@ mod log_files;
 mod login;
 mod logs;
 mod many;
+mod mount;
 mod network;
 mod plan;
 mod probe;
