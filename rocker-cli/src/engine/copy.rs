@@ -77,7 +77,7 @@ enum Root {
     /// A directory: the host's own, or that of a container's first process, with all that is mounted there.
     Open(OwnedFd),
     /// That of a container that does not run, which is nobody else's meanwhile.
-    Mounted(View, #[expect(dead_code, reason = "it is held")] Idle),
+    Mounted(View, #[expect(dead_code, reason = "it is held")] Box<Idle>),
 }
 
 /// A container that nobody starts or removes, until this is dropped.
@@ -381,7 +381,7 @@ impl Engine {
         };
         let binds = spec.as_ref().map(binds).unwrap_or_default();
         let view = View::new(root, idle.0.run_dir(), &binds)?;
-        Ok(tree(Root::Mounted(view, idle)))
+        Ok(tree(Root::Mounted(view, Box::new(idle))))
     }
 
     /// The root of a container's first process: from there the kernel finds what that finds, its mounts too.

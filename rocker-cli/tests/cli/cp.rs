@@ -199,7 +199,7 @@ fn archives_are_copied_from_and_to_standard_streams() {
         scene.ok("cp -q web:/ /run/root");
         assert_eq!(
             host.sh("ls /run/root/proc /run/root/sys | wc -w; cat /run/root/d/x"),
-            "2\nx\n".replace('2', "2")
+            "2\nx\n"
         );
         scene.ok("rm -f web");
         scene.assert_all_gone("archives");
