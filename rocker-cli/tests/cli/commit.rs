@@ -212,3 +212,34 @@ fn a_container_stands_still_for_its_commit_and_goes_on_however_that_ends() {
         scene.assert_all_gone("commits of a container that runs");
     });
 }
+
+#[test]
+fn an_ordinary_user_has_all_that_too_but_mounts() {
+    fake_host::run(|host| {
+        let scene = Scene::of_alice(host);
+        scene.ok("run --network none --name done $I sh -c 'mkdir -p /opt/d; echo x >/opt/d/x; rm /bin/rm; rm -rf /opt/d; mkdir /opt/d; echo y >/opt/d/y'");
+        assert_eq!(
+            scene.ok("diff done"),
+            "C /bin\nD /bin/rm\nA /opt\nA /opt/d\nA /opt/d/y\n"
+        );
+        let id = scene.ok("commit -m text done mine");
+        assert_eq!(scene.ok("images -q --no-trunc mine"), id);
+        let look = "run --rm --network none mine sh -c 'cat /opt/d/y; ls /bin/rm; ls /opt/d'";
+        assert_eq!(scene.run(look).out, "y\ny\n");
+        let names = scene.script("rocker export done | tar -t | grep ^opt");
+        assert_eq!(names.out, "opt/\nopt/d/\nopt/d/y\n", "{names:?}");
+        let script = "cd; echo z >z; rocker cp -q z done:/opt && rocker cp -q done:/opt out && cat out/z out/d/y && stat -c %u out/z && rocker cp done:/opt - | tar --numeric-owner -tv | awk '{print $2}' | sort -u";
+        let copied = scene.script(script);
+        assert_eq!(copied.out, "z\ny\n1000\n0/0\n", "{copied:?}");
+        let line = scene.run("mount done").failed(1);
+        assert!(line.contains("a mount namespace of rocker's own"), "{line}");
+        scene.up(
+            "web",
+            "--network none",
+            "echo a >/a; echo up; exec sleep 1000",
+        );
+        let copied = scene.script("cd; rocker cp -q web:/a b && rocker cp -q b web:/c && rocker exec web cat /c && rocker commit -p=false web two");
+        assert!(copied.out.starts_with("a\nsha256:"), "{copied:?}");
+        scene.ok("rm -f web done");
+    });
+}
