@@ -13,7 +13,7 @@ use nix::sys::statfs::Statfs;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{self, Gid, Uid, UnlinkatFlags, Whence};
 
-pub(crate) use crate::place::{Place, fstatfs, place, statfs};
+pub(crate) use crate::location::{Location, fstatfs, location, statfs};
 use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
 use crate::sys;
 use crate::trace::{Outcome, traced};
@@ -29,7 +29,7 @@ macro_rules! nothing_but_success {
     };
 }
 
-nothing_but_success!(FileStat, Statfs, OsString);
+nothing_but_success!(FileStat, Statfs);
 
 impl Outcome for i64 {
     fn value(&self) -> i64 {
