@@ -251,6 +251,114 @@ pub enum Error {
     /// An archive that somebody would have to type.
     #[error("an archive does not come from a terminal: give -i FILE, or redirect the input")]
     FromTerminal,
+    /// Somebody looks at its files.
+    #[error(
+        "{name} is mounted at {path}, and somebody is in there or has a file open; `rocker umount {name}` when he is done, or with -f"
+    )]
+    InUse {
+        /// The container or image.
+        name: String,
+        /// Where it is mounted.
+        path: PathBuf,
+    },
+    /// It is not mounted.
+    #[error("{name} is not mounted; `rocker mount` lists what is")]
+    NotMounted {
+        /// The container or image.
+        name: String,
+    },
+    /// Neither a container nor an image.
+    #[error("no container or image {name:?}; `rocker ps -a` and `rocker images` list all")]
+    Unknown {
+        /// What was looked for.
+        name: String,
+    },
+    /// A container that has in memory what it changes, and does not run.
+    #[error(
+        "what container {name} has changed was in memory, and there only while it ran: start it first"
+    )]
+    InMemory {
+        /// The container.
+        name: String,
+    },
+    /// A container of a plain directory, to which it writes.
+    #[error(
+        "nobody knows what container {name} has changed: its root is the directory {path} itself, of which there is no earlier state; \
+         `--rootfs DIR:O` keeps changes apart"
+    )]
+    NothingBelow {
+        /// The container.
+        name: String,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A container of a directory, which is to become an image.
+    #[error(
+        "container {name} was made of a directory, so there is no image that its changes could be added to; \
+         `rocker export {name} | rocker import - NAME` makes an image of all its files"
+    )]
+    NoImageBelow {
+        /// The container.
+        name: String,
+    },
+    /// Where an ordinary user's mounts are.
+    #[error(
+        "an ordinary user's mounts are in a mount namespace of rocker's own, where nobody else sees them; `rocker cp` and `rocker export` get at the files"
+    )]
+    MountsUnseen,
+    /// There is nothing to be copied, or no directory to copy it to.
+    #[error("could not find the file {path:?} in {place}")]
+    NoFile {
+        /// The path as given.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// A directory is to be copied to where a file is.
+    #[error("cannot copy directory: {path:?} in {place} is a file")]
+    CopyDirectory {
+        /// Where the file is.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// What is said to be a directory is none.
+    #[error("{path:?} in {place} is not a directory")]
+    NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// A file is to be copied into a directory that is not there.
+    #[error(
+        "the directory {path:?} does not exist in {place}; make it first, or leave out the / behind it"
+    )]
+    NoDirectory {
+        /// The path as given.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// A file that the kernel makes up.
+    #[error(
+        "{path:?} in container {container} is made up by the kernel as it is read; `rocker exec {container} cat {path:?}` shows it"
+    )]
+    KernelsFile {
+        /// The path as given.
+        path: PathBuf,
+        /// The container.
+        container: String,
+    },
+    /// Not from or to one container.
+    #[error("copying between containers is not supported")]
+    CopyBetween,
+    /// No container to copy from or to.
+    #[error("must specify at least one container source: CONTAINER:PATH on one side")]
+    CopyNoContainer,
+    /// A signal that would have ended this process.
+    #[error("interrupted")]
+    Interrupted,
     /// Several things went wrong while a container was taken down.
     #[error("not all of container {id} could be taken down: {}", .errors.join("; "))]
     Teardown {

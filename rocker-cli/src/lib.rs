@@ -13,11 +13,12 @@ mod trace;
 
 pub use commands::main;
 pub use engine::{
-    Actor, Beneath, BindPropagation, ContainerStats, ContainerSummary, DeviceNode, Engine, Event,
-    Events, ExecOptions, Exit, HealthCheck, HealthOptions, HealthStatus, ImagePrune, ImportOptions,
-    Io, LogDriver, LogLine, LogOptions, LogQuery, Logs, MountIds, Network, ProcessFacts,
-    PullPolicy, Restart, RootDirectory, Roots, RunOptions, SeccompProfile, Share, StartOptions,
-    Status, StorageDriver, StorageOptions, Tmpfs, Usage, Users, Volume, VolumeOptions,
-    VolumeSource, VolumeSummary, VolumesFrom,
+    Actor, Beneath, BindPropagation, CommitOptions, ContainerStats, ContainerSummary, Copied,
+    CopyEnd, CopyOptions, CopyStream, DeviceNode, Engine, Event, Events, ExecOptions, Exit,
+    HealthCheck, HealthOptions, HealthStatus, ImagePrune, ImportOptions, Io, LogDriver, LogLine,
+    LogOptions, LogQuery, Logs, MountIds, Mounted, Network, ProcessFacts, PullPolicy, Restart,
+    RootDirectory, Roots, RunOptions, SeccompProfile, Share, StartOptions, Status, StorageDriver,
+    StorageOptions, Tmpfs, Usage, Users, Volume, VolumeOptions, VolumeSource, VolumeSummary,
+    VolumesFrom,
 };
 pub use error::{Error, Result, SeccompFault};

@@ -13,7 +13,7 @@ use nix::sys::statfs::Statfs;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{self, Gid, Uid, UnlinkatFlags};
 
-pub(crate) use crate::place::{Place, fstatfs, place, statfs};
+pub(crate) use crate::location::{Location, fstatfs, location, statfs};
 use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
 use crate::trace::{Outcome, traced};
 pub(crate) use crate::xattr::{fgetxattr, fsetxattr, getxattr, listxattr, lsetxattr};
@@ -28,7 +28,7 @@ macro_rules! nothing_but_success {
     };
 }
 
-nothing_but_success!(FileStat, Statfs, OsString);
+nothing_but_success!(FileStat, Statfs);
 
 impl Outcome for i64 {
     fn value(&self) -> i64 {

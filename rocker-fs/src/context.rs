@@ -55,6 +55,24 @@ pub(crate) fn mount(options: &Options<'_>) -> Result<OwnedFd, Failure> {
             "so that marks are user.overlay.*",
         )?;
     }
+    // With marks of users the kernel makes neither of these.
+    if options.upper.is_some() && !options.user_xattrs {
+        for (key, value, why) in [
+            (
+                c"redirect_dir",
+                c"nofollow",
+                "so that the upper directory says in itself what was renamed, as a layer must",
+            ),
+            (
+                c"metacopy",
+                c"off",
+                "so that a file in the upper directory is whole, as in a layer it must be",
+            ),
+        ] {
+            let command = uapi::FSCONFIG_SET_STRING;
+            config(&context, command, Some(key), Some(value), why)?;
+        }
+    }
     let (attributes, names) = match options.read_only {
         true => (uapi::MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"),
         false => (0, "0"),

@@ -87,6 +87,30 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// A tree has something in it that no layer can say.
+    #[error("cannot pack {path:?}: {why}")]
+    Unpackable {
+        /// Where, beneath the tree's root.
+        path: PathBuf,
+        /// What it is.
+        why: &'static str,
+    },
+    /// A directory is to take the place of a file, or a file that of a directory, in a tree that is in use.
+    #[error("cannot overwrite {there} {entry:?} with {new}")]
+    OtherKind {
+        /// The entry's name.
+        entry: PathBuf,
+        /// What is there: `directory` or `non-directory`.
+        there: &'static str,
+        /// What is to take its place.
+        new: &'static str,
+    },
+    /// Whoever is to get an archive does not take it.
+    #[error("write the archive")]
+    Output {
+        /// The writer's error.
+        source: io::Error,
+    },
     /// A layer's name is not a digest, so no directory can be called by it.
     #[error("{name:?} does not name a layer: a digest such as sha256:0a1b… is needed")]
     LayerName {

@@ -1,13 +1,32 @@
 //! What a file system is like, as it says itself.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
-use nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
+use nix::sys::statfs::{self, FsType, OVERLAYFS_SUPER_MAGIC};
 use nix::sys::statvfs::FsFlags;
 
 use crate::calls;
 use crate::error::{Error, Result};
+
+/// The file systems whose files the kernel makes up as they are read.
+const KERNELS: &[FsType] = &[
+    statfs::PROC_SUPER_MAGIC,
+    statfs::SYSFS_MAGIC,
+    statfs::CGROUP_SUPER_MAGIC,
+    statfs::CGROUP2_SUPER_MAGIC,
+    statfs::DEBUGFS_MAGIC,
+    statfs::TRACEFS_MAGIC,
+    statfs::SECURITYFS_MAGIC,
+    statfs::BPF_FS_MAGIC,
+];
+
+/// Whether a file is on a file system whose files the kernel makes up as they are read, such as /proc.
+pub(crate) fn is_the_kernels(file: BorrowedFd<'_>) -> nix::Result<bool> {
+    let why = "so that files which the kernel makes up are not taken for the container's";
+    let found = calls::fstatfs(file, why)?.filesystem_type();
+    Ok(KERNELS.contains(&found))
+}
 
 /// The file system that a file is on, and how it is mounted there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -111,7 +111,7 @@ impl Ground {
         let (filesystem, known) = kind_of(magic(kind));
         let why = "so that it is known whether upper and work directory are on one mount";
         let place = |dir: &OwnedFd, path| {
-            calls::place(dir.as_fd(), why).map_err(|errno| failed("statx", path, errno))
+            calls::location(dir.as_fd(), why).map_err(|errno| failed("statx", path, errno))
         };
         let (upper_place, work_place) = (place(&upper_dir, upper)?, place(&work_dir, work)?);
         let mut ground = Self {
@@ -218,11 +218,11 @@ fn has_xattrs(dir: BorrowedFd<'_>, namespace: XattrNamespace) -> bool {
 }
 
 /// Whether the directory around lists what its entries are; none where that is on another file system.
-fn lists_types(upper: BorrowedFd<'_>, place: calls::Place) -> Option<bool> {
+fn lists_types(upper: BorrowedFd<'_>, place: calls::Location) -> Option<bool> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let why = "so that an entry that is there shows whether directories say what type it is of";
     let mut around = calls::open_dir(upper, b"..", flags, why).ok()?;
-    if calls::place(around.as_fd(), why).ok()? != place {
+    if calls::location(around.as_fd(), why).ok()? != place {
         return None;
     }
     first_has_type(&mut around, |name| name != b"." && name != b"..")

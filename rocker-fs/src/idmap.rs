@@ -178,22 +178,26 @@ pub(crate) fn lay_over(
 pub(crate) fn become_owner(work: &Path) -> Result<()> {
     let why = "so that it is known who may make files here, as seen through the map";
     let owner = calls::status(work, why).map_err(|errno| unusable("stat", work, errno.into()))?;
-    let failed = |source| unusable("prctl for", work, source);
+    let why = "so that overlayfs makes its files as somebody whom the map knows";
+    become_user(owner.st_uid, owner.st_gid, why)
+        .map_err(|source| unusable("prctl for", work, source))
+}
+
+/// Lets this thread make files as another user, with all its capabilities; its process is as it was.
+pub(crate) fn become_user(uid: u32, gid: u32, as_whom: &'static str) -> io::Result<()> {
     let why = "so that it can be restored: the kernel takes it away with the next calls";
-    let dumpable = prctl("PR_GET_DUMPABLE", libc::PR_GET_DUMPABLE, None, why).map_err(failed)?;
+    let dumpable = prctl("PR_GET_DUMPABLE", libc::PR_GET_DUMPABLE, None, why)?;
     let why = "so that another user for files means no other capabilities";
     let keep = Some((uapi::SECBIT_NO_SETUID_FIXUP, "SECBIT_NO_SETUID_FIXUP"));
-    prctl("PR_SET_SECUREBITS", libc::PR_SET_SECUREBITS, keep, why).map_err(failed)?;
-    let why = "so that overlayfs makes its files as somebody whom the map knows";
-    let (uid, gid) = (owner.st_uid, owner.st_gid);
+    prctl("PR_SET_SECUREBITS", libc::PR_SET_SECUREBITS, keep, why)?;
     let as_group = || Ok(setfsgid(Gid::from_raw(gid)).as_raw() as usize);
-    traced("setfsgid", why, || gid.to_string(), as_group).map_err(failed)?;
+    traced("setfsgid", as_whom, || gid.to_string(), as_group)?;
     let as_user = || Ok(setfsuid(Uid::from_raw(uid)).as_raw() as usize);
-    traced("setfsuid", why, || uid.to_string(), as_user).map_err(failed)?;
+    traced("setfsuid", as_whom, || uid.to_string(), as_user)?;
     if dumpable == 1 {
         let why = "so that the rest of this process is as before";
         let yes = Some((1, "SUID_DUMP_USER"));
-        prctl("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, yes, why).map_err(failed)?;
+        prctl("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, yes, why)?;
     }
     Ok(())
 }

@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use tar::{Archive, EntryType};
 
 use crate::error::{Error, Result};
+use crate::id_range::{IdRange, outside};
+use crate::idmap;
 use crate::member::{Member, TarPath};
 use crate::meter::Meter;
 use crate::ownership::{Owners, Ownership};
 use crate::sparse;
+use crate::stack;
 use crate::tree::{Node, Tree};
 
 /// Where overlayfs looks for its marks on files.
@@ -57,6 +60,15 @@ impl XattrNamespace {
             Self::User => "user.*",
         }
     }
+
+    /// The marks of a directory that was renamed and of a file whose content is another one's: they lead to files of the
+    /// layers below.
+    pub(crate) fn redirections(self) -> [&'static CStr; 2] {
+        match self {
+            Self::Trusted => [c"trusted.overlay.redirect", c"trusted.overlay.metacopy"],
+            Self::User => [c"user.overlay.redirect", c"user.overlay.metacopy"],
+        }
+    }
 }
 
 /// What [`unpack`] does and how much it accepts.
@@ -70,6 +82,16 @@ pub struct UnpackOptions {
     /// Whether device nodes are made. Otherwise there is nothing in their places, and of the layers below neither.
     /// Default: true.
     pub devices: bool,
+    /// Whether names that begin with `.wh.` say what of the layers below is hidden. Default: true.
+    pub whiteouts: bool,
+    /// Whether the directory is a tree in use, to which the archive's files are added: directories that are there stay as they
+    /// are, with their owner and mode, and neither does a file take the place of a directory nor a directory that of a file.
+    /// Default: false.
+    pub merge: bool,
+    /// The user namespace's IDs that the archive speaks of, and what they are outside of it. Default: none, they are the same.
+    pub uids: Vec<IdRange>,
+    /// The same for groups.
+    pub gids: Vec<IdRange>,
     /// The most bytes that all files together may hold, holes included. Default: 64 GiB.
     pub max_bytes: u64,
     /// The most entries. Default: 2,000,000.
@@ -95,6 +117,10 @@ impl Default for UnpackOptions {
             xattr_namespace: XattrNamespace::Trusted,
             ownership: Ownership::Layer,
             devices: true,
+            whiteouts: true,
+            merge: false,
+            uids: Vec::new(),
+            gids: Vec::new(),
             max_bytes: 64 << 30,
             max_entries: 2_000_000,
             max_path: 4095,
@@ -132,6 +158,18 @@ impl UnpackOptions {
     /// Makes device nodes, or leaves them out.
     pub fn devices(mut self, make: bool) -> Self {
         self.devices = make;
+        self
+    }
+
+    /// Adds plain files to a tree in use, in which no name is a whiteout.
+    pub fn into_tree_in_use(mut self) -> Self {
+        (self.merge, self.whiteouts) = (true, false);
+        self
+    }
+
+    /// Gives files to those who the archive's owners are outside of a user namespace with these maps.
+    pub fn id_maps(mut self, uids: Vec<IdRange>, gids: Vec<IdRange>) -> Self {
+        (self.uids, self.gids) = (uids, gids);
         self
     }
 
@@ -216,7 +254,9 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
             Err(source) => return Err(Error::Archive { source }),
         };
         let headers = meter.expect_data();
-        let member = Member::parse(&entry, &headers, options)?;
+        let mut member = Member::parse(&entry, &headers, options)?;
+        member.uid = outside(&options.uids, member.uid);
+        member.gid = outside(&options.gids, member.gid);
         last.clone_from(&member.name);
         done.entries += 1;
         if done.entries > options.max_entries {
@@ -270,6 +310,31 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, options: &UnpackOptions) -> 
     Ok(done)
 }
 
+/// The same in a thread that makes files as the user `uid` and the group `gid`, and has all capabilities of this process: the
+/// root of a user namespace, say, to which the files then belong with [`Ownership::Caller`].
+///
+/// # Errors
+/// As [`unpack`], and [`Error::Store`] if it cannot become that user.
+#[doc(alias = "setfsuid")]
+pub fn unpack_as(
+    (uid, gid): (u32, u32),
+    tar: impl Read + Send,
+    into: BorrowedFd<'_>,
+    options: &UnpackOptions,
+) -> Result<Unpacked> {
+    let failed = |source| Error::Store {
+        operation: "setfsuid for",
+        path: PathBuf::from("/"),
+        source,
+    };
+    let why = "so that files are made as somebody whom the container knows";
+    stack::in_thread(|| {
+        idmap::become_user(uid, gid, why).map_err(failed)?;
+        unpack(tar, into, options)
+    })
+    .map_err(failed)?
+}
+
 /// Makes what one entry describes.
 fn apply(
     tree: &mut Tree<'_>,
@@ -279,7 +344,8 @@ fn apply(
     done: &mut Unpacked,
 ) -> Result<()> {
     let path = &member.path;
-    match path.whiteout() {
+    let whiteout = path.whiteout().filter(|_| options.whiteouts);
+    match whiteout {
         Some(b"") => {
             return Err(Error::Escapes {
                 entry: member.name.clone(),

@@ -1,49 +1,103 @@
-//! Which file system and which mount a file is on.
+//! A name in a directory of a tree that somebody else may be changing: where a file is, or is to be.
 
-use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::statfs::{self, Statfs};
+use nix::sys::stat::SFlag;
 
-use crate::calls::{call, number};
-use crate::sys;
+use crate::error::{Error, Result};
+use crate::file_system;
+use crate::resolve::{Access, open_beneath};
+use crate::seen::Seen;
 
-pub(crate) fn statfs(path: &Path, why: &'static str) -> nix::Result<Statfs> {
-    call(
-        "statfs",
-        why,
-        || format!("{path:?}"),
-        || statfs::statfs(path),
-    )
+/// How many symbolic links are followed, as by the kernel.
+const LINKS: usize = 40;
+
+/// Where a path leads beneath a root: a directory, and a name in it. Both stay what they are, whatever becomes of the path.
+#[derive(Debug)]
+pub struct Place {
+    dir: OwnedFd,
+    name: OsString,
+    found: Option<Seen>,
 }
 
-pub(crate) fn fstatfs(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Statfs> {
-    call(
-        "fstatfs",
-        why,
-        || number(file).to_string(),
-        || statfs::fstatfs(file),
-    )
+impl Place {
+    /// Finds `path` with `root` for its `/`. Symbolic links on the way are followed, but only inside; one at the end of the path is
+    /// if `follow` says so, also one that leads to nothing.
+    ///
+    /// # Errors
+    /// [`Error::Resolve`], with ENOENT if the directory that should have the name is not there; that nothing has the name is no error.
+    pub fn find(root: BorrowedFd<'_>, path: impl AsRef<Path>, follow: bool) -> Result<Self> {
+        let mut path = Path::new("/").join(path);
+        for _ in 0..LINKS {
+            let Some(Component::Normal(name)) = path.components().next_back() else {
+                // The root itself, or a directory that is called by `..`.
+                let found = open_beneath(root, &path, Access::Path)?;
+                let dir = open_beneath(root, &path, Access::Path)?;
+                return Ok(Self {
+                    dir,
+                    name: OsString::new(),
+                    found: Some(seen(found, &path)?),
+                });
+            };
+            let name = name.to_owned();
+            let above = path.parent().unwrap_or(Path::new("/")).to_owned();
+            let dir = open_beneath(root, &above, Access::Path)?;
+            let at = Seen::at(dir.as_fd(), name.as_bytes());
+            let found = at.map_err(|errno| unresolved("openat", &path, errno))?;
+            match &found {
+                Some(link) if follow && link.kind() == SFlag::S_IFLNK => {
+                    let target = link.target();
+                    let target = target.map_err(|errno| unresolved("readlinkat", &path, errno))?;
+                    // The kernel resolves what stands in front of a `..` before it goes up.
+                    path = above.join(OsString::from_vec(target));
+                }
+                _ => return Ok(Self { dir, name, found }),
+            }
+        }
+        Err(unresolved("readlinkat", &path, Errno::ELOOP))
+    }
+
+    /// The directory; one that was opened as a place only.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// The name in it; empty if the place is the directory itself.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// What has the name, opened as a place only.
+    pub fn found(&self) -> Option<BorrowedFd<'_>> {
+        self.found.as_ref().map(Seen::as_fd)
+    }
+
+    /// Whether that is a directory.
+    pub fn is_directory(&self) -> bool {
+        self.found.as_ref().is_some_and(Seen::is_directory)
+    }
+
+    /// Whether it is on a file system whose files the kernel makes up as they are read, such as /proc. They have no size, and so
+    /// no archive has them.
+    pub fn is_the_kernels(&self) -> bool {
+        let found = self.found();
+        found.is_some_and(|found| file_system::is_the_kernels(found).unwrap_or(false))
+    }
 }
 
-/// Which file system and which mount a file is on. Before Linux 5.8 the kernel does not tell the mount.
-pub(crate) type Place = (u32, u32, Option<u64>);
-
-/// statx(2) of an open file: its [`Place`].
-pub(crate) fn place(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<Place> {
-    let args = || {
-        let flags = "AT_STATX_SYNC_AS_STAT|AT_EMPTY_PATH, STATX_MNT_ID";
-        format!("{}, \"\", {flags}", number(file))
-    };
-    let mut found = (0, 0, None);
-    call("statx", why, args, || {
-        found = sys::place(file).map_err(errno_of)?;
-        Ok(())
-    })?;
-    Ok(found)
+fn seen(place: OwnedFd, path: &Path) -> Result<Seen> {
+    Seen::of(place).map_err(|errno| unresolved("fstat", path, errno))
 }
 
-fn errno_of(error: std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+fn unresolved(operation: &'static str, path: &Path, errno: Errno) -> Error {
+    Error::Resolve {
+        operation,
+        path: PathBuf::from(path),
+        source: io::Error::from(errno),
+    }
 }

@@ -167,6 +167,9 @@ impl Options<'_> {
         }
         if self.user_xattrs {
             options.push_str(",userxattr");
+        } else if self.upper.is_some() {
+            // As `context` has it.
+            options.push_str(",redirect_dir=nofollow,metacopy=off");
         }
         if options.len() > PAGE {
             return Err(Failure::TooLong {
@@ -177,8 +180,8 @@ impl Options<'_> {
     }
 }
 
-/// Leaves the process's mount namespace and working directory for copies of this thread's.
-fn leave_namespace() -> Result<(), Failure> {
+/// Leaves the process's mount namespace and working directory for copies of this thread's, from which nothing spreads.
+pub(crate) fn leave_namespace() -> Result<(), Failure> {
     traced(
         "unshare",
         "so that this thread can mount where nobody sees it",

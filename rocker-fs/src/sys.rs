@@ -158,7 +158,7 @@ pub(crate) fn fgetxattr(file: BorrowedFd<'_>, name: &CStr, value: &mut [u8]) -> 
 }
 
 /// statx(2) of an open file: the major and minor number of its file system, and its mount where the kernel says it (Linux 5.8)
-pub(crate) fn place(file: BorrowedFd<'_>) -> io::Result<(u32, u32, Option<u64>)> {
+pub(crate) fn location(file: BorrowedFd<'_>) -> io::Result<(u32, u32, Option<u64>)> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the path is NUL-terminated and only read; the kernel writes one struct statx, for which there is room.
     let done = unsafe {

@@ -6,10 +6,11 @@
 //! atomic load: the arguments are not even formatted.
 //!
 //! Left out: close(2), dup(2), getcwd(2), getdents64(2) and the fstat(2) that the C library makes before it, and the
-//! reads and writes of bulk data: what the reader of a layer reads, what is written to a layer's files, and what
-//! `read_beneath` reads, and of the process's ID maps; geteuid(2), getegid(2) and uname(2). Calls of the stat(2) family and fchmodat(2) stand under their own names, though the C library
+//! reads and writes of bulk data: what the reader of a layer reads, what is written to a layer's files, what `pack` reads
+//! of files, and what `read_beneath` reads, and of the process's ID maps; geteuid(2), getegid(2) and uname(2). Calls of the stat(2) family and fchmodat(2) stand under their own names, though the C library
 //! may make them by way of newer calls or of /proc.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -37,6 +38,12 @@ impl Outcome for () {
 impl Outcome for usize {
     fn value(&self) -> i64 {
         i64::try_from(*self).unwrap_or(i64::MAX)
+    }
+}
+
+impl Outcome for OsString {
+    fn value(&self) -> i64 {
+        i64::try_from(self.len()).unwrap_or(i64::MAX)
     }
 }
 

@@ -18,6 +18,7 @@ use nix::unistd::UnlinkatFlags;
 
 use crate::calls;
 use crate::error::{Error, Result};
+use crate::id_range::outside;
 use crate::layer::UnpackOptions;
 use crate::member::{Member, TarPath};
 use crate::metadata::{self, Left};
@@ -71,6 +72,9 @@ impl<'a> Tree<'a> {
     pub(crate) fn directory(&mut self, path: &TarPath, member: &Member) -> Result<()> {
         let failed = |operation, errno: Errno| failed(operation, &member.name, errno);
         let mut hides = false;
+        if path.is_root() && self.options.merge {
+            return Ok(());
+        }
         // Until the end its owner, who may be no more than that, must be able to add to it.
         let open = member.mode | 0o700;
         let mode = as_made(open);
@@ -87,8 +91,19 @@ impl<'a> Tree<'a> {
                         let found = calls::status_at(parent, path.name(), why)
                             .map_err(|errno| failed("fstatat", errno))?;
                         // A whiteout of the same name hides what is below this directory.
-                        hides |= self.is_whiteout_at(path, &found, &member.name)?;
+                        hides |= self.options.whiteouts
+                            && self.is_whiteout_at(path, &found, &member.name)?;
                         let replace = kind(&found) != SFlag::S_IFDIR;
+                        if self.options.merge && replace {
+                            return Err(Error::OtherKind {
+                                entry: member.name.clone(),
+                                there: "non-directory",
+                                new: "a directory",
+                            });
+                        }
+                        if self.options.merge {
+                            return Ok(());
+                        }
                         if replace {
                             self.remove(path, &member.name)?;
                         }
@@ -171,6 +186,9 @@ impl<'a> Tree<'a> {
     /// Leaves a device out: nothing is there, and nothing of the layers below either.
     pub(crate) fn absent(&mut self, path: &TarPath, member: &Member) -> Result<()> {
         self.left.devices += 1;
+        if self.options.merge {
+            return Ok(());
+        }
         let xattrs = self.options.xattr_namespace;
         self.create(path, &member.name, "mknodat", |parent| {
             let why = "so that the layers' file of this name is hidden, as the device that cannot be made would";
@@ -320,10 +338,18 @@ impl<'a> Tree<'a> {
 
     /// Removes what is at `path`, with all beneath it.
     fn remove(&mut self, path: &TarPath, entry: &Path) -> Result<()> {
+        let merge = self.options.merge;
         let parent = self.parent(path.parent(), entry)?;
         let why = "so that a later entry of the layer can take this name";
         match calls::unlinkat(parent, path.name(), UnlinkatFlags::NoRemoveDir, why) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::EISDIR) if merge => {
+                return Err(Error::OtherKind {
+                    entry: entry.into(),
+                    there: "directory",
+                    new: "a non-directory",
+                });
+            }
             Err(Errno::EISDIR) => {}
             Err(errno) => return Err(failed("unlinkat", entry, errno)),
         }
@@ -375,7 +401,8 @@ impl<'a> Tree<'a> {
             };
             // A directory over a whiteout of the same layer hides what the layers below have there.
             let why = "so that it is seen whether a whiteout stands where a directory must be";
-            let hides = !made
+            let hides = self.options.whiteouts
+                && !made
                 && calls::status_at(above, name, why).is_ok_and(|found| {
                     whiteout::is_one(above, name, &found, self.options.xattr_namespace)
                 });
@@ -397,7 +424,11 @@ impl<'a> Tree<'a> {
                 self.mark_opaque(below.as_fd(), entry)?;
             }
             if made {
-                let given = self.owners.give(0, 0, 0o755, true);
+                let (root, roots) = (
+                    outside(&self.options.uids, 0),
+                    outside(&self.options.gids, 0),
+                );
+                let given = self.owners.give(root, roots, 0o755, true);
                 metadata::set_owner_and_mode(below.as_fd(), given, 0o755)
                     .map_err(|(operation, errno)| failed(operation, entry, errno))?;
             }

@@ -11,9 +11,10 @@ mod listing;
 mod support;
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use rocker_fs::{Layers, Overlay, UnpackOptions};
+use rocker_fs::{Layers, Overlay, PackOptions, UnpackOptions, XattrNamespace, pack};
 use support::Layer;
 use tar::{EntryType, Header};
 
@@ -202,6 +203,57 @@ fn an_image_with_everything_is_what_umoci_makes_of_it() {
         assert_eq!(ours, theirs);
         assert!(Path::new("/run/ours/opaque/new").exists());
         merged.unmount().map_err(|(_, error)| error).unwrap();
+    });
+}
+
+#[test]
+fn what_was_changed_and_packed_is_for_umoci_the_tree_that_it_was() {
+    fake_host::run(|host| {
+        host.sh("umoci init --layout /run/image && umoci new --image /run/image:all");
+        let layers = Layers::open(host.dir("layers")).unwrap();
+        let options = UnpackOptions::default();
+        let tar = lower().end();
+        fs::write("/run/01.tar", &tar).unwrap();
+        layers.unpack("01", tar.as_slice(), &options).unwrap();
+        let (upper, work) = (host.dir("upper"), host.dir("work"));
+        let overlay = Overlay::new([layers.path("01")]).upper(&upper, &work);
+        let merged = overlay.mount().unwrap().attach(host.dir("ours")).unwrap();
+        let long = "d".repeat(150);
+        host.sh(&format!(
+            "cd /run/ours; rm -r gone opaque; mkdir -m 750 opaque; echo y >opaque/new; rm -r replaced file; echo f >replaced; mkdir -m 711 file; echo x >file/inside; \
+             rm symlink; echo x >symlink; chmod 710 kept; chown 3:4 kept; rm kept/one; ln kept/two kept/four; mv hidden renamed; mkdir hidden; echo >>bin/wall; mv {long} other; \
+             ln -s bin/su soft; mkfifo -m 640 pipe; mknod zero c 1 5; echo x >big; chown 3000000:3000001 big; chmod 6755 big; touch -h -d @-5.25 soft; chmod 751 ."
+        ));
+        fs::write("/run/list.py", LIST).unwrap();
+        let list = |dir: &str| {
+            host.sh(&format!(
+                "python3 /run/list.py {dir} 'implied implied/by absolute {long}'"
+            ))
+        };
+        let ours = list("/run/ours");
+        merged.unmount().map_err(|(_, error)| error).unwrap();
+        let mut tar = Vec::new();
+        let changed = fs::File::open(&upper).unwrap();
+        let as_layer = PackOptions::layer(XattrNamespace::Trusted);
+        pack(changed.as_fd(), &mut tar, &as_layer).unwrap();
+        fs::write("/run/02.tar", &tar).unwrap();
+        for name in ["01", "02"] {
+            host.sh(&format!(
+                "umoci raw add-layer --image /run/image:all /run/{name}.tar"
+            ));
+        }
+        host.sh("umoci unpack --image /run/image:all /run/theirs");
+        layers.unpack("02", tar.as_slice(), &options).unwrap();
+        let overlay = Overlay::new([layers.path("01"), layers.path("02")]);
+        let again = overlay.mount().unwrap().attach(host.dir("again")).unwrap();
+        for other in [list("/run/again"), list("/run/theirs/rootfs")] {
+            for (ours, theirs) in ours.lines().zip(other.lines()) {
+                assert_eq!(ours, theirs);
+            }
+            assert_eq!(ours, other);
+        }
+        assert!(ours.lines().count() > 40, "{ours}");
+        again.unmount().map_err(|(_, error)| error).unwrap();
     });
 }
 

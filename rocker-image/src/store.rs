@@ -20,6 +20,7 @@ pub(crate) use self::partial::{Claim, Partial};
 pub use self::verify::{Fault, Part, Unreadable, Verified};
 
 mod collect;
+mod extend;
 mod import;
 mod index;
 mod ingest;

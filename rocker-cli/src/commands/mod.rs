@@ -1,13 +1,17 @@
 //! The command line: what a person types, and what is shown for it.
 
 mod attach;
+mod commit;
 mod completion;
 mod container;
+mod cp;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod exec;
 mod explain;
+mod export;
 mod filter;
 mod front;
 mod glob;
@@ -24,6 +28,7 @@ mod load;
 mod login;
 mod logout;
 mod logs;
+mod mount;
 mod outcome;
 mod pause;
 mod plan;
@@ -48,6 +53,7 @@ mod terminal;
 mod tidier;
 mod tls;
 mod top;
+mod umount;
 mod unpause;
 mod update;
 mod version;
@@ -149,6 +155,19 @@ enum Command {
     Load(load::Load),
     /// Make an image of the files of a root directory
     Import(import::Import),
+    /// Copy files between a container and the host
+    Cp(cp::Cp),
+    /// Show what a container has changed of its image
+    Diff(diff::Diff),
+    /// Make an image of a container
+    Commit(commit::Commit),
+    /// Write all files of a container into an archive
+    Export(export::Export),
+    /// Mount containers and images, to look at their files
+    Mount(mount::Mount),
+    /// Undo that
+    #[command(visible_alias = "unmount")]
+    Umount(umount::Umount),
     /// Show how an image was made
     History(history::History),
     /// Look after images
@@ -225,6 +244,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Save(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Cp(command) => command.run(),
+        Command::Diff(command) => command.run(),
+        Command::Commit(command) => command.run(),
+        Command::Export(command) => command.run(),
+        Command::Mount(command) => command.run(),
+        Command::Umount(command) => command.run(),
         Command::History(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Container(command) => command.run(),

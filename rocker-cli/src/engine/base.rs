@@ -7,8 +7,8 @@ use oci_spec::image::ImageConfiguration;
 use rocker_fs::{Overlay, XattrNamespace, detached_directory};
 use rocker_image::Image;
 
-use super::container::Container;
 use super::options::{RootDirectory, RunOptions};
+use super::record::Record;
 use super::{Engine, disk};
 use crate::{Error, Result};
 
@@ -72,8 +72,7 @@ impl Engine {
     }
 
     /// What a container was made of.
-    pub(crate) fn base_of(&self, container: &Container) -> Result<Base> {
-        let record = &container.record;
+    pub(crate) fn base_of(&self, record: &Record) -> Result<Base> {
         if let Some(root) = &record.options.root_directory {
             return Ok(Base::directory(root));
         }
@@ -100,10 +99,20 @@ impl Engine {
         if let Base::Directory(root, _) = base {
             return Ok(detached_directory(&root.path, None)?);
         }
-        let mut overlay = Overlay::new(self.beneath(base)?);
-        if rocker_ns::in_user_namespace()? {
-            overlay = overlay.xattr_namespace(XattrNamespace::User);
-        }
-        Ok(overlay.mount()?.into())
+        Ok(self.overlay_of(base, None)?.mount()?.into())
     }
+
+    /// An overlay of the base that nobody can change, with a directory over it.
+    pub(crate) fn overlay_of(&self, base: &Base, above: Option<PathBuf>) -> Result<Overlay> {
+        let layers = self.beneath(base)?.into_iter().chain(above);
+        Ok(Overlay::new(layers).xattr_namespace(marks()?))
+    }
+}
+
+/// Where overlays of this process have their marks.
+pub(crate) fn marks() -> Result<XattrNamespace> {
+    Ok(match rocker_ns::in_user_namespace()? {
+        true => XattrNamespace::User,
+        false => XattrNamespace::Trusted,
+    })
 }

@@ -31,6 +31,9 @@ const GONE: &str = ".gone-";
 /// How long the one who looked after a container may take to let go of it when it has ended.
 const LETTING_GO: Duration = Duration::from_secs(5);
 
+/// The directory of what it changes, beside its record.
+pub(crate) const UPPER: &str = "upper";
+
 /// Why its directory of the store is removed.
 pub(crate) const FORGET: &str = "so that nothing is left of the container and of what it wrote";
 
@@ -212,7 +215,7 @@ impl Container {
 
     /// What the container changes.
     pub(crate) fn upper(&self) -> PathBuf {
-        self.data.join("upper")
+        self.data.join(UPPER)
     }
 
     /// The overlay's own directory.
@@ -262,6 +265,7 @@ impl Container {
 
     /// Removes what outlives a run: its record and all that it wrote.
     pub(crate) fn forget(&self, engine: &Engine) -> Result<()> {
+        engine.unmount_at_last(self.id());
         remove_at_once(&self.data, FORGET)?;
         if let Some(other) = &self.record.other_name {
             engine.free_name(other, self.id())?;

@@ -221,7 +221,7 @@ impl Attendant for Keeper<'_> {
         if self.end.is_some_and(|end| end <= now) {
             self.end = None;
             program.signal(SIGKILL)?;
-            if let Err(error) = self.engine.let_go_on(self.container.id()) {
+            if let Err(error) = self.engine.let_go_on(self.container.id(), true) {
                 tracing::warn!("{}", error.chain());
             }
         }

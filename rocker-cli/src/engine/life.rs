@@ -130,7 +130,7 @@ impl Engine {
             running: options.running,
             fail_at: None,
         };
-        let base = match self.base_of(&container) {
+        let base = match self.base_of(&container.record) {
             Ok(base) => base,
             Err(error) => {
                 // As it was before.

@@ -8,29 +8,38 @@ mod attest;
 mod base;
 mod boot;
 mod changes;
+mod commit;
+mod configuration;
 mod connection;
 mod container;
+mod copy;
+mod diff;
 mod disk;
 pub(crate) mod doctor;
 pub(crate) mod elf;
 mod events;
 mod exec;
+mod export;
 mod files;
+mod frozen;
 mod hello;
 pub(crate) mod host;
 mod image;
 mod import;
 mod inspect;
 mod inspect_mounts;
+mod interrupted;
 mod keeper;
 mod life;
 mod lines;
 mod lock;
 mod log;
 mod logs;
+mod mounted;
 mod name;
 mod options;
 mod others;
+mod packing;
 mod parts;
 mod pause;
 mod plan;
@@ -74,11 +83,14 @@ use rocker_image::Store;
 
 use crate::{Error, Result};
 
+pub use commit::CommitOptions;
+pub use copy::{Copied, CopyEnd, CopyOptions, CopyStream};
 pub use events::{Actor, Event, Events};
 pub use exec::ExecOptions;
 pub use import::ImportOptions;
 pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};
+pub use mounted::Mounted;
 pub use options::{
     Beneath, BindPropagation, DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions,
     MountIds, Network, PullPolicy, Restart, RootDirectory, RunOptions, SeccompProfile, Share,

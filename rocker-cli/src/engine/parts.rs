@@ -118,6 +118,22 @@ pub(crate) fn has_devices_of_host(spec: &Spec) -> Result<bool> {
     Ok(own_namespaces(spec).contains(&Namespace::User) || rocker_ns::in_user_namespace()?)
 }
 
+/// What of the host's files, and of other images', lies over a root file system. A source that is not there any more is left out.
+pub(crate) fn binds(spec: &Spec) -> Result<Vec<rocker_fs::Mount>> {
+    let mut binds = Vec::new();
+    for mount in spec.mounts().iter().flatten() {
+        let kind = mount.typ().as_deref().unwrap_or("bind");
+        if !matches!(kind, "bind" | "overlay") || of_another(spec, mount).is_some() {
+            continue;
+        }
+        match fs_mount(spec, mount) {
+            Err(Error::NoSource { .. }) => {}
+            bind => binds.push(bind?),
+        }
+    }
+    Ok(binds)
+}
+
 /// One of the specification's mounts in the words of rocker-fs.
 fn fs_mount(spec: &Spec, mount: &Mount) -> Result<rocker_fs::Mount> {
     let destination = mount.destination().clone();

@@ -2,7 +2,10 @@
 //!
 //! The kernel knows whether they do; a file in the run directory says that it was somebody's wish, so that not each look at
 //! a container has to ask the kernel. It is written before the first process stops, and goes when the last one has gone on: whoever
-//! dies in between leaves a wish without effect, which counts for nothing.
+//! dies in between leaves a wish without effect, which counts for nothing. Whose files are read at the moment stands still for that,
+//! too ([`super::frozen`]): who pauses it, or lets it go on, waits until that is over.
+
+use std::path::Path;
 
 use rocker_cgroup::Cgroup;
 
@@ -21,6 +24,7 @@ impl Engine {
     /// process does not stop.
     pub fn pause(&self, name: &str) -> Result<()> {
         let (record, cgroup) = self.frozen_or_not(name)?;
+        let _still = self.still(&record.id)?;
         if self.is_paused(&record) {
             return Err(Error::Paused {
                 name: record.name,
@@ -46,6 +50,7 @@ impl Engine {
     /// [`Error::NoContainer`], [`Error::NotRunning`], [`Error::NotPaused`].
     pub fn unpause(&self, name: &str) -> Result<()> {
         let (record, cgroup) = self.frozen_or_not(name)?;
+        let _still = self.still(&record.id)?;
         if !self.is_paused(&record) {
             return Err(Error::NotPaused { name: record.name });
         }
@@ -72,9 +77,7 @@ impl Engine {
 
     /// Whether a container that runs stands still, since somebody wants it to.
     pub(crate) fn is_paused(&self, record: &Record) -> bool {
-        let path = self.roots().running().join(&record.id).join(PAUSED);
-        let why = "so that one knows whether somebody wants the container to stand still";
-        if !disk::exists(&path, why) {
+        if !is_wished(&self.roots().running().join(&record.id)) {
             return false;
         }
         let parent = record.options.cgroup_parent.as_deref();
@@ -84,11 +87,19 @@ impl Engine {
         cgroup.is_ok_and(|cgroup| cgroup.is_frozen().unwrap_or(false))
     }
 
-    /// Lets a container go on that is to end: what stands still does not die on v1, and does not hear a signal on either version.
-    pub(crate) fn let_go_on(&self, id: &str) -> Result<()> {
-        let path = self.roots().running().join(id).join(PAUSED);
-        let why = "so that a container that stands still can hear that it is to end";
-        if !disk::exists(&path, why) {
+    /// Lets a container go on that is to end: what stands still does not die on v1, and does not hear a signal on either version. Whose
+    /// files are read at the moment goes on when that is done; or at once if it is `killed`, since it does nothing any more.
+    pub(crate) fn let_go_on(&self, id: &str, killed: bool) -> Result<()> {
+        let is_paused = is_wished(&self.roots().running().join(id));
+        if self.is_frozen(id) && !killed {
+            if is_paused {
+                self.no_longer_paused(id);
+            }
+            // Otherwise whoever reads them has seen that it was paused, and has left it as it is.
+            if self.is_frozen(id) || !is_paused {
+                return Ok(());
+            }
+        } else if !is_paused && !self.is_frozen(id) {
             return Ok(());
         }
         match cgroup_of(&self.hierarchy()?, self.cgroup_parent(id).as_deref(), id) {
@@ -105,4 +116,10 @@ impl Engine {
         // One that stays is a wish without effect.
         let _ = disk::remove_file(&path, "so that it is not taken for one that stands still");
     }
+}
+
+/// Whether somebody wants the container with this run directory to stand still.
+pub(crate) fn is_wished(run: &Path) -> bool {
+    let why = "so that one knows whether somebody wants the container to stand still";
+    disk::exists(&run.join(PAUSED), why)
 }

@@ -73,6 +73,11 @@ impl Roots {
         self.data.join("volumes")
     }
 
+    /// Where containers and images are mounted to be looked at on the host.
+    pub(crate) fn mounts(&self) -> PathBuf {
+        self.run.join("mounts")
+    }
+
     /// The containers that have, or had, somebody to look after them since the machine started.
     pub(crate) fn running(&self) -> PathBuf {
         self.run.join("containers")

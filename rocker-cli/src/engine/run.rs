@@ -51,6 +51,7 @@ impl Engine {
         };
         let maps = self.users(options, Some(container.id()))?;
         let (root, is_copy) = self.mount_root(container, base, maps.as_ref())?;
+        let root = root.into();
         let surroundings = Surroundings::of(options, &others, maps)?;
         let mut spec = self.specify(container, options, base, hierarchy, &root, &surroundings)?;
         if is_copy {

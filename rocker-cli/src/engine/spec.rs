@@ -14,7 +14,7 @@ use oci_spec::runtime::{RootBuilder, Spec, SpecBuilder};
 use rocker_cgroup::CgroupMountView;
 use rocker_ns::User;
 
-use super::options::RunOptions;
+use super::options::{RunOptions, Volume};
 use super::surroundings::Surroundings;
 use super::volume_places::Place;
 use crate::Result;
@@ -101,18 +101,32 @@ fn annotations(facts: &Facts<'_>) -> HashMap<String, String> {
             let source = device.source.to_string_lossy().into_owned();
             (format!("{DEVICE_SOURCE}{at}"), source)
         });
-    let volumes = facts.options.volumes.iter().zip(facts.places);
-    let subpaths = volumes.filter_map(|(volume, place)| {
-        let at = volume.destination.to_string_lossy();
-        let subpath = place.subpath.as_ref()?.to_string_lossy().into_owned();
-        Some((format!("{SUBPATH}{at}"), subpath))
-    });
+    let subpaths = subpaths(&facts.options.volumes, facts.places);
     let groups = &facts.options.group_add;
     let groups = (!groups.is_empty()).then(|| (GROUPS.to_owned(), groups.join(",")));
     let said = signal.into_iter().chain(init).chain(groups);
     let asked = facts.options.annotations.clone();
     let all = asked.into_iter().chain(said).chain(devices);
     all.chain(subpaths).collect()
+}
+
+/// What of each volume is meant, where that is not all.
+fn subpaths(volumes: &[Volume], places: &[Place]) -> impl Iterator<Item = (String, String)> {
+    let volumes = volumes.iter().zip(places);
+    volumes.filter_map(|(volume, place)| {
+        let at = volume.destination.to_string_lossy();
+        let subpath = place.subpath.as_ref()?.to_string_lossy().into_owned();
+        Some((format!("{SUBPATH}{at}"), subpath))
+    })
+}
+
+/// The specification's words for the volumes of a container alone, which never ran.
+pub(crate) fn of_volumes(volumes: &[Volume], places: &[Place]) -> Result<Spec> {
+    let mut mounts = mounts::volumes(volumes, places, false)?;
+    mounts::by_depth(&mut mounts);
+    let annotations: HashMap<_, _> = subpaths(volumes, places).collect();
+    let spec = SpecBuilder::default().mounts(mounts);
+    Ok(spec.annotations(annotations).build()?)
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Engine {
         self.ask_to_stop(&found.id, stop)?;
         let limit = Instant::now().checked_add(patience);
         self.signal(found, signal.unwrap_or(SIGTERM))?;
-        self.let_go_on(&found.id)?;
+        self.let_go_on(&found.id, false)?;
         let rest = |limit: Instant| limit.saturating_duration_since(Instant::now());
         if !self.wait_until_gone(found, limit.map(rest))? {
             self.kill_for_good(found)?;
@@ -99,7 +99,7 @@ impl Engine {
         }
         self.signal(&found, number)?;
         if number == SIGKILL || number == own.unwrap_or(SIGTERM) {
-            self.let_go_on(&found.id)?;
+            self.let_go_on(&found.id, number == SIGKILL)?;
         }
         if let Some(record) = record {
             self.tell(&record, "kill", &[("signal", number.to_string())]);
@@ -217,6 +217,10 @@ impl Engine {
             }
         }
         let container = Container::adopt_idle(self, &found.id, &found.name)?;
+        if !force && let Err(error) = self.unmount_unused(&found.id, &found.name) {
+            container.remove_run_dir()?;
+            return Err(error);
+        }
         if volumes {
             self.remove_anonymous(&container.record);
         }
@@ -322,7 +326,7 @@ impl Engine {
         let limit = Instant::now() + KILL_PATIENCE;
         while is_held(&run)? {
             self.signal(found, SIGKILL)?;
-            self.let_go_on(&found.id)?;
+            self.let_go_on(&found.id, true)?;
             if Instant::now() > limit {
                 return Err(Error::StillRunning {
                     name: found.name.clone(),

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocker_fs::{Overlay, OverlayMount, XattrNamespace, detached_directory};
+use rocker_fs::{Overlay, OverlayMount, XattrNamespace};
 use serde::{Deserialize, Serialize};
 
-use super::base::Base;
+use super::base::{Base, marks};
 use super::container::Container;
 use super::options::{RunOptions, StorageDriver};
 use super::surroundings::Maps;
@@ -80,7 +80,11 @@ impl Engine {
         container: &Container,
         base: &Base,
         maps: Option<&Maps>,
-    ) -> Result<(OwnedFd, bool)> {
+    ) -> Result<(OverlayMount, bool)> {
+        if let Some(root) = self.mounted_root(container.id(), maps)? {
+            let storage = Storage::of(container.data(), container.options())?;
+            return Ok((root, storage.driver == StorageDriver::Vfs));
+        }
         let in_user_namespace = rocker_ns::in_user_namespace()?;
         let userns = match maps {
             Some(maps) if !in_user_namespace => {
@@ -93,15 +97,12 @@ impl Engine {
             && !root.overlay
         {
             let users = userns.as_ref().map(|userns| userns.as_fd());
-            return Ok((detached_directory(&root.path, users)?, false));
+            return Ok((OverlayMount::of_directory(&root.path, users)?, false));
         }
         let place = Place {
             container,
             layers: self.beneath(base)?,
-            xattrs: match in_user_namespace {
-                true => XattrNamespace::User,
-                false => XattrNamespace::Trusted,
-            },
+            xattrs: marks()?,
             userns,
         };
         let options = container.options();
@@ -116,11 +117,11 @@ impl Engine {
                 let driver = StorageDriver::Vfs;
                 let why = Some(why);
                 record::write(&container.data().join(STORAGE), &Storage { driver, why })?;
-                return Ok((place.mount(driver)?.into(), true));
+                return Ok((place.mount(driver)?, true));
             }
             mounted => mounted?,
         };
-        Ok((mount.into(), storage.driver == StorageDriver::Vfs))
+        Ok((mount, storage.driver == StorageDriver::Vfs))
     }
 
     /// By what the files of a container are kept that asks for nothing else, and why not by an overlay. Nothing is mounted.

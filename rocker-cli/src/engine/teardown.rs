@@ -121,7 +121,7 @@ impl Engine {
         for id in orphans {
             let buried = is_orphan(&running.join(&id)).and_then(|orphan| match orphan {
                 true => self.bury(&id),
-                false => Ok(()),
+                false => self.thaw_if_forgotten(&id),
             });
             if let Err(error) = buried {
                 all = false;

@@ -62,10 +62,15 @@ impl Engine {
             let Some(reference) = reference else {
                 return self.remove_by_id(store, &image.id, force, tell);
             };
-            let removed = match self.user_of(&image.manifest)? {
-                Some(user) if image.names.len() == 1 && !force => {
-                    return Err(in_use(&image, &user));
-                }
+            let user = self.user_of(&image.manifest)?;
+            let is_last = image.names.len() == 1;
+            if let Some(user) = user.as_ref().filter(|_| is_last && !force) {
+                return Err(in_use(&image, user));
+            }
+            if is_last {
+                self.unmount_unused(image.id.hex(), name)?;
+            }
+            let removed = match user {
                 Some(_) => store.unname_from(&image.manifest, &reference)?,
                 None => store.untag_from(&image.manifest, &reference)?,
             };
@@ -139,6 +144,9 @@ impl Engine {
         mut tell: impl FnMut(&str),
     ) -> Result<bool> {
         let is_used = self.user_of(&image.manifest)?.is_some();
+        if !is_used {
+            self.unmount_unused(image.id.hex(), short_id(&image.id))?;
+        }
         let removed = match is_used {
             true => store.unname_if(&image.manifest, &image.names)?,
             false => store.remove_if(&image.manifest, &image.names)?,

@@ -2,6 +2,7 @@
 //! further ones in rocker-fs, and those of images in rocker-image.
 
 mod accounts;
+mod copies;
 mod images;
 mod kernel;
 mod mounts;

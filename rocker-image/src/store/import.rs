@@ -133,7 +133,7 @@ impl Store {
 }
 
 /// That something is too large is no trouble with reading it.
-fn of_budget(error: Error) -> Error {
+pub(crate) fn of_budget(error: Error) -> Error {
     match error {
         Error::Read { source } => source
             .downcast()

@@ -57,13 +57,27 @@ pub(super) fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     }
     let mut beneath = files(facts)?;
     beneath.extend(in_memory(options)?);
-    for (volume, place) in options.volumes.iter().zip(facts.places) {
-        beneath.push(volume_mount(volume, place, options.privileged)?);
-    }
-    // What lies beneath another one comes after it. Of those at one place the last one is seen: the caller's.
-    beneath.sort_by_key(|mount| mount.destination().components().count());
+    beneath.extend(volumes(&options.volumes, facts.places, options.privileged)?);
+    by_depth(&mut beneath);
     mounts.extend(beneath);
     Ok(mounts)
+}
+
+/// What is seen of volumes.
+pub(super) fn volumes(
+    volumes: &[Volume],
+    places: &[Place],
+    privileged: bool,
+) -> Result<Vec<Mount>> {
+    let volumes = volumes.iter().zip(places);
+    volumes
+        .map(|(volume, place)| volume_mount(volume, place, privileged))
+        .collect()
+}
+
+/// What lies beneath another one comes after it. Of those at one place the last one is seen: the caller's.
+pub(super) fn by_depth(mounts: &mut [Mount]) {
+    mounts.sort_by_key(|mount| mount.destination().components().count());
 }
 
 /// The files that rocker makes for the container.

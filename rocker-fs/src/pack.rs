@@ -1,0 +1,557 @@
+//! Writing a tree as a tar stream: a layer of what overlayfs keeps in an upper directory, or an archive of plain files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{SFlag, major, minor};
+use tar::EntryType;
+
+use crate::entry::{BLOCK, Entry};
+use crate::error::{Error, Result};
+use crate::file_system;
+use crate::id_range::{IdRange, inside};
+use crate::layer::XattrNamespace;
+use crate::seen::{Seen, Xattrs, join, names, names_beneath};
+use crate::traces::Traces;
+
+/// How much is read and written at once, in bytes.
+const CHUNK: usize = 128 << 10;
+/// The longest path of an archive in bytes, and the most directories that it goes down: what [`unpack`](crate::unpack) accepts.
+const MAX_PATH: usize = 4095;
+const MAX_DEPTH: usize = 256;
+
+/// What [`pack`] writes of a tree.
+#[derive(Debug, Clone)]
+pub struct PackOptions<'a> {
+    /// In which namespace overlayfs has its marks; none where the tree is no upper directory.
+    pub(crate) marks: Option<XattrNamespace>,
+    pub(crate) lower: Option<BorrowedFd<'a>>,
+    pub(crate) whole: bool,
+    pub(crate) mount_points: Vec<PathBuf>,
+    root_name: PathBuf,
+    uids: Vec<IdRange>,
+    gids: Vec<IdRange>,
+    max_bytes: u64,
+    harmless: bool,
+}
+
+impl<'a> PackOptions<'a> {
+    /// A layer, of the upper directory of an overlay: its marks become whiteouts.
+    pub fn layer(marks: XattrNamespace) -> Self {
+        Self {
+            marks: Some(marks),
+            lower: None,
+            whole: false,
+            mount_points: Vec::new(),
+            root_name: PathBuf::new(),
+            uids: Vec::new(),
+            gids: Vec::new(),
+            max_bytes: 64 << 30,
+            harmless: false,
+        }
+    }
+
+    /// An archive of the files as they are. What is on file systems of the kernel's own making, such as /proc, is left out.
+    pub fn files() -> Self {
+        Self {
+            marks: None,
+            max_bytes: u64::MAX,
+            ..Self::layer(XattrNamespace::Trusted)
+        }
+    }
+
+    /// Leaves out the empty files and directories that were made to have something mounted on them, at these paths from the
+    /// root, unless `lower`, which is all that the layers below have, has them too.
+    pub fn mount_points(
+        mut self,
+        lower: BorrowedFd<'a>,
+        paths: impl IntoIterator<Item = impl Into<PathBuf>>,
+    ) -> Self {
+        self.lower = Some(lower);
+        self.mount_points = paths.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Packs a layer of a tree that is no upper directory but whole: a copy of `lower`, which is all that the layers below have,
+    /// that has been changed since. A file counts as changed by its size, mtime, owner, mode and attributes.
+    pub fn whole(mut self, lower: BorrowedFd<'a>) -> Self {
+        (self.lower, self.whole) = (Some(lower), true);
+        self
+    }
+
+    /// What the tree itself is called in the archive; `.` without.
+    pub fn root_name(mut self, name: impl Into<PathBuf>) -> Self {
+        self.root_name = name.into();
+        self
+    }
+
+    /// Gives each file the owner that a user namespace with these maps sees.
+    pub fn id_maps(mut self, uids: Vec<IdRange>, gids: Vec<IdRange>) -> Self {
+        (self.uids, self.gids) = (uids, gids);
+        self
+    }
+
+    /// Leaves out what could give somebody privileges where the files come to belong to whoever unpacks them: set-user-ID and
+    /// set-group-ID bits, extended attributes, and device nodes.
+    pub fn harmless(mut self) -> Self {
+        self.harmless = true;
+        self
+    }
+
+    /// Writes at most so many bytes of files. Default: 64 GiB for a layer, as much as [`unpack`](crate::unpack) takes, and no limit otherwise.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+/// What [`pack`] wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Packed {
+    /// How many entries there are.
+    pub entries: u64,
+    /// How many bytes the files have, holes included.
+    pub bytes: u64,
+    /// How many sockets were left out: no archive has them.
+    pub sockets_left_out: u64,
+    /// How many device nodes were left out, see [`PackOptions::harmless`].
+    pub devices_left_out: u64,
+    /// How many files were left out of a layer since their names, which begin with `.wh.`, say something else there.
+    pub names_left_out: u64,
+}
+
+/// Writes a tree as a tar stream, and returns what it has written.
+///
+/// `tree` is a directory, or one file that is to be the only entry; a descriptor with `O_PATH` will do. The tree may change
+/// meanwhile, as that of a container that runs: no symbolic link is followed, nothing but directories and regular files is
+/// opened, a file that shrinks is filled up with zeros, and one that is gone is left out.
+///
+/// The same tree gives the same bytes: entries are sorted, directories before what is in them, with modes, numeric owners,
+/// mtimes to the nanosecond, hard links, and the extended attributes that mean something elsewhere (`user.*`, `trusted.*`,
+/// `security.capability` and access control lists). Sparse files are written whole, as the OCI image specification has it.
+///
+/// In a layer a whiteout stands as `.wh.NAME`, and an opaque directory has `.wh..wh..opq` as its first entry. A file
+/// capability counts for the root of whichever user namespace the layer is used in.
+///
+/// Memory is bounded by the names of the directories on the way to one file, and the files with several hard links.
+///
+/// # Errors
+/// [`Error::Unpackable`] for what a layer has no words for: a directory that was renamed by redirection, a path that is too
+/// long or too deep to be unpacked; [`Error::TooLarge`]; [`Error::Entry`] when a system call fails; [`Error::Output`].
+///
+/// Format: [OCI image layer](https://github.com/opencontainers/image-spec/blob/main/layer.md), pax(1). Linux 5.6.
+pub fn pack(tree: BorrowedFd<'_>, out: impl Write, options: &PackOptions<'_>) -> Result<Packed> {
+    let traces = Traces::of(&options.mount_points);
+    let mut packer = Packer {
+        out: BufWriter::with_capacity(CHUNK, out),
+        options,
+        traces,
+        links: HashMap::new(),
+        pending: Vec::new(),
+        buffer: vec![0; CHUNK],
+        done: Packed::default(),
+    };
+    let name = options.root_name.as_os_str().as_bytes();
+    let place = tree.try_clone_to_owned();
+    let failed = |operation, source| Error::Entry {
+        operation,
+        entry: options.root_name.clone(),
+        source,
+    };
+    let place = place.map_err(|source| failed("fcntl", source))?;
+    let seen = Seen::of(place).map_err(|errno| failed("fstat", errno.into()))?;
+    if seen.is_directory() {
+        packer.directory(b"", name, seen, 0)?;
+    } else {
+        packer.file(name, &seen)?;
+    }
+    packer.end()
+}
+
+struct Packer<'a, 'b, W: Write> {
+    out: BufWriter<W>,
+    options: &'a PackOptions<'b>,
+    traces: Traces,
+    /// The first name of each file that has several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// The entries of directories on the way down that are as they were, which are needed only if something in them is not.
+    pending: Vec<Vec<u8>>,
+    buffer: Vec<u8>,
+    done: Packed,
+}
+
+impl<W: Write> Packer<'_, '_, W> {
+    /// Writes a directory and all that is in it. `path` is where it is in the tree, `name` what it is called in the archive.
+    fn directory(&mut self, path: &[u8], name: &[u8], seen: Seen, depth: usize) -> Result<()> {
+        let failed = |operation, error| failed(operation, name, error);
+        if depth > MAX_DEPTH || name.len() > MAX_PATH {
+            return Err(unpackable(
+                name,
+                "it is deeper than an archive can be unpacked",
+            ));
+        }
+        let xattrs = seen.xattrs().map_err(|error| failed("listxattr", error))?;
+        let value = |wanted: &CStr| xattrs.iter().find(|(name, _)| **name == *wanted);
+        let mut marked_files = false;
+        let mut opaque = false;
+        if let Some(marks) = self.options.marks {
+            if value(marks.redirections()[0]).is_some() {
+                let why = "its overlay renamed it by redirection, which a layer cannot say; copy it under another name first";
+                return Err(unpackable(name, why));
+            }
+            let mark = value(marks.opaque()).map(|(_, value)| &value[..]);
+            (opaque, marked_files) = (mark == Some(b"y"), mark == Some(b"x"));
+        }
+        let own = if name.is_empty() { b"." } else { name };
+        let own = [own, b"/"].concat();
+        let held = self.pending.len();
+        let below = self.below(path, name)?;
+        match &below {
+            Some(below) if !path.is_empty() && is_as(&seen, below, name)? => {
+                let header = self.header(&own, EntryType::Directory, b"", 0, &seen, &xattrs);
+                self.pending.push(header);
+            }
+            _ => self.entry(&own, EntryType::Directory, b"", 0, &seen, &xattrs)?,
+        }
+        if opaque {
+            let mark = join(if name.is_empty() { b"" } else { name }, b".wh..wh..opq");
+            self.mark(&mark)?;
+        }
+        let device = seen.status.st_dev;
+        let opened = seen.open_directory();
+        drop(seen);
+        let mut dir = opened.map_err(|errno| failed("open", errno.into()))?;
+        let own = names(&mut dir).map_err(|errno| failed("getdents64", errno.into()))?;
+        let mut all: BTreeMap<Vec<u8>, bool> = own.into_iter().map(|name| (name, true)).collect();
+        if let Some(lower) = self.options.lower.filter(|_| below.is_some()) {
+            let names = names_beneath(lower, path);
+            for gone in names.map_err(|errno| failed("getdents64", errno.into()))? {
+                all.entry(gone).or_insert(false);
+            }
+        }
+        for (below, is_there) in all {
+            if !is_there {
+                self.mark(&join(name, &[b".wh.", &below[..]].concat()))?;
+                continue;
+            }
+            let (path, name) = (join(path, &below), join(name, &below));
+            let seen = Seen::at(dir.as_fd(), &below)
+                .map_err(|errno| self::failed("openat", &name, errno.into()))?;
+            let Some(seen) = seen else { continue };
+            if self.is_left_out(&path, &name, &below, &seen)? {
+                continue;
+            }
+            if let Some(marks) = self.options.marks {
+                let by_attribute = marked_files
+                    && seen
+                        .is_whiteout_by_attribute(marks)
+                        .map_err(|error| self::failed("getxattr", &name, error))?;
+                if seen.is_whiteout() || by_attribute {
+                    let above = name.len() - below.len();
+                    self.mark(&[&name[..above], b".wh.", &below].concat())?;
+                    continue;
+                }
+            }
+            let original = match seen.is_directory() {
+                true => None,
+                false => self.below(&path, &name)?,
+            };
+            if let Some(original) = original
+                && is_as(&seen, &original, &name)?
+            {
+                continue;
+            }
+            match seen.is_directory() {
+                true if self.is_the_kernels(&seen, device, &name)? => {
+                    let own = [&name[..], b"/"].concat();
+                    self.entry(&own, EntryType::Directory, b"", 0, &seen, &[])?;
+                }
+                true => self.directory(&path, &name, seen, depth + 1)?,
+                false => self.file(&name, &seen)?,
+            }
+        }
+        // Nothing in it has changed either.
+        self.pending.truncate(held);
+        Ok(())
+    }
+
+    /// What the layers below have at a path of a tree that is whole.
+    fn below(&self, path: &[u8], name: &[u8]) -> Result<Option<Seen>> {
+        match self.options.lower {
+            Some(lower) if self.options.whole => {
+                Seen::beneath(lower, path).map_err(|errno| failed("openat2", name, errno.into()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn is_left_out(&mut self, path: &[u8], name: &[u8], below: &[u8], seen: &Seen) -> Result<bool> {
+        let Some(marks) = self.options.marks else {
+            return Ok(false);
+        };
+        if below.starts_with(b".wh.") {
+            self.done.names_left_out += 1;
+            return Ok(true);
+        }
+        let Some(lower) = self.options.lower else {
+            return Ok(false);
+        };
+        self.traces
+            .is_one(path, seen, lower, marks)
+            .map_err(|error| failed("openat2", name, error))
+    }
+
+    /// Whether a directory of a tree of plain files is where a file system of the kernel's own making begins.
+    fn is_the_kernels(&self, seen: &Seen, device: u64, name: &[u8]) -> Result<bool> {
+        if self.options.marks.is_some() || seen.status.st_dev == device {
+            return Ok(false);
+        }
+        let dir = seen
+            .open()
+            .map_err(|errno| failed("open", name, errno.into()))?;
+        file_system::is_the_kernels(dir.as_fd())
+            .map_err(|errno| failed("fstatfs", name, errno.into()))
+    }
+
+    /// Writes what is no directory.
+    fn file(&mut self, name: &[u8], seen: &Seen) -> Result<()> {
+        let failed = |operation, error| failed(operation, name, error);
+        if name.len() > MAX_PATH {
+            return Err(unpackable(
+                name,
+                "its path is longer than an archive can be unpacked with",
+            ));
+        }
+        let kind = match seen.kind() {
+            SFlag::S_IFREG => EntryType::Regular,
+            SFlag::S_IFLNK => EntryType::Symlink,
+            SFlag::S_IFIFO => EntryType::Fifo,
+            SFlag::S_IFCHR | SFlag::S_IFBLK if self.options.harmless => {
+                self.done.devices_left_out += 1;
+                return Ok(());
+            }
+            SFlag::S_IFCHR => EntryType::Char,
+            SFlag::S_IFBLK => EntryType::Block,
+            _ => {
+                self.done.sockets_left_out += 1;
+                return Ok(());
+            }
+        };
+        if seen.status.st_nlink > 1 {
+            let identity = (seen.status.st_dev, seen.status.st_ino);
+            if let Some(first) = self.links.get(&identity).cloned() {
+                return self.entry(name, EntryType::Link, &first, 0, seen, &[]);
+            }
+            self.links.insert(identity, name.to_vec());
+        }
+        let xattrs = seen.xattrs().map_err(|error| failed("listxattr", error))?;
+        if let Some(marks) = self.options.marks
+            && xattrs
+                .iter()
+                .any(|(name, _)| **name == *marks.redirections()[1])
+        {
+            let why = "its content is a layer's below by the metacopy feature of its overlay, which a layer cannot say";
+            return Err(unpackable(name, why));
+        }
+        match kind {
+            EntryType::Regular => {
+                let size = u64::try_from(seen.status.st_size).unwrap_or(0);
+                if size > self.options.max_bytes.saturating_sub(self.done.bytes) {
+                    return Err(Error::TooLarge {
+                        entry: shown(name),
+                        what: "size of all files",
+                        limit: self.options.max_bytes,
+                    });
+                }
+                // Before its header, so that one that cannot be opened is an error and no half of an entry.
+                let file = match size {
+                    0 => None,
+                    _ => Some(seen.open().map_err(|errno| failed("open", errno.into()))?),
+                };
+                self.entry(name, kind, b"", size, seen, &xattrs)?;
+                self.done.bytes += size;
+                match file {
+                    Some(file) => self.content(name, file, size),
+                    None => Ok(()),
+                }
+            }
+            EntryType::Symlink => {
+                let target = seen
+                    .target()
+                    .map_err(|errno| failed("readlinkat", errno.into()))?;
+                self.entry(name, kind, &target, 0, seen, &xattrs)
+            }
+            _ => self.entry(name, kind, b"", 0, seen, &xattrs),
+        }
+    }
+
+    fn content(&mut self, name: &[u8], file: OwnedFd, size: u64) -> Result<()> {
+        let mut file = File::from(file);
+        let mut left = size;
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            let count = match file.read(&mut self.buffer[..room]) {
+                // It has shrunk, and its header cannot be taken back.
+                Ok(0) => {
+                    self.buffer[..room].fill(0);
+                    room
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed("read", name, error)),
+            };
+            self.out.write_all(&self.buffer[..count]).map_err(output)?;
+            left -= count as u64;
+        }
+        let behind = size.next_multiple_of(BLOCK as u64) - size;
+        // Less than a block.
+        let zeros = [0; BLOCK];
+        self.out
+            .write_all(&zeros[..behind as usize])
+            .map_err(output)
+    }
+
+    fn entry(
+        &mut self,
+        name: &[u8],
+        kind: EntryType,
+        link: &[u8],
+        size: u64,
+        seen: &Seen,
+        xattrs: &[(CString, Vec<u8>)],
+    ) -> Result<()> {
+        let header = self.header(name, kind, link, size, seen, xattrs);
+        self.write(&header)
+    }
+
+    fn header(
+        &self,
+        name: &[u8],
+        kind: EntryType,
+        link: &[u8],
+        size: u64,
+        seen: &Seen,
+        xattrs: &[(CString, Vec<u8>)],
+    ) -> Vec<u8> {
+        let status = &seen.status;
+        let (xattrs, set_ids) = match self.options.harmless {
+            true => (Xattrs::new(), if seen.is_directory() { 0 } else { 0o6000 }),
+            false => (portable(xattrs), 0),
+        };
+        let device = match kind {
+            // Neither has more than 20 bits.
+            EntryType::Char | EntryType::Block => {
+                (major(status.st_rdev) as u32, minor(status.st_rdev) as u32)
+            }
+            _ => (0, 0),
+        };
+        let entry = Entry {
+            name,
+            kind,
+            link,
+            mode: seen.mode() & !set_ids,
+            uid: inside(&self.options.uids, status.st_uid),
+            gid: inside(&self.options.gids, status.st_gid),
+            size,
+            mtime: (status.st_mtime, status.st_mtime_nsec),
+            device,
+            xattrs: &xattrs,
+        };
+        entry.encode()
+    }
+
+    fn mark(&mut self, name: &[u8]) -> Result<()> {
+        self.write(&Entry::mark(name).encode())
+    }
+
+    fn write(&mut self, header: &[u8]) -> Result<()> {
+        for above in std::mem::take(&mut self.pending) {
+            self.done.entries += 1;
+            self.out.write_all(&above).map_err(output)?;
+        }
+        self.done.entries += 1;
+        self.out.write_all(header).map_err(output)
+    }
+
+    fn end(mut self) -> Result<Packed> {
+        self.out.write_all(&[0; 2 * BLOCK]).map_err(output)?;
+        self.out.flush().map_err(output)?;
+        Ok(self.done)
+    }
+}
+
+fn is_as(seen: &Seen, original: &Seen, name: &[u8]) -> Result<bool> {
+    seen.is_as(original)
+        .map_err(|error| failed("getxattr", name, error))
+}
+
+/// The attributes that mean something on another machine.
+fn portable(all: &[(CString, Vec<u8>)]) -> Xattrs {
+    let mut kept = Xattrs::new();
+    for (name, value) in all {
+        let bytes = name.to_bytes();
+        let marks = [&b"trusted.overlay."[..], b"user.overlay."];
+        let is_mark = marks.iter().any(|mark| bytes.starts_with(mark));
+        let is_known = bytes.starts_with(b"user.")
+            || bytes.starts_with(b"trusted.")
+            || bytes == b"security.capability"
+            || bytes.starts_with(b"system.posix_acl_");
+        // A key of a PAX record ends at the first of these.
+        if is_mark || !is_known || bytes.contains(&b'=') {
+            continue;
+        }
+        let value = match bytes {
+            b"security.capability" => for_any_root(value),
+            _ => value.clone(),
+        };
+        kept.push((name.clone(), value));
+    }
+    kept
+}
+
+/// A file capability without the number of the user namespace's root for whom it counts: that is another one elsewhere. See
+/// `struct vfs_ns_cap_data` in `linux/capability.h`.
+fn for_any_root(value: &[u8]) -> Vec<u8> {
+    const REVISION: u32 = 0xff00_0000;
+    let number = |at: usize| {
+        value
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok())
+    };
+    match number(0).map(u32::from_le_bytes) {
+        Some(magic) if magic & REVISION == 0x0300_0000 && value.len() == 24 => {
+            let magic = magic & !REVISION | 0x0200_0000;
+            [&magic.to_le_bytes()[..], &value[4..20]].concat()
+        }
+        _ => value.to_vec(),
+    }
+}
+
+fn shown(name: &[u8]) -> PathBuf {
+    Path::new(OsStr::from_bytes(name)).to_owned()
+}
+
+fn unpackable(name: &[u8], why: &'static str) -> Error {
+    Error::Unpackable {
+        path: shown(name),
+        why,
+    }
+}
+
+fn output(source: io::Error) -> Error {
+    Error::Output { source }
+}
+
+fn failed(operation: &'static str, name: &[u8], source: io::Error) -> Error {
+    Error::Entry {
+        operation,
+        entry: shown(name),
+        source,
+    }
+}

@@ -1,0 +1,157 @@
+//! A root file system with what is mounted over it, where nobody else sees it.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use crate::calls;
+use crate::encode;
+use crate::error::{Error, Result};
+use crate::mount::{Mount, MountAttributes, MountKind};
+use crate::resolve::{Access, open_beneath};
+use crate::source::Source;
+use crate::stack;
+use crate::sys::{self, uapi};
+use crate::trace::traced;
+
+/// A tree of mounts in a mount namespace in which no process is. It is gone when this is dropped.
+#[must_use = "dropping this unmounts it all"]
+#[derive(Debug)]
+pub struct View {
+    root: OwnedFd,
+    /// What keeps the kernel from taking the mounts apart.
+    _namespace: OwnedFd,
+}
+
+impl View {
+    /// Lays `mounts` over `root`, a mount that is attached to nothing, one after the other. Those of new file systems are left out, and
+    /// so is one whose target is not there. `place` is any directory of the host, to mount at where nobody sees it. With `read_only`
+    /// nothing can be written to the root itself.
+    ///
+    /// Targets are found beneath the root, and mounted on by descriptor: no symbolic link leads out.
+    ///
+    /// # Errors
+    /// [`Error::BindSource`]; [`Error::Mount`] with the target; [`Error::NotPermitted`] without CAP_SYS_ADMIN.
+    ///
+    /// See [mount_namespaces(7)](https://man7.org/linux/man-pages/man7/mount_namespaces.7.html). Linux 5.12.
+    pub fn new(
+        root: OwnedFd,
+        read_only: bool,
+        place: impl AsRef<Path>,
+        mounts: &[Mount],
+    ) -> Result<Self> {
+        let place = place.as_ref();
+        if read_only {
+            make_read_only(root.as_fd(), Path::new("/"), false)?;
+        }
+        // Before this namespace is left: a mount can be copied where it is.
+        let copies = mounts
+            .iter()
+            .filter_map(copy_of)
+            .collect::<Result<Vec<_>>>()?;
+        let made = stack::in_thread(|| {
+            stack::leave_namespace().map_err(|failure| failure.on(place))?;
+            attach(
+                root.as_fd(),
+                place,
+                "so that other mounts can be laid over this one",
+            )?;
+            for (copy, target) in &copies {
+                lay(root.as_fd(), copy.as_fd(), target)?;
+            }
+            let why = "so that the mounts stay when this thread has ended";
+            let own = Path::new("/proc/thread-self/ns/mnt");
+            calls::open(own, OFlag::O_RDONLY | OFlag::O_CLOEXEC, why)
+                .map_err(|errno| failed("open", own)(errno.into()))
+        });
+        let namespace = made.map_err(failed("clone for", place))??;
+        Ok(Self {
+            root,
+            _namespace: namespace,
+        })
+    }
+}
+
+/// Its root.
+impl AsFd for View {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+/// What a bind mount shows, attached to nothing, and where that is to be.
+fn copy_of(mount: &Mount) -> Option<Result<(OwnedFd, &Path)>> {
+    let MountKind::Bind { source, recursive } = &mount.kind else {
+        return None;
+    };
+    let target = &mount.destination;
+    let copied = || {
+        let source = Source::open(source, *recursive)?;
+        if let Some(users) = &mount.id_map {
+            source.map_ids(users.as_fd(), *recursive)?;
+        }
+        let copy = source.mount.ok_or_else(|| Error::NotPermitted {
+            operation: "open_tree",
+            source: io::Error::from_raw_os_error(libc::EPERM),
+        })?;
+        if mount.attributes.contains(MountAttributes::RDONLY) {
+            let beneath = *recursive && mount.read_only_beneath;
+            make_read_only(copy.as_fd(), target, beneath)?;
+        }
+        Ok((copy, target.as_path()))
+    };
+    Some(copied())
+}
+
+fn make_read_only(mount: BorrowedFd<'_>, target: &Path, recursive: bool) -> Result<()> {
+    let set = encode::mount_attr(uapi::MOUNT_ATTR_RDONLY, 0, 0);
+    let (flags, names) = match recursive {
+        true => (uapi::AT_RECURSIVE, "AT_EMPTY_PATH|AT_RECURSIVE"),
+        false => (0, "AT_EMPTY_PATH"),
+    };
+    let args = || {
+        let mount = mount.as_raw_fd();
+        format!("{mount}, \"\", {names}, {{attr_set=MOUNT_ATTR_RDONLY}}, 32")
+    };
+    let why = "so that nothing is written that the container may only read";
+    traced("mount_setattr", why, args, || {
+        sys::mount_setattr(mount, flags, &set)
+    })
+    .map_err(failed("mount_setattr", target))
+}
+
+fn lay(root: BorrowedFd<'_>, copy: BorrowedFd<'_>, target: &Path) -> Result<()> {
+    let target = match open_beneath(root, target, Access::Path) {
+        Err(Error::Resolve { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(());
+        }
+        target => target?,
+    };
+    let name = PathBuf::from(format!("/proc/self/fd/{}", target.as_raw_fd()));
+    attach(copy, &name, "so that it lies where the container has it")
+}
+
+fn attach(mount: BorrowedFd<'_>, target: &Path, why: &'static str) -> Result<()> {
+    let path = CString::new(target.as_os_str().as_bytes());
+    let path = path.map_err(|error| failed("move_mount", target)(error.into()))?;
+    let args = || {
+        let mount = mount.as_raw_fd();
+        format!("{mount}, \"\", AT_FDCWD, {path:?}, MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_SYMLINKS")
+    };
+    traced("move_mount", why, args, || {
+        sys::move_mount(mount, &path, uapi::MOVE_MOUNT_T_SYMLINKS)
+    })
+    .map_err(failed("move_mount", target))
+}
+
+fn failed(operation: &'static str, target: &Path) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Mount {
+        operation,
+        target: target.into(),
+        source,
+    }
+}
