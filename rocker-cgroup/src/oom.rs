@@ -140,7 +140,11 @@ fn counts(dir: &Directory, path: &Path) -> Result<Counts> {
             kills: value_of(&text, "oom_kill").unwrap_or(0),
         });
     }
-    let reached = read("memory.failcnt")?.trim_end().parse().unwrap_or(0);
+    // The limit of memory and swap together is reached first where it is no greater.
+    let mut reached = 0;
+    for name in ["memory.failcnt", "memory.memsw.failcnt"] {
+        reached += read(name)?.trim_end().parse().unwrap_or(0);
+    }
     Ok(Counts {
         reached,
         kills: value_of(&read("memory.oom_control")?, "oom_kill").unwrap_or(0),

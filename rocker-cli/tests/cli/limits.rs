@@ -57,7 +57,10 @@ fn a_process_over_the_memory_limit_is_killed_and_rocker_says_so() {
             "{done:?}"
         );
         let table = scene.ok("ps -a");
-        assert!(table.contains("Exited (137, out of memory within its own limit) "), "{table}");
+        assert!(
+            table.contains("Exited (137, out of memory within its own limit) "),
+            "{table}"
+        );
         scene.ok("rm eater");
         assert_eq!(
             scene
