@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::fake_host;
-use crate::resources::{held, is_v2};
+use crate::resource_flags::{held, is_v2};
 use crate::support::{ALICES_HOME, LIMIT, Rocker};
 
 /// How many times longer things may take, on a machine that says so.
