@@ -251,10 +251,12 @@ fn a_plain_run_from_image_to_exit_on_each_file_system() {
     });
 }
 
-/// Runs `rocker ARGS` as alice, in a cgroup that has been given to her, as systemd gives one to a unit: nothing else is in it.
-fn in_her_cgroup(rocker: &Rocker<'_>, args: &str) -> crate::support::Done {
+/// Runs `rocker ARGS` as alice, in a new cgroup that has been given to her, as systemd gives one to a unit: nothing else is in it.
+fn in_a_unit(rocker: &Rocker<'_>, args: &str) -> crate::support::Done {
     rocker.script_as_root(&format!(
-        "echo $$ >/sys/fs/cgroup/alice/cgroup.procs; cd {ALICES_HOME}
+        "echo '+memory +pids +cpu' >/sys/fs/cgroup/cgroup.subtree_control
+         cd $(mktemp -d /sys/fs/cgroup/alice-XXXXXX) && chmod 755 . &&
+         chown 1000:1000 . cgroup.procs cgroup.threads cgroup.subtree_control && echo $$ >cgroup.procs && cd {ALICES_HOME} &&
          exec setpriv --reuid=1000 --regid=1000 --clear-groups rocker {args}"
     ))
 }
@@ -267,12 +269,7 @@ fn an_ordinary_user_in_a_delegated_cgroup_has_limits_that_bite() {
         }
         let mut rocker = Rocker::of_alice(host);
         rocker.import_busybox();
-        host.sh(
-            "echo '+memory +pids +cpu' >/sys/fs/cgroup/cgroup.subtree_control
-            mkdir -p /sys/fs/cgroup/alice; cd /sys/fs/cgroup/alice
-            chown 1000:1000 . cgroup.procs cgroup.threads cgroup.subtree_control",
-        );
-        let run = |args: &str| in_her_cgroup(&rocker, args);
+        let run = |args: &str| in_a_unit(&rocker, args);
         let eat = "dd if=/dev/zero of=/dev/shm/x bs=1M count=60";
         let done = run(&format!("run --rm --network none -m 32m $I {eat}"));
         assert_eq!(done.code, 137, "{done:?}");
@@ -283,6 +280,7 @@ fn an_ordinary_user_in_a_delegated_cgroup_has_limits_that_bite() {
         ));
         assert!(done.code != 0 && done.out.is_empty(), "{done:?}");
         run("run -d --name web --network none --cpus 0.5 $I sleep 1000").succeeded();
+        // From elsewhere, as from a shell of hers that is in no cgroup of her own.
         for (args, said) in [
             ("pause web", "web"),
             ("ps", "(Paused)"),
@@ -292,7 +290,7 @@ fn an_ordinary_user_in_a_delegated_cgroup_has_limits_that_bite() {
             ("top web", "sleep 1000"),
             ("rm -f web", "web"),
         ] {
-            let done = run(args);
+            let done = rocker.run(args);
             assert!(done.code == 0 && done.out.contains(said), "{done:?}");
         }
         // Rules on devices are not hers to make.
@@ -302,7 +300,7 @@ fn an_ordinary_user_in_a_delegated_cgroup_has_limits_that_bite() {
             "{done:?}"
         );
         host.wait_until("her cgroups are empty", LIMIT, || {
-            let script = "find /sys/fs/cgroup/alice -depth -type d -exec rmdir {} +";
+            let script = "find /sys/fs/cgroup/alice-* -depth -type d -exec rmdir {} +";
             host.try_sh(script).status.success()
         });
     });
