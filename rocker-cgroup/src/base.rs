@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::delegation::Access;
 use crate::name::Name;
-use crate::{Error, Hierarchy, Result, directory, file};
+use crate::{Error, Hierarchy, Result, directory, file, mountinfo};
 
 impl Hierarchy {
     /// Makes room for containers on v2: if processes live in the very cgroup below which containers are to have theirs, the
@@ -100,6 +100,30 @@ impl Hierarchy {
         }
         Ok(self)
     }
+
+    /// The same for whoever has noted nothing: with the base from which somebody made the cgroup `parent/name`, in which a process lives whose
+    /// `/proc/PID/cgroup` is `cgroup`. Unchanged where it lives elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`], [`Error::Read`] when it is gone.
+    pub fn with_base_of(self, cgroup: &str, parent: &str, name: &str) -> Result<Hierarchy> {
+        let below = Name::new(parent, name)?.path();
+        let memberships = mountinfo::memberships(cgroup);
+        let v2 = self.trees().iter().find(|tree| tree.kind.is_v2());
+        let place = v2.and_then(|tree| tree.place_of(&memberships));
+        let base = place.and_then(|place| {
+            // It may have gone on to make cgroups of its own, and live in one of them.
+            let is_it = |dir: &&Path| dir.ends_with(&below);
+            let own = place.ancestors().find(is_it)?;
+            let levels = below.components().count();
+            own.ancestors().nth(levels).map(Path::to_owned)
+        });
+        match base {
+            Some(base) => self.with_base(base),
+            None => Ok(self),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +191,14 @@ mod tests {
         assert_eq!(found.base(), Some(&*base));
         assert_eq!(Cgroup::names(&found, "rocker").unwrap(), ["one"]);
         assert_eq!(found.delegated(), [Controller::Pids]);
+        let of = |text: &str| {
+            hierarchy
+                .clone()
+                .with_base_of(text, "rocker", "one")
+                .unwrap()
+        };
+        assert_eq!(of("0::/leaf/rocker/one/its/own\n").base(), Some(&*base));
+        assert_eq!(of("0::/leaf/rocker/two\n"), hierarchy);
         let elsewhere = hierarchy.clone().with_base("/elsewhere").unwrap();
         assert_eq!(elsewhere, hierarchy);
     }

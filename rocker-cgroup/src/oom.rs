@@ -31,6 +31,9 @@ impl std::fmt::Display for OomLevel {
     }
 }
 
+/// The kernel takes memory from a limit in batches of 64 pages.
+const BATCH: u64 = 64 * 4096;
+
 /// What one cgroup says.
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
@@ -140,7 +143,13 @@ fn counts(dir: &Directory, path: &Path) -> Result<Counts> {
             kills: value_of(&text, "oom_kill").unwrap_or(0),
         });
     }
-    let reached = read("memory.failcnt")?.trim_end().parse().unwrap_or(0);
+    let number = |name| Ok::<u64, Error>(read(name)?.trim_end().parse().unwrap_or(0));
+    let mut reached = number("memory.failcnt")?;
+    // The limit of memory and swap together is reached first where it is no greater, and kernels of today do not count that: but
+    // they keep the most that was in use.
+    let limit = number("memory.memsw.limit_in_bytes")?;
+    let most = number("memory.memsw.max_usage_in_bytes")?;
+    reached += u64::from(limit > 0 && limit.saturating_sub(most) <= BATCH);
     Ok(Counts {
         reached,
         kills: value_of(&read("memory.oom_control")?, "oom_kill").unwrap_or(0),

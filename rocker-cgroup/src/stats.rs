@@ -198,10 +198,21 @@ fn read_io(dir: &Directory) -> Result<Vec<IoStats>> {
         let text = read_if_there(dir, "io.stat", why)?;
         return Ok(io_of_v2(&text.unwrap_or_default()));
     }
-    let read = |name| Ok(read_if_there(dir, name, why)?.unwrap_or_default());
-    let bytes = read("blkio.throttle.io_service_bytes_recursive")?;
-    let operations = read("blkio.throttle.io_serviced_recursive")?;
-    Ok(io_of_v1(&bytes, &operations))
+    let read = |name: &str| Ok::<_, Error>(read_if_there(dir, name, why)?.unwrap_or_default());
+    // On many kernels the throttle counts only what it has a limit for, and the scheduler BFQ only what goes through it: the
+    // one that has seen more is right.
+    let mut all: BTreeMap<(u32, u32), IoStats> = BTreeMap::new();
+    for who in ["throttle", "bfq"] {
+        let bytes = read(&format!("blkio.{who}.io_service_bytes_recursive"))?;
+        let operations = read(&format!("blkio.{who}.io_serviced_recursive"))?;
+        for one in io_of_v1(&bytes, &operations) {
+            let known = all.entry((one.major, one.minor)).or_insert(one);
+            if known.read_bytes + known.write_bytes < one.read_bytes + one.write_bytes {
+                *known = one;
+            }
+        }
+    }
+    Ok(all.into_values().collect())
 }
 
 fn device(text: &str) -> Option<(u32, u32)> {

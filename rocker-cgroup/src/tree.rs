@@ -53,6 +53,8 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tree {
     pub(crate) kind: Kind,
+    /// Which cgroup of it is mounted.
+    pub(crate) root: PathBuf,
     pub(crate) mount_point: PathBuf,
     /// The directory of this process's own cgroup, if it can be seen through the mount.
     pub(crate) own: Option<PathBuf>,
@@ -64,21 +66,26 @@ pub(crate) struct Tree {
 
 impl Tree {
     fn new(mount: Mount, memberships: &[Membership]) -> Tree {
-        let member = memberships.iter().find(|member| member.is_of(&mount.kind));
-        let own = member
-            .and_then(|member| member.path.strip_prefix(&mount.root).ok())
-            .filter(|path| {
-                path.components()
-                    .all(|part| matches!(part, Component::Normal(_)))
-            })
-            .map(|path| mount.mount_point.join(path));
-        Tree {
+        let mut tree = Tree {
             kind: mount.kind,
+            root: mount.root,
             base: mount.mount_point.clone(),
             mount_point: mount.mount_point,
-            own,
+            own: None,
             access: Access::Granted,
-        }
+        };
+        tree.own = tree.place_of(memberships);
+        tree
+    }
+
+    /// The directory of the cgroup in which a process is, if it can be seen through the mount.
+    pub(crate) fn place_of(&self, memberships: &[Membership]) -> Option<PathBuf> {
+        let member = memberships.iter().find(|member| member.is_of(&self.kind))?;
+        let path = member.path.strip_prefix(&self.root).ok()?;
+        let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+        path.components()
+            .all(is_plain)
+            .then(|| self.mount_point.join(path))
     }
 
     /// The trees behind these mounts, each once: of several mounts of a tree, the one that shows the most of it around

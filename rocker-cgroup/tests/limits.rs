@@ -258,7 +258,18 @@ fn the_level_whose_memory_was_used_up_is_named() {
         let before = host.state();
         let small = Limits::default().memory_bytes(16 * MIB);
         let large = Limits::default().memory_bytes(64 * MIB);
-        // A limit above,
+        // Its own, also where memory and swap together are what is used up first,
+        let both = small.clone().memory_swap_bytes(16 * MIB);
+        let own = create("rocker", "own", &Limits::default());
+        own.apply(&both, Compat::BestEffort).unwrap();
+        assert_eq!(
+            outcome(play(&own, TEST, &(32 * MIB).to_string())).1,
+            Some(9)
+        );
+        let level = own.oom_level().unwrap();
+        assert!(matches!(level, Some(OomLevel::Own(_))), "{level:?}");
+        own.remove().unwrap();
+        // a limit above,
         let parent = create("rocker", "parent", &small);
         let child = create("rocker/parent", "child", &large);
         assert_eq!(
@@ -482,7 +493,9 @@ fn a_disk_is_read_as_fast_as_the_limit_says_within_15_percent() {
             .iter()
             .find(|one| (one.major, one.minor) == (major, minor))
             .unwrap();
-        assert!(disk.read_bytes >= 24 * MIB && disk.reads > 0, "{disk:?}");
+        // What nobody limits, some kernels do not count on v1.
+        let least = if on_v2(Controller::Io) { 24 } else { 16 };
+        assert!(disk.read_bytes >= least * MIB && disk.reads > 0, "{disk:?}");
         fs::remove_file(path).unwrap();
         cgroup.remove().unwrap();
         assert_eq!(host.state(), before);

@@ -131,6 +131,34 @@ fn cgroup_of(
     Cgroup::open(hierarchy, parent, &cgroup_name(id)).map(Cgroup::keep)
 }
 
+/// The same of a container of which a process is known. An ordinary user's may have been made in a place that was delegated to another
+/// of the user's sessions.
+fn cgroup_around(
+    hierarchy: &Hierarchy,
+    parent: Option<&str>,
+    id: &str,
+    pid: u32,
+) -> Result<Cgroup> {
+    match cgroup_of(hierarchy, parent, id) {
+        Err(rocker_cgroup::Error::NotFound { path }) => {
+            let file = std::path::PathBuf::from(format!("/proc/{pid}/cgroup"));
+            let why = "so that the container's cgroup is found where it was made";
+            let text = disk::read(&file, why).map_err(disk::failed("read", &file))?;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let parent_or_all = parent.unwrap_or(CGROUP_PARENT);
+            let hierarchy = hierarchy.clone();
+            let found = hierarchy.with_base_of(&text, parent_or_all, &cgroup_name(id))?;
+            match cgroup_of(&found, parent, id) {
+                Err(rocker_cgroup::Error::NotFound { .. }) => {
+                    Err(rocker_cgroup::Error::NotFound { path }.into())
+                }
+                found => Ok(found?),
+            }
+        }
+        found => Ok(found?),
+    }
+}
+
 /// A container engine over its directories. It holds nothing open: any number of them, in any number of processes, work
 /// on the same directories.
 ///

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use rocker_cgroup::Cgroup;
 
-use super::record::{Record, State};
-use super::{Engine, cgroup_of, disk};
+use super::record::{Record, Running, State};
+use super::{Engine, cgroup_around, disk};
 use crate::{Error, Result};
 
 /// The file of the run directory that says that a container is to stand still.
@@ -67,11 +67,11 @@ impl Engine {
             name: found.name.clone(),
         };
         let record = self.record(&found.id)?.ok_or_else(not_running)?;
-        if !matches!(self.state(&found.id)?, Some(State::Running(_))) {
+        let Some(State::Running(Running { pid, .. })) = self.state(&found.id)? else {
             return Err(not_running());
-        }
+        };
         let parent = record.options.cgroup_parent.as_deref();
-        let cgroup = cgroup_of(&self.hierarchy()?, parent, &found.id)?;
+        let cgroup = cgroup_around(&self.hierarchy()?, parent, &found.id, pid)?;
         Ok((record, cgroup))
     }
 
@@ -80,11 +80,8 @@ impl Engine {
         if !is_wished(&self.roots().running().join(&record.id)) {
             return false;
         }
-        let parent = record.options.cgroup_parent.as_deref();
-        let cgroup = self
-            .hierarchy()
-            .and_then(|all| Ok(cgroup_of(&all, parent, &record.id)?));
-        cgroup.is_ok_and(|cgroup| cgroup.is_frozen().unwrap_or(false))
+        let cgroup = self.own_cgroup(&record.id);
+        cgroup.is_ok_and(|cgroup| cgroup.is_some_and(|cgroup| cgroup.is_frozen().unwrap_or(false)))
     }
 
     /// Lets a container go on that is to end: what stands still does not die on v1, and does not hear a signal on either version. Whose
@@ -102,13 +99,26 @@ impl Engine {
         } else if !is_paused && !self.is_frozen(id) {
             return Ok(());
         }
-        match cgroup_of(&self.hierarchy()?, self.cgroup_parent(id).as_deref(), id) {
-            Ok(cgroup) => cgroup.thaw()?,
-            Err(rocker_cgroup::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
+        if let Some(cgroup) = self.own_cgroup(id)? {
+            cgroup.thaw()?;
         }
         self.no_longer_paused(id);
         Ok(())
+    }
+
+    /// The cgroup of a container that runs; none where it has none, or has ended.
+    fn own_cgroup(&self, id: &str) -> Result<Option<Cgroup>> {
+        let Some(State::Running(Running { pid, .. })) = self.state(id)? else {
+            return Ok(None);
+        };
+        let parent = self.cgroup_parent(id);
+        match cgroup_around(&self.hierarchy()?, parent.as_deref(), id, pid) {
+            Ok(cgroup) => Ok(Some(cgroup)),
+            Err(Error::Cgroup(rocker_cgroup::Error::NotFound { .. })) => Ok(None),
+            // Its first process has just ended, and all others end with it.
+            Err(Error::State { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn no_longer_paused(&self, id: &str) {

@@ -7,7 +7,7 @@ use rocker_cgroup::Stats;
 
 use super::options::Network;
 use super::record::{Running, State};
-use super::{Engine, cgroup_of, disk};
+use super::{Engine, cgroup_around, disk};
 use crate::{Error, Result};
 
 /// What a container that runs has used at a moment.
@@ -35,12 +35,11 @@ impl Engine {
             return Ok(None);
         };
         let parent = self.cgroup_parent(&found.id);
-        let used = match cgroup_of(&self.hierarchy()?, parent.as_deref(), &found.id) {
-            Ok(cgroup) => cgroup.stats(),
-            Err(error) => Err(error),
-        };
+        let cgroup = cgroup_around(&self.hierarchy()?, parent.as_deref(), &found.id, pid);
+        let used = cgroup.and_then(|cgroup| Ok(cgroup.stats()?));
         let used = match used {
-            // It has ended meanwhile.
+            // It has ended meanwhile, or is about to.
+            Err(Error::State { .. }) => return Ok(None),
             Err(_) if !matches!(self.state(&found.id), Ok(Some(State::Running(_)))) => {
                 return Ok(None);
             }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Engine, cgroup_of, disk};
+use super::record::{Running, State};
+use super::{Engine, cgroup_around, disk};
 use crate::{Error, Result};
 
 /// How many of the kernel's ticks a second has for programs: USER_HZ, on every machine that rocker runs on.
@@ -54,11 +55,11 @@ impl Engine {
     /// [`Error::NoContainer`], [`Error::NotRunning`], and [`Error::Cgroup`] where it has no cgroup, as one of an ordinary user may.
     pub fn processes(&self, name: &str) -> Result<Vec<ProcessFacts>> {
         let found = self.container(name)?;
-        if !found.status.is_up() {
+        let Some(State::Running(Running { pid, .. })) = self.state(&found.id)? else {
             return Err(Error::NotRunning { name: found.name });
-        }
+        };
         let parent = self.cgroup_parent(&found.id);
-        let cgroup = cgroup_of(&self.hierarchy()?, parent.as_deref(), &found.id)?;
+        let cgroup = cgroup_around(&self.hierarchy()?, parent.as_deref(), &found.id, pid)?;
         let uptime = uptime()?;
         let now = SystemTime::now();
         // Those that end meanwhile are not there any more.

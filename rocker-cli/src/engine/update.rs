@@ -4,8 +4,8 @@ use oci_spec::runtime::LinuxResources;
 use rocker_cgroup::{Compat, Limits};
 
 use super::options::Restart;
-use super::record::{self, CONFIG, RECORD, State};
-use super::{Engine, cgroup_of, parts};
+use super::record::{self, CONFIG, RECORD, Running, State};
+use super::{Engine, cgroup_around, parts};
 use crate::{Error, Result};
 
 impl Engine {
@@ -39,10 +39,11 @@ impl Engine {
         let before = options.limits.clone();
         change(&mut options.limits)?;
         let after = options.limits.clone();
-        let runs = matches!(self.state(&found.id)?, Some(State::Running(_)));
-        if runs && after != before {
+        if let Some(State::Running(Running { pid, .. })) = self.state(&found.id)?
+            && after != before
+        {
             let parent = options.cgroup_parent.as_deref();
-            let cgroup = cgroup_of(&self.hierarchy()?, parent, &found.id)?;
+            let cgroup = cgroup_around(&self.hierarchy()?, parent, &found.id, pid)?;
             if let Err(error) = cgroup.apply(&changed(&before, &after), Compat::Require) {
                 // Of several the first may have been taken.
                 let _ = cgroup.apply(&changed(&after, &before), Compat::BestEffort);

@@ -5,8 +5,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::fake_host::{self, Host};
-use crate::resources::{held, is_v2};
+use crate::fake_host;
+use crate::resource_flags::{held, is_v2};
 use crate::support::{ALICES_HOME, LIMIT, Rocker};
 
 /// How many times longer things may take, on a machine that says so.
@@ -251,17 +251,13 @@ fn a_plain_run_from_image_to_exit_on_each_file_system() {
     });
 }
 
-/// Gives alice a cgroup with these controllers, as systemd does, and runs a script of hers in it.
-fn in_her_cgroup(host: &Host, rocker: &Rocker<'_>, script: &str) -> crate::support::Done {
-    host.sh(
-        "echo '+memory +pids +cpu' >/sys/fs/cgroup/cgroup.subtree_control
-        mkdir -p /sys/fs/cgroup/alice; cd /sys/fs/cgroup/alice
-        chown 1000:1000 . cgroup.procs cgroup.threads cgroup.subtree_control",
-    );
-    let script = script.replace('\'', r"'\''");
+/// Runs `rocker ARGS` as alice, in a new cgroup that has been given to her, as systemd gives one to a unit: nothing else is in it.
+fn in_a_unit(rocker: &Rocker<'_>, args: &str) -> crate::support::Done {
     rocker.script_as_root(&format!(
-        "echo $$ >/sys/fs/cgroup/alice/cgroup.procs; cd {ALICES_HOME}
-         exec setpriv --reuid=1000 --regid=1000 --clear-groups sh -c '{script}'"
+        "echo '+memory +pids +cpu' >/sys/fs/cgroup/cgroup.subtree_control
+         cd $(mktemp -d /sys/fs/cgroup/alice-XXXXXX) && chmod 755 . &&
+         chown 1000:1000 . cgroup.procs cgroup.threads cgroup.subtree_control && echo $$ >cgroup.procs && cd {ALICES_HOME} &&
+         exec setpriv --reuid=1000 --regid=1000 --clear-groups rocker {args}"
     ))
 }
 
@@ -273,47 +269,39 @@ fn an_ordinary_user_in_a_delegated_cgroup_has_limits_that_bite() {
         }
         let mut rocker = Rocker::of_alice(host);
         rocker.import_busybox();
+        let run = |args: &str| in_a_unit(&rocker, args);
         let eat = "dd if=/dev/zero of=/dev/shm/x bs=1M count=60";
-        let done = in_her_cgroup(
-            host,
-            &rocker,
-            &format!("rocker run --rm --network none -m 32m $I {eat}"),
-        );
+        let done = run(&format!("run --rm --network none -m 32m $I {eat}"));
         assert_eq!(done.code, 137, "{done:?}");
         assert!(done.err.contains("out of memory"), "{done:?}");
         let forks = "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done; echo all";
-        let done = in_her_cgroup(
-            host,
-            &rocker,
-            &format!(
-                "rocker run --rm --network none --pids-limit 20 $I sh -c \"{}\"",
-                forks.replace('$', "\\$")
-            ),
-        );
+        let done = run(&format!(
+            "run --rm --network none --pids-limit 20 $I sh -c '{forks}'"
+        ));
         assert!(done.code != 0 && done.out.is_empty(), "{done:?}");
-        let done = in_her_cgroup(
-            host,
-            &rocker,
-            "rocker run -d --name web --network none --cpus 0.5 $I sleep 1000 >/dev/null && rocker pause web && rocker ps && rocker unpause web && rocker update --cpus 0.7 web && rocker stats --no-stream && rocker top web && rocker rm -f web",
-        );
-        assert!(
-            done.code == 0 && done.out.contains("(Paused)") && done.out.contains("sleep 1000"),
-            "{done:?}"
-        );
+        run("run -d --name web --network none --cpus 0.5 $I sleep 1000").succeeded();
+        // From elsewhere, as from a shell of hers that is in no cgroup of her own.
+        for (args, said) in [
+            ("pause web", "web"),
+            ("ps", "(Paused)"),
+            ("unpause web", "web"),
+            ("update --cpus 0.7 web", "web"),
+            ("stats --no-stream", "web"),
+            ("top web", "sleep 1000"),
+            ("rm -f web", "web"),
+        ] {
+            let done = rocker.run(args);
+            assert!(done.code == 0 && done.out.contains(said), "{done:?}");
+        }
         // Rules on devices are not hers to make.
-        let done = in_her_cgroup(
-            host,
-            &rocker,
-            "rocker run --rm --network none --device-cgroup-rule 'c 1:1 r' $I true",
-        );
+        let done = run("run --rm --network none --device-cgroup-rule 'c 1:1 r' $I true");
         assert!(
-            done.code == 125 && done.err.contains("--device-cgroup-rule"),
+            done.failed(125).contains("--device-cgroup-rule"),
             "{done:?}"
         );
         host.wait_until("her cgroups are empty", LIMIT, || {
-            host.try_sh("find /sys/fs/cgroup/alice -depth -type d -exec rmdir {} +")
-                .status
-                .success()
+            let script = "find /sys/fs/cgroup/alice-* -depth -type d -exec rmdir {} +";
+            host.try_sh(script).status.success()
         });
     });
 }

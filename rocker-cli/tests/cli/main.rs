@@ -63,7 +63,7 @@ mod pause;
 mod plan;
 mod probe;
 mod refused_images;
-mod resources;
+mod resource_flags;
 mod restart_policy;
 mod rootless;
 mod run_flags;

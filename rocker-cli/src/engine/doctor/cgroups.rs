@@ -1,6 +1,6 @@
 //! Whether containers can be limited.
 
-use rocker_cgroup::{Cgroup, Compat, CpuQuota, Hierarchy, Limits, Version};
+use rocker_cgroup::{Cgroup, Compat, Controller, CpuQuota, DeviceRule, Hierarchy, Limits, Version};
 
 use super::{Check, Health};
 use crate::advice;
@@ -65,6 +65,16 @@ pub(super) fn checks(host: &Host, is_root: bool) -> Vec<Check> {
             .memory_swap_bytes(64_u64 << 20);
         let set = try_limits(&hierarchy, &limits);
         checks.push(Check::of("swap limit", host, set.map(|()| "set as well")).dispensable());
+    }
+    if is_root && !host.is_in_user_namespace() {
+        let limits = Limits::default().devices([DeviceRule::DENY_ALL]);
+        let set = try_limits(&hierarchy, &limits);
+        let check = Check::of("device rules", host, set.map(|()| "set as well"));
+        checks.push(match hierarchy.is_v2(Controller::Devices) {
+            Some(_) => check,
+            // File systems without devices have to do then.
+            None => check.dispensable(),
+        });
     }
     if host.is_in_user_namespace() {
         // Limits are what an ordinary user goes without.
