@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::dir::Dir;
 use nix::sys::stat::{SFlag, major, minor};
 use tar::EntryType;
 
@@ -174,6 +175,16 @@ pub fn pack(tree: BorrowedFd<'_>, out: impl Write, options: &PackOptions<'_>) ->
     packer.end()
 }
 
+/// A directory that is being written.
+struct Listing {
+    dir: Dir,
+    /// What is in it, and what no more is of what the layers below have.
+    names: BTreeMap<Vec<u8>, bool>,
+    /// Whether there may be whiteouts that are marked files.
+    marked_files: bool,
+    device: u64,
+}
+
 struct Packer<'a, 'b, W: Write> {
     out: BufWriter<W>,
     options: &'a PackOptions<'b>,
@@ -188,14 +199,35 @@ struct Packer<'a, 'b, W: Write> {
 
 impl<W: Write> Packer<'_, '_, W> {
     /// Writes a directory and all that is in it. `path` is where it is in the tree, `name` what it is called in the archive.
+    ///
+    /// What takes much room on the stack is done by others, which return before this goes down.
     fn directory(&mut self, path: &[u8], name: &[u8], seen: Seen, depth: usize) -> Result<()> {
-        let failed = |operation, error| failed(operation, name, error);
         if depth > MAX_DEPTH || name.len() > MAX_PATH {
             return Err(unpackable(
                 name,
                 "it is deeper than an archive can be unpacked",
             ));
         }
+        let held = self.pending.len();
+        let mut listing = self.begin(path, name, seen)?;
+        while let Some((below, is_there)) = listing.names.pop_first() {
+            if !is_there {
+                self.mark(&join(name, &[b".wh.", &below[..]].concat()))?;
+                continue;
+            }
+            let (path, name) = (join(path, &below), join(name, &below));
+            if let Some(seen) = self.child(&listing, &path, &name, &below)? {
+                self.directory(&path, &name, seen, depth + 1)?;
+            }
+        }
+        // Nothing in it has changed either.
+        self.pending.truncate(held);
+        Ok(())
+    }
+
+    /// Writes a directory's own entry, and lists it.
+    fn begin(&mut self, path: &[u8], name: &[u8], seen: Seen) -> Result<Listing> {
+        let failed = |operation, error| failed(operation, name, error);
         let xattrs = seen.xattrs().map_err(|error| failed("listxattr", error))?;
         let value = |wanted: &CStr| xattrs.iter().find(|(name, _)| **name == *wanted);
         let mut marked_files = false;
@@ -210,7 +242,6 @@ impl<W: Write> Packer<'_, '_, W> {
         }
         let own = if name.is_empty() { b"." } else { name };
         let own = [own, b"/"].concat();
-        let held = self.pending.len();
         let below = self.below(path, name)?;
         match &below {
             Some(below) if !path.is_empty() && is_as(&seen, below, name)? => {
@@ -228,57 +259,61 @@ impl<W: Write> Packer<'_, '_, W> {
         drop(seen);
         let mut dir = opened.map_err(|errno| failed("open", errno.into()))?;
         let own = names(&mut dir).map_err(|errno| failed("getdents64", errno.into()))?;
-        let mut all: BTreeMap<Vec<u8>, bool> = own.into_iter().map(|name| (name, true)).collect();
+        let mut names: BTreeMap<Vec<u8>, bool> = own.into_iter().map(|name| (name, true)).collect();
         if let Some(lower) = self.options.lower.filter(|_| below.is_some()) {
-            let names = names_beneath(lower, path);
-            for gone in names.map_err(|errno| failed("getdents64", errno.into()))? {
-                all.entry(gone).or_insert(false);
+            let gone = names_beneath(lower, path);
+            for gone in gone.map_err(|errno| failed("getdents64", errno.into()))? {
+                names.entry(gone).or_insert(false);
             }
         }
-        for (below, is_there) in all {
-            if !is_there {
-                self.mark(&join(name, &[b".wh.", &below[..]].concat()))?;
-                continue;
-            }
-            let (path, name) = (join(path, &below), join(name, &below));
-            let seen = Seen::at(dir.as_fd(), &below)
-                .map_err(|errno| self::failed("openat", &name, errno.into()))?;
-            let Some(seen) = seen else { continue };
-            if self.is_left_out(&path, &name, &below, &seen)? {
-                continue;
-            }
-            if let Some(marks) = self.options.marks {
-                let by_attribute = marked_files
-                    && seen
-                        .is_whiteout_by_attribute(marks)
-                        .map_err(|error| self::failed("getxattr", &name, error))?;
-                if seen.is_whiteout() || by_attribute {
-                    let above = name.len() - below.len();
-                    self.mark(&[&name[..above], b".wh.", &below].concat())?;
-                    continue;
-                }
-            }
-            let original = match seen.is_directory() {
-                true => None,
-                false => self.below(&path, &name)?,
-            };
-            if let Some(original) = original
-                && is_as(&seen, &original, &name)?
-            {
-                continue;
-            }
-            match seen.is_directory() {
-                true if self.is_the_kernels(&seen, device, &name)? => {
-                    let own = [&name[..], b"/"].concat();
-                    self.entry(&own, EntryType::Directory, b"", 0, &seen, &[])?;
-                }
-                true => self.directory(&path, &name, seen, depth + 1)?,
-                false => self.file(&name, &seen)?,
+        Ok(Listing {
+            dir,
+            names,
+            marked_files,
+            device,
+        })
+    }
+
+    /// Writes what a directory has under this name, and returns what is to be gone down to.
+    fn child(
+        &mut self,
+        listing: &Listing,
+        path: &[u8],
+        name: &[u8],
+        below: &[u8],
+    ) -> Result<Option<Seen>> {
+        let failed = |operation, error| failed(operation, name, error);
+        let seen = Seen::at(listing.dir.as_fd(), below);
+        let Some(seen) = seen.map_err(|errno| failed("openat", errno.into()))? else {
+            return Ok(None);
+        };
+        if self.is_left_out(path, name, below, &seen)? {
+            return Ok(None);
+        }
+        if let Some(marks) = self.options.marks {
+            let by_attribute = listing.marked_files
+                && seen
+                    .is_whiteout_by_attribute(marks)
+                    .map_err(|error| failed("getxattr", error))?;
+            if seen.is_whiteout() || by_attribute {
+                let above = name.len() - below.len();
+                self.mark(&[&name[..above], b".wh.", below].concat())?;
+                return Ok(None);
             }
         }
-        // Nothing in it has changed either.
-        self.pending.truncate(held);
-        Ok(())
+        if seen.is_directory() && self.is_the_kernels(&seen, listing.device, name)? {
+            let own = [name, b"/"].concat();
+            self.entry(&own, EntryType::Directory, b"", 0, &seen, &[])?;
+            return Ok(None);
+        }
+        if seen.is_directory() {
+            return Ok(Some(seen));
+        }
+        match self.below(path, name)? {
+            Some(original) if is_as(&seen, &original, name)? => {}
+            _ => self.file(name, &seen)?,
+        }
+        Ok(None)
     }
 
     /// What the layers below have at a path of a tree that is whole.
