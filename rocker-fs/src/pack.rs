@@ -12,11 +12,11 @@ use nix::dir::Dir;
 use nix::sys::stat::{SFlag, major, minor};
 use tar::EntryType;
 
-use crate::entry::{BLOCK, Entry};
+use crate::entry::{BLOCK, Entry, portable};
 use crate::error::{Error, Result};
 use crate::file_system;
-use crate::id_range::{IdRange, inside};
-use crate::layer::XattrNamespace;
+use crate::id_range::inside;
+use crate::pack_options::PackOptions;
 use crate::seen::{Seen, Xattrs, join, names, names_beneath};
 use crate::traces::Traces;
 
@@ -25,91 +25,6 @@ const CHUNK: usize = 128 << 10;
 /// The longest path of an archive in bytes, and the most directories that it goes down: what [`unpack`](crate::unpack) accepts.
 const MAX_PATH: usize = 4095;
 const MAX_DEPTH: usize = 256;
-
-/// What [`pack`] writes of a tree.
-#[derive(Debug, Clone)]
-pub struct PackOptions<'a> {
-    /// In which namespace overlayfs has its marks; none where the tree is no upper directory.
-    pub(crate) marks: Option<XattrNamespace>,
-    pub(crate) lower: Option<BorrowedFd<'a>>,
-    pub(crate) whole: bool,
-    pub(crate) mount_points: Vec<PathBuf>,
-    root_name: PathBuf,
-    uids: Vec<IdRange>,
-    gids: Vec<IdRange>,
-    max_bytes: u64,
-    harmless: bool,
-}
-
-impl<'a> PackOptions<'a> {
-    /// A layer, of the upper directory of an overlay: its marks become whiteouts.
-    pub fn layer(marks: XattrNamespace) -> Self {
-        Self {
-            marks: Some(marks),
-            lower: None,
-            whole: false,
-            mount_points: Vec::new(),
-            root_name: PathBuf::new(),
-            uids: Vec::new(),
-            gids: Vec::new(),
-            max_bytes: 64 << 30,
-            harmless: false,
-        }
-    }
-
-    /// An archive of the files as they are. What is on file systems of the kernel's own making, such as /proc, is left out.
-    pub fn files() -> Self {
-        Self {
-            marks: None,
-            max_bytes: u64::MAX,
-            ..Self::layer(XattrNamespace::Trusted)
-        }
-    }
-
-    /// Leaves out the empty files and directories that were made to have something mounted on them, at these paths from the
-    /// root, unless `lower`, which is all that the layers below have, has them too.
-    pub fn mount_points(
-        mut self,
-        lower: BorrowedFd<'a>,
-        paths: impl IntoIterator<Item = impl Into<PathBuf>>,
-    ) -> Self {
-        self.lower = Some(lower);
-        self.mount_points = paths.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Packs a layer of a tree that is no upper directory but whole: a copy of `lower`, which is all that the layers below have,
-    /// that has been changed since. A file counts as changed by its size, mtime, owner, mode and attributes.
-    pub fn whole(mut self, lower: BorrowedFd<'a>) -> Self {
-        (self.lower, self.whole) = (Some(lower), true);
-        self
-    }
-
-    /// What the tree itself is called in the archive; `.` without.
-    pub fn root_name(mut self, name: impl Into<PathBuf>) -> Self {
-        self.root_name = name.into();
-        self
-    }
-
-    /// Gives each file the owner that a user namespace with these maps sees.
-    pub fn id_maps(mut self, uids: Vec<IdRange>, gids: Vec<IdRange>) -> Self {
-        (self.uids, self.gids) = (uids, gids);
-        self
-    }
-
-    /// Leaves out what could give somebody privileges where the files come to belong to whoever unpacks them: set-user-ID and
-    /// set-group-ID bits, extended attributes, and device nodes.
-    pub fn harmless(mut self) -> Self {
-        self.harmless = true;
-        self
-    }
-
-    /// Writes at most so many bytes of files. Default: 64 GiB for a layer, as much as [`unpack`](crate::unpack) takes, and no limit otherwise.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = bytes;
-        self
-    }
-}
 
 /// What [`pack`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -524,48 +439,6 @@ impl<W: Write> Packer<'_, '_, W> {
 fn is_as(seen: &Seen, original: &Seen, name: &[u8]) -> Result<bool> {
     seen.is_as(original)
         .map_err(|error| failed("getxattr", name, error))
-}
-
-/// The attributes that mean something on another machine.
-fn portable(all: &[(CString, Vec<u8>)]) -> Xattrs {
-    let mut kept = Xattrs::new();
-    for (name, value) in all {
-        let bytes = name.to_bytes();
-        let marks = [&b"trusted.overlay."[..], b"user.overlay."];
-        let is_mark = marks.iter().any(|mark| bytes.starts_with(mark));
-        let is_known = bytes.starts_with(b"user.")
-            || bytes.starts_with(b"trusted.")
-            || bytes == b"security.capability"
-            || bytes.starts_with(b"system.posix_acl_");
-        // A key of a PAX record ends at the first of these.
-        if is_mark || !is_known || bytes.contains(&b'=') {
-            continue;
-        }
-        let value = match bytes {
-            b"security.capability" => for_any_root(value),
-            _ => value.clone(),
-        };
-        kept.push((name.clone(), value));
-    }
-    kept
-}
-
-/// A file capability without the number of the user namespace's root for whom it counts: that is another one elsewhere. See
-/// `struct vfs_ns_cap_data` in `linux/capability.h`.
-fn for_any_root(value: &[u8]) -> Vec<u8> {
-    const REVISION: u32 = 0xff00_0000;
-    let number = |at: usize| {
-        value
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok())
-    };
-    match number(0).map(u32::from_le_bytes) {
-        Some(magic) if magic & REVISION == 0x0300_0000 && value.len() == 24 => {
-            let magic = magic & !REVISION | 0x0200_0000;
-            [&magic.to_le_bytes()[..], &value[4..20]].concat()
-        }
-        _ => value.to_vec(),
-    }
 }
 
 fn shown(name: &[u8]) -> PathBuf {
