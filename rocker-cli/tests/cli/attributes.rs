@@ -243,7 +243,7 @@ fn devices_of_the_host_work_under_whatever_name() {
                 ("--device /etc/passwd:/dev/x", "character or block"),
                 ("--device /dev/nosuch", "/dev/nosuch"),
                 ("--device /dev/net/sink:/x", "/dev"),
-                ("--device /dev/net/sink:/dev/x:r", "device rules"),
+                ("--device /dev/net/sink:/dev/x:rx", "letters r, w and m"),
                 ("--device /dev/net/sink:/dev/../etc/x", "`..`"),
             ],
         );
