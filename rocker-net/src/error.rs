@@ -77,6 +77,12 @@ pub enum Error {
         /// What it should have been.
         wanted: &'static str,
     },
+    /// There is no network interface of that name.
+    #[error("there is no interface {name}")]
+    NoInterface {
+        /// The interface.
+        name: String,
+    },
     /// A name that cannot be an interface's, a network's or an owner's.
     #[error("{name:?} is no valid {kind}: {rule}")]
     InvalidName {
@@ -120,6 +126,50 @@ pub enum Error {
     SubnetFull {
         /// The subnet.
         subnet: Subnet,
+    },
+    /// The address asked for is somebody's.
+    #[error("{address} is taken by {owner}; choose another address")]
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        owner: String,
+    },
+    /// The address asked for is not one of the subnet.
+    #[error("{address} is no address of a host in {subnet}; choose one that lies in it")]
+    AddressOutside {
+        /// The address.
+        address: IpAddr,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// A network cannot be as it was asked for.
+    #[error("network {network}: {rule}")]
+    InvalidNetwork {
+        /// The network.
+        network: String,
+        /// What is wrong, and what would be right.
+        rule: String,
+    },
+    /// There is a network of that name.
+    #[error("there is a network {network} already; choose another name, or remove it first")]
+    NetworkExists {
+        /// The network.
+        network: String,
+    },
+    /// There is no network of that name.
+    #[error("there is no network {network}")]
+    NoNetwork {
+        /// The network.
+        network: String,
+    },
+    /// Somebody is attached to the network.
+    #[error("network {network} is in use by {}; detach them first", .owners.join(", "))]
+    NetworkInUse {
+        /// The network.
+        network: String,
+        /// Who is attached.
+        owners: Vec<String>,
     },
     /// The subnet asked for overlaps something that the host or another network uses.
     #[error("subnet {subnet} overlaps {with}, which is in use; choose another one")]

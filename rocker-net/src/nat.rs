@@ -26,8 +26,16 @@ pub struct NatOptions {
     pub bridge: String,
     /// The addresses to hide behind the host's.
     pub subnet: Subnet,
+    /// Others to hide, of IPv6.
+    pub subnet6: Option<Subnet>,
+    /// Whether there is no way out: nothing is hidden, and nothing passes between the bridge and elsewhere.
+    pub internal: bool,
+    /// Whether nothing is passed on from the bridge to itself, by which isolated ports would reach each other all the same.
+    pub isolated: bool,
     /// Interfaces that forward for the sake of the bridges alone.
     pub(crate) guarded: BTreeSet<Guarded>,
+    /// The same for IPv6.
+    pub(crate) guarded6: BTreeSet<Guarded>,
 }
 
 impl NatOptions {
@@ -37,7 +45,11 @@ impl NatOptions {
             table: table.into(),
             bridge: bridge.into(),
             subnet,
+            subnet6: None,
+            internal: false,
+            isolated: false,
             guarded: BTreeSet::new(),
+            guarded6: BTreeSet::new(),
         }
     }
 }
@@ -172,15 +184,25 @@ fn table(options: &NatOptions) -> Table {
         table,
         bridge,
         subnet,
+        subnet6,
+        internal,
+        isolated,
         guarded,
+        guarded6,
     } = options;
-    let mut masquerade = from_subnet(subnet);
     // oifname != BRIDGE masquerade
-    masquerade.extend([
-        Expr::Meta(Meta::OifName),
-        Expr::NotEqual(interface(bridge)),
-        Expr::Masquerade,
-    ]);
+    let masquerade = |subnet: &Subnet| {
+        let mut expressions = from_subnet(subnet);
+        expressions.extend([
+            Expr::Meta(Meta::OifName),
+            Expr::NotEqual(interface(bridge)),
+            Expr::Masquerade,
+        ]);
+        Rule {
+            comment: format!("rocker: {subnet} leaves under the host's address"),
+            expressions,
+        }
+    };
     // iifname != BRIDGE oifname BRIDGE ct state ! established,related drop
     let unasked = vec![
         Expr::Meta(Meta::IifName),
@@ -196,11 +218,21 @@ fn table(options: &NatOptions) -> Table {
         comment,
         expressions,
     };
-    let mut forward = vec![rule(
+    let mut forward = Vec::new();
+    if *internal {
+        forward.extend(no_way(bridge).map(|(comment, expressions)| rule(comment, expressions)));
+    }
+    if *isolated {
+        let (comment, expressions) = no_detour(bridge);
+        forward.push(rule(comment, expressions));
+    }
+    forward.push(rule(
         format!("rocker: nobody outside reaches {bridge} unasked"),
         unasked,
-    )];
-    forward.extend(guarded.iter().map(guard));
+    ));
+    forward.extend(guarded.iter().map(|one| guard(one, IPV4)));
+    forward.extend(guarded6.iter().map(|one| guard(one, IPV6)));
+    let subnets = [Some(subnet), subnet6.as_ref()].into_iter().flatten();
     Table {
         name: table.clone(),
         chains: vec![
@@ -209,10 +241,10 @@ fn table(options: &NatOptions) -> Table {
                 kind: ChainKind::Nat,
                 hook: Hook::Postrouting,
                 priority: PRIORITY_SRCNAT,
-                rules: vec![rule(
-                    format!("rocker: {subnet} leaves under the host's address"),
-                    masquerade,
-                )],
+                rules: match internal {
+                    true => Vec::new(),
+                    false => subnets.map(masquerade).collect(),
+                },
             },
             Chain {
                 name: "forward",
@@ -225,22 +257,64 @@ fn table(options: &NatOptions) -> Table {
     }
 }
 
+/// Lets nothing pass between the bridge of an internal network and elsewhere, whatever routes somebody has and whatever the host
+/// forwards for others.
+fn no_way(bridge: &str) -> [(String, Vec<Expr>); 2] {
+    let other = |from: Meta, to: Meta| {
+        vec![
+            Expr::Meta(from),
+            Expr::Equal(interface(bridge)),
+            Expr::Meta(to),
+            Expr::NotEqual(interface(bridge)),
+            Expr::Drop,
+        ]
+    };
+    [
+        // iifname BRIDGE oifname != BRIDGE drop
+        (
+            format!("rocker: there is no way out of {bridge}"),
+            other(Meta::IifName, Meta::OifName),
+        ),
+        // oifname BRIDGE iifname != BRIDGE drop
+        (
+            format!("rocker: there is no way into {bridge}"),
+            other(Meta::OifName, Meta::IifName),
+        ),
+    ]
+}
+
+/// Keeps isolated ports of a bridge from reaching each other by way of the host, which would send back what it gets.
+fn no_detour(bridge: &str) -> (String, Vec<Expr>) {
+    // iifname BRIDGE oifname BRIDGE drop
+    let expressions = vec![
+        Expr::Meta(Meta::IifName),
+        Expr::Equal(interface(bridge)),
+        Expr::Meta(Meta::OifName),
+        Expr::Equal(interface(bridge)),
+        Expr::Drop,
+    ];
+    let comment = format!("rocker: containers on {bridge} do not reach each other");
+    (comment, expressions)
+}
+
 /// Keeps the neighbours on an interface from networks that they could not reach by the host before.
 ///
 /// A packet that one table drops is lost for all, so the rule must spare what is not its business: the bridges of other
-/// networks and state directories, which are all in one group, and IPv6, for which nothing was switched on.
-fn guard(guarded: &Guarded) -> Rule {
+/// networks and state directories, which are all in one group, and the protocol for which nothing was switched on.
+fn guard(guarded: &Guarded, protocol: u8) -> Rule {
     let name = &guarded.name;
-    // meta nfproto ipv4 iifname INTERFACE oifgroup != GROUP drop
+    // meta nfproto PROTOCOL iifname INTERFACE oifgroup != GROUP drop
     let mut expressions = vec![
         Expr::Meta(Meta::Nfproto),
-        Expr::Equal(vec![IPV4]),
+        Expr::Equal(vec![protocol]),
         Expr::Meta(Meta::IifName),
         Expr::Equal(interface(name)),
         Expr::Meta(Meta::OifGroup),
         Expr::NotEqual(GROUP.to_ne_bytes().to_vec()),
     ];
-    let mut comment = format!("rocker: what comes in by {name} is passed on to containers alone");
+    let ipv6 = if protocol == IPV6 { " by IPv6" } else { "" };
+    let mut comment =
+        format!("rocker: what comes in by {name}{ipv6} is passed on to containers alone");
     if guarded.is_bridge {
         // oifname != INTERFACE: with br_netfilter even what a bridge passes from port to port comes by here.
         expressions.extend([Expr::Meta(Meta::OifName), Expr::NotEqual(interface(name))]);

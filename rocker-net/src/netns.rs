@@ -101,17 +101,26 @@ impl From<Netns> for OwnedFd {
 /// The calling thread itself goes there for that, and comes back, where it is sure to get back: a thread for these few calls takes
 /// a tenth of the time of a container that does nothing.
 pub(crate) fn connect_in(netns: BorrowedFd<'_>, protocol: Protocol) -> Result<Connection> {
+    briefly_in(netns, || Connection::open(protocol))
+}
+
+/// Runs `work` inside of `netns`, which is no more than a few system calls that cannot wait: it is the calling thread that goes there
+/// for it, see [`connect_in`].
+pub(crate) fn briefly_in<T: Send>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
     match Abroad::permitted() {
         Some(abroad) => {
             enter(
                 netns,
-                "so that the next socket is one of the container's network",
+                "so that the next socket and settings are those of the container's network",
             )?;
-            let connection = Connection::open(protocol);
+            let done = work();
             drop(abroad);
-            connection
+            done
         }
-        None => run_in(netns, || Connection::open(protocol))?,
+        None => run_in(netns, work)?,
     }
 }
 

@@ -1,97 +1,37 @@
 //! A network: bridge, addresses, NAT and forwarding together, for as long as a container is attached.
 
+mod config;
+mod made;
+mod names;
+mod options;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
-
 use crate::bridge::{check_interface_name, is_ours, mac};
+use crate::endpoint::open_inside;
 use crate::forwarding::Forwarding;
 use crate::ipam::check_name;
 use crate::lock::Lock;
 use crate::nat::Guarded;
 use crate::netlink::{Connection, Protocol};
-use crate::netns::connect_in;
-use crate::rtnl::Link;
+use crate::rtnl::{Family, Link};
 use crate::{
     Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result, Subnet,
 };
-use crate::{file, pool, rtnl, state};
+use crate::{file, pool, rtnl};
+
+use config::{Config, Made, Subnets};
+use names::Names;
+
+pub use names::HostNames;
+pub use options::{AttachOptions, Attachment, NetworkOptions, NetworkSubnet};
 
 /// Below the state directory.
 const NETWORKS: &str = "networks";
-/// Below a network's directory.
-const CONFIG: &str = "config.json";
-
-/// What [`Network::open`] is to open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NetworkOptions {
-    /// The network's name, which its directory and its nf_tables table (`rocker-NAME`) are named after.
-    pub name: String,
-    /// The name of its bridge on the host, up to 15 bytes.
-    pub bridge: String,
-    /// Its subnet; `None` for one that collides with no route or address of the host.
-    pub subnet: Option<Subnet>,
-    /// The largest packet in bytes; `None` is the kernel's 1500.
-    pub mtu: Option<u32>,
-}
-
-impl Default for NetworkOptions {
-    /// The network `bridge` on the bridge `rocker0`, with whatever subnet is free.
-    fn default() -> Self {
-        Self {
-            name: "bridge".to_owned(),
-            bridge: "rocker0".to_owned(),
-            subnet: None,
-            mtu: None,
-        }
-    }
-}
-
-impl NetworkOptions {
-    /// A network called `name`, on a bridge called `bridge`.
-    pub fn new(name: impl Into<String>, bridge: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            bridge: bridge.into(),
-            ..Self::default()
-        }
-    }
-
-    /// Insists on this subnet.
-    #[must_use]
-    pub fn subnet(mut self, subnet: Subnet) -> Self {
-        self.subnet = Some(subnet);
-        self
-    }
-
-    /// Gives bridge and endpoints this MTU, in bytes.
-    #[must_use]
-    pub fn mtu(mut self, bytes: u32) -> Self {
-        self.mtu = Some(bytes);
-        self
-    }
-}
-
-/// How a container is connected, from [`Network::attach`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Attachment {
-    /// The container's address.
-    pub address: IpAddr,
-    /// The length of the network part of `address`, in bits.
-    pub prefix_len: u8,
-    /// The host's address on the bridge, by which the container's default route leads.
-    pub gateway: IpAddr,
-    /// The MAC address of the container's `eth0`.
-    pub mac: Option<[u8; 6]>,
-    /// The name of the host's end of the cable.
-    pub host_interface: String,
-}
 
 /// A network of containers that reach each other, and the world under the host's address.
 ///
@@ -106,30 +46,21 @@ pub struct Network {
     options: NetworkOptions,
     ipam: Ipam,
     forwarding: Forwarding,
-}
-
-/// The content of `config.json`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Config {
-    subnet: String,
+    /// When it was made, by name.
+    created: Option<SystemTime>,
 }
 
 impl Network {
-    /// Opens the network; nothing is done to the host yet.
+    /// Opens the network; nothing is done to the host yet. One that somebody has [made](Network::create) is opened by
+    /// [`Network::find`].
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidName`], [`Error::Family`] if an IPv6 subnet is asked for (not yet), [`Error::File`] if the
-    /// directory cannot be created.
+    /// [`Error::InvalidName`], [`Error::InvalidNetwork`], [`Error::File`] if the directory cannot be created.
     pub fn open(state_dir: impl AsRef<Path>, options: &NetworkOptions) -> Result<Self> {
         check_name("network name", &options.name)?;
         check_interface_name(&options.bridge)?;
-        if let Some(subnet) = options.subnet.filter(|subnet| subnet.network().is_ipv6()) {
-            return Err(Error::Family {
-                address: subnet.network(),
-                rule: "a network's subnet is IPv4",
-            });
-        }
+        options.check()?;
         let networks = state_dir.as_ref().join(NETWORKS);
         let dir = networks.join(&options.name);
         let ipam = Ipam::open(dir.join("leases"))?;
@@ -140,7 +71,25 @@ impl Network {
             options: options.clone(),
             ipam,
             forwarding,
+            created: None,
         })
+    }
+
+    /// What the network was opened with.
+    #[must_use]
+    pub fn options(&self) -> &NetworkOptions {
+        &self.options
+    }
+
+    /// Its subnets, that of IPv4 first; none as long as none is chosen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the state directory cannot be read.
+    pub fn subnets(&self) -> Result<Vec<NetworkSubnet>> {
+        let subnets = read_subnets(&self.dir)?;
+        let all = subnets.map(|Subnets { v4, v6 }| [Some(v4), v6].into_iter().flatten());
+        Ok(all.into_iter().flatten().collect())
     }
 
     /// Connects the network namespace `netns` on behalf of `owner`, which is best a container's ID: leases an address,
@@ -156,9 +105,24 @@ impl Network {
     /// [`Error::SubnetDiffers`], [`Error::Permission`] without root's privileges, [`Error::Unsupported`] for a kernel
     /// that lacks a module, [`Error::File`] for the state directory and sysctls, [`Error::Netlink`] for the rest.
     pub fn attach(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<Attachment> {
+        self.attach_with(owner, netns, &AttachOptions::default())
+    }
+
+    /// The same, with what `options` ask for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::attach`]; [`Error::AddressTaken`] and [`Error::AddressOutside`] for an address that is asked for,
+    /// [`Error::InvalidNetwork`] for one of IPv6 on a network that has none.
+    pub fn attach_with(
+        &self,
+        owner: &str,
+        netns: BorrowedFd<'_>,
+        options: &AttachOptions,
+    ) -> Result<Attachment> {
         check_name("owner", owner)?;
         let is_attached = |error: &Error| matches!(error, Error::NameTaken { name, .. } if *name == self.host_interface(owner));
-        self.try_attach(owner, netns).inspect_err(|error| {
+        self.try_attach(owner, netns, options).inspect_err(|error| {
             if !is_attached(error)
                 && let Err(left) = self.detach(owner)
             {
@@ -167,28 +131,104 @@ impl Network {
         })
     }
 
-    fn try_attach(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<Attachment> {
+    fn try_attach(
+        &self,
+        owner: &str,
+        netns: BorrowedFd<'_>,
+        options: &AttachOptions,
+    ) -> Result<Attachment> {
+        if options.address6.is_some() && !self.options.ipv6 {
+            return Err(Error::InvalidNetwork {
+                network: self.options.name.clone(),
+                rule: "it has no IPv6, so nobody can have an address of it there".to_owned(),
+            });
+        }
         // The first to be opened is the last to be closed, see `Nat::ensure_by`: the cable is made meanwhile.
         let mut netfilter = Connection::open(Protocol::Netfilter)?;
-        let mut inside = connect_in(netns, Protocol::Route)?;
+        let mut inside = open_inside(netns, self.options.ipv6)?;
         let mut host = Connection::open(Protocol::Route)?;
-        let (subnet, address, bridge) = self.ensure(&mut host, &mut netfilter, owner)?;
+        let (subnets, addresses, bridge) =
+            self.ensure(&mut host, &mut netfilter, owner, options)?;
         // From here on the lease alone keeps the network in being, and others need not wait.
-        let gateway = subnet.gateway();
-        let mac = mac(address);
-        let mut endpoint =
-            EndpointOptions::new(self.host_interface(owner), address, subnet.prefix_len())
-                .gateway(gateway)
-                .mac(mac);
+        let mut attachment = self.described(owner, &subnets, &addresses);
+        if options.mac.is_some() {
+            attachment.mac = options.mac;
+        }
+        let mut endpoint = EndpointOptions::new(
+            &attachment.host_interface,
+            attachment.address,
+            attachment.prefix_len,
+        )
+        .container_name(&options.interface)
+        .isolated(self.options.isolated);
+        endpoint.mac = attachment.mac;
+        endpoint.ipv6 = attachment.ipv6;
         endpoint.mtu = self.options.mtu;
-        let endpoint = Endpoint::create_by(&mut host, &mut inside, netns, &bridge, &endpoint)?;
-        Ok(Attachment {
+        if options.default_route && !self.options.internal {
+            endpoint.gateway = Some(attachment.gateway);
+            endpoint.gateway6 = attachment.gateway6;
+        }
+        Endpoint::create_by(&mut host, &mut inside, netns, &bridge, &endpoint)?;
+        Ok(attachment)
+    }
+
+    /// How `owner` is attached who has these addresses.
+    fn described(&self, owner: &str, subnets: &Subnets, addresses: &[IpAddr]) -> Attachment {
+        let of = |family: fn(&&IpAddr) -> bool| addresses.iter().copied().find(|one| family(&one));
+        let address = of(|one| one.is_ipv4()).unwrap_or(subnets.v4.subnet.network());
+        let six = subnets.v6.and_then(|v6| match of(|one| one.is_ipv6())? {
+            IpAddr::V6(address) => Some((address, v6.subnet.prefix_len())),
+            IpAddr::V4(_) => None,
+        });
+        Attachment {
             address,
-            prefix_len: subnet.prefix_len(),
-            gateway,
-            mac: Some(mac),
-            host_interface: endpoint.host_name().to_owned(),
-        })
+            prefix_len: subnets.v4.subnet.prefix_len(),
+            gateway: subnets.v4.gateway,
+            ipv6: six,
+            gateway6: subnets.v6.and_then(gateway6),
+            mac: Some(mac(address)),
+            host_interface: self.host_interface(owner),
+        }
+    }
+
+    /// Calls `owner`, who is attached, by these names on the network, in place of those that it had: each of the owners with names
+    /// finds them in its hosts file, with the address, in a section of ours, and `owner` theirs. With its
+    /// [detachment](Network::detach) they are gone.
+    ///
+    /// What others have written into such a file is kept; it is changed in place, since it is mounted somewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`] for what is no name in a hosts file, [`Error::File`].
+    pub fn set_names(&self, owner: &str, names: &HostNames) -> Result<()> {
+        check_name("owner", owner)?;
+        self.names().set(owner, names)
+    }
+
+    /// Lets nobody find `owner` by its names any more, who is still attached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`].
+    pub fn remove_names(&self, owner: &str) -> Result<()> {
+        match self.has_names() {
+            true => self.names().remove(owner),
+            false => Ok(()),
+        }
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names {
+            dir: &self.dir,
+            network: &self.options.name,
+            ipam: &self.ipam,
+        }
+    }
+
+    /// Whether anybody on the network was ever given names. Networks that nobody has made are spared the question.
+    fn has_names(&self) -> bool {
+        let why = "so that names are taken away only where there are any";
+        self.created.is_some() && file::exists(&self.dir.join(names::TABLE), why)
     }
 
     /// Disconnects `owner` and takes its address back; with the last owner bridge, table and forwarding go too.
@@ -201,8 +241,9 @@ impl Network {
     /// [`Error::Permission`] without root's privileges, [`Error::File`], [`Error::Netlink`]; [`Error::Incomplete`]
     /// if several steps failed.
     pub fn detach(&self, owner: &str) -> Result<()> {
-        self.unplug(owner)?;
         let mut errors = Vec::new();
+        errors.extend(self.remove_names(owner).err());
+        self.unplug(owner)?;
         let lock = self.lock();
         errors.extend(self.ipam.release(owner).err());
         errors.extend(lock.and_then(|_lock| self.take_down_if_idle()).err());
@@ -218,8 +259,10 @@ impl Network {
     ///
     /// As [`Network::detach`].
     pub fn release(&self, owner: &str) -> Result<()> {
+        let unnamed = self.remove_names(owner);
         self.unplug(owner)?;
-        self.ipam.release(owner)
+        self.ipam.release(owner)?;
+        unnamed
     }
 
     /// Removes bridge, table and forwarding, if nobody is attached.
@@ -259,18 +302,31 @@ impl Network {
     ///
     /// [`Error::File`] if the state directory cannot be read.
     pub fn attachment(&self, owner: &str) -> Result<Option<Attachment>> {
-        let leases = self.ipam.leases()?;
-        let found = leases.into_iter().find(|(other, _)| other == owner);
-        let (Some((_, address)), Some(subnet)) = (found, read_subnet(&self.dir)?) else {
-            return Ok(None);
+        Ok(self.attachments()?.remove(owner))
+    }
+
+    /// How each owner is attached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the state directory cannot be read.
+    pub fn attachments(&self) -> Result<BTreeMap<String, Attachment>> {
+        let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        for (owner, address) in self.ipam.leases()? {
+            addresses.entry(owner).or_default().push(address);
+        }
+        let subnets = match addresses.is_empty() {
+            true => None,
+            false => read_subnets(&self.dir)?,
         };
-        Ok(Some(Attachment {
-            address,
-            prefix_len: subnet.prefix_len(),
-            gateway: subnet.gateway(),
-            mac: Some(mac(address)),
-            host_interface: self.host_interface(owner),
-        }))
+        let Some(subnets) = subnets else {
+            return Ok(BTreeMap::new());
+        };
+        let described = |(owner, addresses): (String, Vec<IpAddr>)| {
+            let attachment = self.described(&owner, &subnets, &addresses);
+            (owner, attachment)
+        };
+        Ok(addresses.into_iter().map(described).collect())
     }
 
     /// Everyone who has an address, in the order of the addresses.
@@ -279,12 +335,13 @@ impl Network {
     ///
     /// [`Error::File`] if the leases cannot be read.
     pub fn owners(&self) -> Result<Vec<String>> {
-        Ok(self
-            .ipam
-            .leases()?
-            .into_iter()
-            .map(|(owner, _)| owner)
-            .collect())
+        let mut owners: Vec<String> = Vec::new();
+        for (owner, _) in self.ipam.leases()? {
+            if !owners.contains(&owner) {
+                owners.push(owner);
+            }
+        }
+        Ok(owners)
     }
 
     /// The name of the interface on the host for `owner`: its beginning, to be recognised, and a hash of both names,
@@ -305,42 +362,77 @@ impl Network {
             .collect()
     }
 
-    /// Everything on the host that is not of `owner` alone, and its lease, under the lock.
+    /// Everything on the host that is not of `owner` alone, and its leases, under the lock.
     fn ensure(
         &self,
         host: &mut Connection,
         netfilter: &mut Connection,
         owner: &str,
-    ) -> Result<(Subnet, IpAddr, Bridge)> {
-        let NetworkOptions { bridge, mtu, .. } = &self.options;
+        wanted: &AttachOptions,
+    ) -> Result<(Subnets, Vec<IpAddr>, Bridge)> {
+        let NetworkOptions {
+            bridge,
+            mtu,
+            internal,
+            isolated,
+            ..
+        } = &self.options;
         let _lock = self.lock()?;
-        let subnet = self.subnet(host)?;
-        let address = self.ipam.lease(owner, &subnet, &[])?;
-        let mut options = BridgeOptions::new(bridge, subnet);
+        let subnets = self.choose_subnets(host)?;
+        let mut leases = vec![subnets.v4.lease(wanted.address.map(IpAddr::V4))];
+        leases.extend(
+            subnets
+                .v6
+                .map(|v6| v6.lease(wanted.address6.map(IpAddr::V6))),
+        );
+        let addresses = self.ipam.lease_each(owner, &leases)?;
+        let mut options = BridgeOptions::new(bridge, subnets.v4.subnet).address(subnets.v4.gateway);
+        if let (Some(v6), Some(gateway)) = (subnets.v6, subnets.v6.and_then(gateway6)) {
+            options = options.ipv6(gateway, v6.subnet.prefix_len());
+        }
         options.mtu = *mtu;
         let made = Bridge::ensure_by(host, &options)?;
-        let ways = ways_out(host)?;
+        let mut nat = NatOptions::new(self.table(), bridge, subnets.v4.subnet);
+        nat.subnet6 = subnets.v6.map(|v6| v6.subnet);
+        nat.internal = *internal;
+        nat.isolated = *isolated;
+        if *internal {
+            Nat::ensure_by(netfilter, &nat)?;
+            return Ok((subnets, addresses, made));
+        }
+        let ways = ways_out(host, Family::V4)?;
         let claim = self.forwarding.claim(&self.options.name, ways.keys())?;
-        let mut nat = NatOptions::new(self.table(), bridge, subnet);
-        nat.guarded = claim
-            .guarded()
-            .iter()
-            .map(|name| Guarded {
-                name: name.clone(),
-                is_bridge: ways.get(name).is_some_and(|link| link.kind == "bridge"),
-            })
-            .collect();
+        nat.guarded = guarded(claim.guarded(), &ways);
+        let six = self.forwarding.of_ipv6();
+        let claim6 = match subnets.v6 {
+            Some(_) => {
+                let ways = ways_out(host, Family::V6)?;
+                six.warn_if_impossible(bridge)?;
+                let claim = six.claim(&self.options.name, ways.keys())?;
+                nat.guarded6 = guarded(claim.guarded(), &ways);
+                Some(claim)
+            }
+            None => None,
+        };
         // The guard is up before anything forwards.
         Nat::ensure_by(netfilter, &nat)?;
         self.forwarding.enable_own(bridge)?;
         claim.switch_on()?;
-        Ok((subnet, address, made))
+        if let Some(claim) = claim6 {
+            six.enable_own(bridge)?;
+            claim.switch_on()?;
+        }
+        Ok((subnets, addresses, made))
     }
 
     /// What [`Network::ensure`] made, in reverse; under the lock.
     fn take_down(&self) -> Vec<Error> {
         let mut errors = Vec::new();
         errors.extend(self.forwarding.release(&self.options.name).err());
+        if self.options.ipv6 {
+            let six = self.forwarding.of_ipv6();
+            errors.extend(six.release(&self.options.name).err());
+        }
         let used = Connection::open(Protocol::Route)
             .and_then(|mut host| Bridge::is_in_use(&mut host, &self.options.bridge));
         match used {
@@ -352,34 +444,27 @@ impl Network {
         // Closed when the bridge is gone, see `Nat::ensure_by`.
         let netfilter = Nat::withdraw(&self.table());
         let _netfilter = netfilter.map_err(|error| errors.push(error));
-        match read_subnet(&self.dir) {
-            Ok(subnet) => errors.extend(self.remove_bridge(subnet)),
+        match read_subnets(&self.dir) {
+            Ok(subnets) => errors.extend(self.remove_bridge(subnets)),
             Err(error) => errors.push(error),
         }
         errors
     }
 
-    /// Removes the bridge that was made for `subnet`. One of the same name with another address is somebody else's.
-    fn remove_bridge(&self, subnet: Option<Subnet>) -> Option<Error> {
+    /// Removes the bridge that was made for these subnets. One of the same name with another address is somebody else's.
+    fn remove_bridge(&self, subnets: Option<Subnets>) -> Option<Error> {
         unless_foreign(Bridge::remove_with_address(
             &self.options.bridge,
-            subnet?.gateway(),
+            subnets?.v4.gateway,
         ))
     }
 
-    /// The network's subnet: that of its owners, or with none yet, one that is free.
-    fn subnet(&self, host: &mut Connection) -> Result<Subnet> {
-        let config = read_subnet(&self.dir)?;
-        let wanted = self.options.subnet;
-        if let (Some(current), false) = (config, self.ipam.leases()?.is_empty()) {
-            return match wanted.filter(|wanted| *wanted != current) {
-                None => Ok(current),
-                Some(requested) => Err(Error::SubnetDiffers {
-                    network: self.options.name.clone(),
-                    current,
-                    requested,
-                }),
-            };
+    /// The network's subnets: those of its owners, or with none yet, some that are free.
+    fn choose_subnets(&self, host: &mut Connection) -> Result<Subnets> {
+        let config = Config::read(&self.dir)?.unwrap_or_default();
+        let current = config.subnets()?;
+        if let (Some(current), false) = (current, self.ipam.leases()?.is_empty()) {
+            return self.check_current(current);
         }
         // With no lease nothing of ours is on the bridge. What is there has its address from another network or state
         // directory, and this one would give that address a second time.
@@ -391,34 +476,80 @@ impl Network {
         }
         let why = "so that two networks that choose at the same time do not choose the same subnet";
         let _lock = Lock::acquire(&self.networks.join(".subnets.lock"), why)?;
-        let mut used = pool::in_use(host, Some(&self.options.bridge))?;
-        used.extend(self.subnets_of_others()?);
-        let subnet = pool::choose(wanted, config, &used)?;
-        if config != Some(subnet) {
+        let chosen = self.free_subnets(host, current)?;
+        let chosen_config = Config::new(&chosen, config.made.clone());
+        if config != chosen_config {
             // A crash may have left the bridge, with the gateway's address of the old subnet.
-            self.remove_bridge(config).map_or(Ok(()), Err)?;
-            let why = "so that the network has the same subnet next time";
-            state::write(
-                &self.dir.join(CONFIG),
-                &Config {
-                    subnet: subnet.to_string(),
-                },
-                why,
-            )?;
+            self.remove_bridge(current).map_or(Ok(()), Err)?;
+            chosen_config.write(&self.dir)?;
         }
-        Ok(subnet)
+        Ok(chosen)
+    }
+
+    /// Whether the subnets of those who are attached are those that are asked for.
+    fn check_current(&self, current: Subnets) -> Result<Subnets> {
+        let wanted = [self.options.subnet, self.options.subnet6];
+        let actual = [Some(current.v4), current.v6];
+        for (wanted, actual) in wanted.into_iter().zip(actual) {
+            match (wanted, actual.map(|one| one.subnet)) {
+                (Some(requested), Some(current)) if requested != current => {
+                    return Err(Error::SubnetDiffers {
+                        network: self.options.name.clone(),
+                        current,
+                        requested,
+                    });
+                }
+                _ => {}
+            }
+        }
+        match self.options.ipv6 == current.v6.is_some() {
+            true => Ok(current),
+            false => Err(Error::InvalidNetwork {
+                network: self.options.name.clone(),
+                rule: "whether it has IPv6 cannot change while somebody is attached".to_owned(),
+            }),
+        }
+    }
+
+    /// Subnets that collide with nothing; those of before, if they still do not. Under the lock of subnets.
+    fn free_subnets(&self, host: &mut Connection, before: Option<Subnets>) -> Result<Subnets> {
+        let options = &self.options;
+        let others = self.subnets_of_others()?;
+        let mut used = pool::in_use(host, Some(&options.bridge), Family::V4)?;
+        used.extend(&others);
+        let v4 = pool::choose(options.subnet, before.map(|one| one.v4.subnet), &used)?;
+        let v6 = match options.ipv6 {
+            true => {
+                let mut used = pool::in_use(host, Some(&options.bridge), Family::V6)?;
+                used.extend(&others);
+                let before = before.and_then(|one| Some(one.v6?.subnet));
+                Some(pool::choose6(options.subnet6, before, &used)?)
+            }
+            false => None,
+        };
+        Ok(Subnets {
+            v4: NetworkSubnet {
+                subnet: v4,
+                gateway: options.gateway.map_or_else(|| v4.gateway(), IpAddr::V4),
+                range: options.range,
+            },
+            v6: v6.map(|v6| NetworkSubnet {
+                subnet: v6,
+                gateway: options.gateway6.map_or_else(|| v6.gateway(), IpAddr::V6),
+                range: options.range6,
+            }),
+        })
     }
 
     /// The subnets of the other networks, which need not be on the host at the moment.
     fn subnets_of_others(&self) -> Result<Vec<Subnet>> {
-        let failed = |error| Error::file("read", &self.networks, error);
         let mut subnets = Vec::new();
-        let why = "so that the subnets of other networks are known, and are not taken twice";
-        for name in file::names(&self.networks, why).map_err(failed)? {
+        for name in made::directories(&self.networks)? {
             let dir = self.networks.join(name);
-            let why = "so that other files between the networks' directories are passed over";
-            if dir != self.dir && file::is_dir(&dir, why) {
-                subnets.extend(read_subnet(&dir)?);
+            if dir != self.dir
+                && let Some(Subnets { v4, v6 }) = read_subnets(&dir)?
+            {
+                subnets.extend([Some(v4), v6].into_iter().flatten().map(|one| one.subnet));
             }
         }
         Ok(subnets)
@@ -434,10 +565,25 @@ impl Network {
     }
 }
 
-fn read_subnet(dir: &Path) -> Result<Option<Subnet>> {
-    let why = "so that a network keeps the subnet that it has";
-    let config: Option<Config> = state::read(&dir.join(CONFIG), why)?;
-    config.map(|config| config.subnet.parse()).transpose()
+fn read_subnets(dir: &Path) -> Result<Option<Subnets>> {
+    Config::read(dir)?.map_or(Ok(None), |config| config.subnets())
+}
+
+/// The gateway of a subnet of IPv6.
+fn gateway6(subnet: NetworkSubnet) -> Option<Ipv6Addr> {
+    match subnet.gateway {
+        IpAddr::V6(gateway) => Some(gateway),
+        IpAddr::V4(_) => None,
+    }
+}
+
+/// What is to be guarded of the ways out.
+fn guarded(names: &BTreeSet<String>, ways: &BTreeMap<String, Link>) -> BTreeSet<Guarded> {
+    let one = |name: &String| Guarded {
+        name: name.clone(),
+        is_bridge: ways.get(name).is_some_and(|link| link.kind == "bridge"),
+    };
+    names.iter().map(one).collect()
 }
 
 /// The error, unless it is that something foreign has the name: that is not ours to remove.
@@ -448,11 +594,11 @@ fn unless_foreign(removed: Result<()>) -> Option<Error> {
 }
 
 /// The interfaces by which the host reaches others, by name: what answers to containers come in by.
-fn ways_out(host: &mut Connection) -> Result<BTreeMap<String, Link>> {
+fn ways_out(host: &mut Connection, family: Family) -> Result<BTreeMap<String, Link>> {
     let why = "so that the interfaces are known by which answers to containers come in";
-    let routes = rtnl::routes(host, why)?.into_iter();
+    let routes = rtnl::routes(host, why, family)?.into_iter();
     let ways: BTreeSet<u32> = routes
-        .filter(|route| route.unicast)
+        .filter(|route| route.unicast && !is_link_local(&route.destination))
         .flat_map(|route| route.interfaces)
         .collect();
     let links = rtnl::links(host, why)?.into_iter();
@@ -460,6 +606,14 @@ fn ways_out(host: &mut Connection) -> Result<BTreeMap<String, Link>> {
         .filter(|link| ways.contains(&link.index) && !link.loopback && !is_ours(link))
         .map(|link| (link.name.clone(), link))
         .collect())
+}
+
+/// Whether the destination is a neighbour on the very link, which every interface with IPv6 has a route to.
+fn is_link_local(destination: &Subnet) -> bool {
+    match destination.network() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => matches!(address.segments()[0] & 0xffc0, 0xfe80 | 0xff00),
+    }
 }
 
 #[cfg(test)]
@@ -486,15 +640,5 @@ mod tests {
             "{names:?}"
         );
         assert!(names[0].starts_with("rk3f9a2c"));
-    }
-
-    #[test]
-    fn an_ipv6_subnet_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = NetworkOptions::default().subnet("fd00::/64".parse().unwrap());
-        assert!(matches!(
-            Network::open(dir.path(), &options),
-            Err(Error::Family { .. })
-        ));
     }
 }

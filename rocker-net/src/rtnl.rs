@@ -10,9 +10,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NetlinkSerializable,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -42,6 +43,8 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_MULTIPATH: u16 = 9;
 const RTN_UNICAST: u8 = 1;
+/// `AF_INET6`, as a header has it.
+const AF_INET6: u8 = 10;
 
 /// What is known of an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +73,29 @@ pub(crate) struct Route {
     pub(crate) unicast: bool,
     /// The indices of the interfaces it leaves by; several with a multipath route.
     pub(crate) interfaces: Vec<u32>,
+}
+
+/// One of the two protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn number(self) -> AddressFamily {
+        match self {
+            Self::V4 => AddressFamily::Inet,
+            Self::V6 => AddressFamily::Inet6,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
 }
 
 fn request(
@@ -218,6 +244,26 @@ pub(crate) fn set_link_up(name: &str, mtu: Option<u32>) -> Request {
     )
 }
 
+/// Asks for a port of a bridge to be isolated: the bridge passes nothing between two such ports (Linux 4.18).
+///
+/// Only a port that there is can be told; the kernel reads no settings of a port when it makes the interface.
+pub(crate) fn isolate_port(name: &str) -> Request {
+    let mut message = named(name);
+    let port = InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(true)]);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(port),
+    ]));
+    let message = RouteNetlinkMessage::NewLink(message);
+    request(
+        &message,
+        "RTM_NEWLINK",
+        NLM_F_ACK,
+        "isolate",
+        format!("{name} isolated on"),
+    )
+}
+
 /// Asks for the interface to be in this group.
 pub(crate) fn set_link_group(name: &str, group: u32) -> Request {
     let mut message = named(name);
@@ -246,7 +292,8 @@ pub(crate) fn delete_link(link: &Link) -> Request {
     )
 }
 
-/// Asks for the interface to have the address; having it already is fine.
+/// Asks for the interface to have the address; having it already is fine. One of IPv6 can be used at once: nobody else on the
+/// link can have it, so that the kernel need not spend a second on asking (duplicate address detection).
 pub(crate) fn add_address(link: &Link, address: IpAddr, subnet: &Subnet) -> Request {
     let mut message = AddressMessage::default();
     message.header.family = family(address);
@@ -254,6 +301,9 @@ pub(crate) fn add_address(link: &Link, address: IpAddr, subnet: &Subnet) -> Requ
     message.header.index = link.index;
     message.attributes.push(AddressAttribute::Address(address));
     message.attributes.push(AddressAttribute::Local(address));
+    if address.is_ipv6() {
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
     if let (IpAddr::V4(broadcast), 0..=30) = (subnet.last(), subnet.prefix_len()) {
         message
             .attributes
@@ -329,17 +379,21 @@ pub(crate) fn links(host: &mut Connection, why: &'static str) -> Result<Vec<Link
         .collect())
 }
 
-/// All IPv4 routes of the namespace, of all tables.
-pub(crate) fn routes(host: &mut Connection, why: &'static str) -> Result<Vec<Route>> {
+/// All routes of this family in the namespace, of all tables.
+pub(crate) fn routes(
+    host: &mut Connection,
+    why: &'static str,
+    family: Family,
+) -> Result<Vec<Route>> {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    message.header.address_family = family.number();
     let message = RouteNetlinkMessage::GetRoute(message);
     let request = request(
         &message,
         "RTM_GETROUTE",
         NLM_F_DUMP,
         "list",
-        "IPv4 routes".to_owned(),
+        format!("{} routes", family.name()),
     );
     Ok(host
         .dump(why, request)?
@@ -348,17 +402,21 @@ pub(crate) fn routes(host: &mut Connection, why: &'static str) -> Result<Vec<Rou
         .collect())
 }
 
-/// All IPv4 addresses of the namespace, each with its subnet and the index of its interface.
-pub(crate) fn addresses(host: &mut Connection, why: &'static str) -> Result<Vec<(Subnet, u32)>> {
+/// All addresses of this family in the namespace, each with its subnet and the index of its interface.
+pub(crate) fn addresses(
+    host: &mut Connection,
+    why: &'static str,
+    family: Family,
+) -> Result<Vec<(Subnet, u32)>> {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = family.number();
     let message = RouteNetlinkMessage::GetAddress(message);
     let request = request(
         &message,
         "RTM_GETADDR",
         NLM_F_DUMP,
         "list",
-        "IPv4 addresses".to_owned(),
+        format!("{} addresses", family.name()),
     );
     Ok(host
         .dump(why, request)?
@@ -399,6 +457,7 @@ fn read_route(message: &[u8]) -> Option<Route> {
     let (header, attributes) = message.split_at_checked(ROUTE_HEADER)?;
     let network = match nla::find(attributes, RTA_DST) {
         Some(value) => read_ip(value)?,
+        None if header[0] == AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
         None => Ipv4Addr::UNSPECIFIED.into(),
     };
     let mut interfaces: Vec<u32> = nla::find(attributes, RTA_OIF)
@@ -444,9 +503,8 @@ fn read_ip(value: &[u8]) -> Option<IpAddr> {
 }
 
 fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
+    match address {
+        IpAddr::V4(_) => Family::V4.number(),
+        IpAddr::V6(_) => Family::V6.number(),
     }
 }

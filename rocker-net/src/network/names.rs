@@ -1,0 +1,167 @@
+//! Who is called what on a network, and how the others learn of it.
+//!
+//! Names are lines of the owners' hosts files. So there is no process that could end and take all names with it, no packet of a
+//! container is ever parsed, and nothing has to be sent to find a name. The README says what that costs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::lock::Lock;
+use crate::{Error, Ipam, Result, file, hosts, state};
+
+/// Below the network's directory.
+pub(super) const TABLE: &str = "names.json";
+const LOCK: &str = ".names.lock";
+
+/// What an owner is called, and where it reads what others are called; see [`Network::set_names`](crate::Network::set_names).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HostNames {
+    /// Its names, the most important one first: what an address is looked up to.
+    pub names: Vec<String>,
+    /// The file that is mounted as its `/etc/hosts`.
+    pub hosts_file: PathBuf,
+}
+
+impl HostNames {
+    /// These names for an owner that reads those of others in `hosts_file`.
+    pub fn new<Name: Into<String>>(
+        names: impl IntoIterator<Item = Name>,
+        hosts_file: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            names: names.into_iter().map(Into::into).collect(),
+            hosts_file: hosts_file.into(),
+        }
+    }
+
+    /// Checks that each is one word, which begins no comment.
+    fn check(&self) -> Result<()> {
+        let is_word = |name: &str| {
+            let bad =
+                |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || byte == b'#';
+            !name.is_empty() && name.len() <= 253 && !name.bytes().any(bad)
+        };
+        match self.names.iter().find(|name| !is_word(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::InvalidName {
+                kind: "host name",
+                name: name.clone(),
+                rule: "1 to 253 characters without blanks and '#'",
+            }),
+        }
+    }
+}
+
+/// The names of a network, in its directory.
+#[derive(Debug)]
+pub(super) struct Names<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) network: &'a str,
+    pub(super) ipam: &'a Ipam,
+}
+
+/// Everybody's names by owner.
+type Table = BTreeMap<String, HostNames>;
+
+impl Names<'_> {
+    /// Calls `owner` by these names, in place of those that it had, and tells everybody.
+    pub(super) fn set(&self, owner: &str, names: &HostNames) -> Result<()> {
+        names.check()?;
+        let _lock = self.lock()?;
+        let mut table = self.table();
+        table.insert(owner.to_owned(), names.clone());
+        self.tell(table, Some(owner))
+    }
+
+    /// Forgets the names of `owner`, and tells everybody. That it has none is fine.
+    pub(super) fn remove(&self, owner: &str) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut table = self.table();
+        let Some(gone) = table.remove(owner) else {
+            return Ok(());
+        };
+        // It may go on without this network.
+        if let Err(error) = hosts::rewrite(&gone.hosts_file, self.network, "") {
+            untold(&gone.hosts_file, &error);
+        }
+        self.tell(table, None)
+    }
+
+    /// Everybody's names. A damaged file, as a power cut may leave it, is as good as none: nobody outlives that, and who comes says
+    /// his names anew.
+    fn table(&self) -> Table {
+        let why = "so that it is known who is called what on the network";
+        state::read(&self.dir.join(TABLE), why)
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+    }
+
+    /// Writes down the names of those who have an address, and puts them into everybody's file. That a file cannot be written is an
+    /// error only if it is that of `owner`: a container that fills the disk with its own, or keeps it by a lease, keeps no other from
+    /// anything.
+    fn tell(&self, mut table: Table, owner: Option<&str>) -> Result<()> {
+        let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
+        for (owner, address) in self.ipam.leases()? {
+            addresses.entry(owner).or_default().push(address);
+        }
+        // Whoever died unseen, and was released without a word.
+        table.retain(|owner, _| addresses.contains_key(owner));
+        let path = self.dir.join(TABLE);
+        let why = "so that whoever comes next knows them too";
+        state::write_quickly(&path, &table, why)?;
+        let lines = lines(&table, &addresses);
+        let mut own = Ok(());
+        for (name, HostNames { hosts_file, .. }) in &table {
+            match hosts::rewrite(hosts_file, self.network, &lines) {
+                Err(error) if owner == Some(name) => {
+                    own = Err(Error::file("write", hosts_file, error));
+                }
+                Err(error) => untold(hosts_file, &error),
+                Ok(()) => {}
+            }
+        }
+        own
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        let path = self.dir.join(LOCK);
+        let why = "so that names change one at a time, and no file misses one";
+        let missing = !file::is_dir(
+            self.dir,
+            "so that names of a network that is gone are not asked for",
+        );
+        match missing {
+            true => Err(Error::NoNetwork {
+                network: self.network.to_owned(),
+            }),
+            false => Lock::acquire(&path, why),
+        }
+    }
+}
+
+fn untold(hosts_file: &Path, error: &std::io::Error) {
+    let path = hosts_file.display();
+    tracing::warn!(%error, %path, "a container does not learn of a name");
+}
+
+/// A line for each address, in the order of the addresses.
+fn lines(table: &Table, addresses: &HashMap<String, Vec<IpAddr>>) -> String {
+    let mut all: Vec<(IpAddr, &HostNames)> = Vec::new();
+    for (owner, names) in table {
+        let of_owner = addresses.get(owner).into_iter().flatten();
+        all.extend(of_owner.map(|address| (*address, names)));
+    }
+    all.sort_by_key(|(address, _)| *address);
+    let mut text = String::new();
+    for (address, names) in all {
+        // A string takes all that is written to it.
+        let _ = writeln!(text, "{address}\t{}", names.names.join("\t"));
+    }
+    text
+}
