@@ -601,9 +601,10 @@ fn ways_out(host: &mut Connection, family: Family) -> Result<BTreeMap<String, Li
         .filter(|route| route.unicast && !is_link_local(&route.destination))
         .flat_map(|route| route.interfaces)
         .collect();
-    let links = rtnl::links(host, why)?.into_iter();
+    // Not all there are: with many containers, there are as many cables.
+    let links = rtnl::links_at(host, why, ways)?.into_iter();
     Ok(links
-        .filter(|link| ways.contains(&link.index) && !link.loopback && !is_ours(link))
+        .filter(|link| !link.loopback && !is_ours(link))
         .map(|link| (link.name.clone(), link))
         .collect())
 }

@@ -358,6 +358,34 @@ pub(crate) fn find_link(
     }
 }
 
+/// The interfaces of these indices, in one go. One that is gone is left out.
+pub(crate) fn links_at(
+    host: &mut Connection,
+    why: &'static str,
+    indices: impl IntoIterator<Item = u32>,
+) -> Result<Vec<Link>> {
+    let ask = |index: u32| {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let message = RouteNetlinkMessage::GetLink(message);
+        let object = format!("interface {index}");
+        request(&message, "RTM_GETLINK", NLM_F_ACK, "look up", object)
+    };
+    let requests: Vec<_> = indices.into_iter().map(ask).collect();
+    let mut links = Vec::new();
+    if requests.is_empty() {
+        return Ok(links);
+    }
+    for (reply, request) in host.exchange(why, &requests)?.into_iter().zip(&requests) {
+        match reply.outcome {
+            Ok(()) => links.push(read_reply(&reply.messages, request)?),
+            Err(refusal) if refusal.is(libc::ENODEV) => {}
+            Err(refusal) => return Err(refusal.of(request)),
+        }
+    }
+    Ok(links)
+}
+
 /// The link in the answer to [`get_link`].
 pub(crate) fn read_reply(messages: &[Vec<u8>], request: &Request) -> Result<Link> {
     messages
