@@ -230,25 +230,26 @@ pub fn interfaces(netns: BorrowedFd<'_>) -> Result<Vec<String>> {
     Ok(links.into_iter().map(|link| link.name).collect())
 }
 
-/// Sends by `gateway`, over the interface of this name in `netns`, what is for no subnet there. Where that goes elsewhere already, it
+/// Sends by `gateways`, over the interface of this index behind `inside`, what is for no subnet there. Where that goes elsewhere already, it
 /// stays so.
-///
-/// # Errors
-///
-/// [`Error::Namespace`] if `netns` is not a network namespace or may not be entered, [`Error::Permission`] without
-/// CAP_NET_ADMIN over it, [`Error::Netlink`] for the rest, such as a gateway that is not to be reached by that interface.
-pub fn default_route(netns: BorrowedFd<'_>, interface: &str, gateway: IpAddr) -> Result<()> {
-    let mut inside = connect_in(netns, Protocol::Route)?;
-    let why = "so that the container has a way out by another network";
-    let Some(link) = rtnl::find_link(&mut inside, why, interface)? else {
-        let name = interface.to_owned();
-        return Err(Error::NoInterface { name });
-    };
-    let requests = [rtnl::add_default_route(&link, gateway)];
-    match inside.exchange(why, &requests)?.remove(0).outcome {
-        Err(refusal) if refusal.is(libc::EEXIST) => Ok(()),
-        outcome => outcome.map_err(|refusal| refusal.of(&requests[0])),
+pub(crate) fn default_routes(
+    inside: &mut Connection,
+    link: &Link,
+    gateways: impl IntoIterator<Item = IpAddr>,
+) -> Result<()> {
+    let gateways = gateways.into_iter();
+    let requests: Vec<_> = gateways
+        .map(|gateway| rtnl::add_default_route(link, gateway))
+        .collect();
+    let why = "so that the container has a way out by this network, unless it has another one";
+    let replies = inside.exchange(why, &requests)?;
+    for (reply, request) in replies.into_iter().zip(&requests) {
+        match reply.outcome {
+            Err(refusal) if refusal.is(libc::EEXIST) => {}
+            outcome => outcome.map_err(|refusal| refusal.of(request))?,
+        }
     }
+    Ok(())
 }
 
 /// Brings the loopback interface of `netns` up: all the network that a container without network has.

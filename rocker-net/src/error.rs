@@ -77,12 +77,6 @@ pub enum Error {
         /// What it should have been.
         wanted: &'static str,
     },
-    /// There is no network interface of that name.
-    #[error("there is no interface {name}")]
-    NoInterface {
-        /// The interface.
-        name: String,
-    },
     /// A name that cannot be an interface's, a network's or an owner's.
     #[error("{name:?} is no valid {kind}: {rule}")]
     InvalidName {
@@ -162,6 +156,14 @@ pub enum Error {
     NoNetwork {
         /// The network.
         network: String,
+    },
+    /// The owner is not attached to the network.
+    #[error("{owner} is not attached to network {network}")]
+    NotAttached {
+        /// The network.
+        network: String,
+        /// Who is not attached.
+        owner: String,
     },
     /// Somebody is attached to the network.
     #[error("network {network} is in use by {}; detach them first", .owners.join(", "))]

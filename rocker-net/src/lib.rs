@@ -32,7 +32,7 @@ mod sys;
 mod trace;
 
 pub use bridge::{Bridge, BridgeOptions};
-pub use endpoint::{Endpoint, EndpointOptions, default_route, interfaces, loopback_up};
+pub use endpoint::{Endpoint, EndpointOptions, interfaces, loopback_up};
 pub use error::{Error, Result};
 pub use ipam::{Ipam, LeaseOptions};
 pub use nat::{Nat, NatOptions};

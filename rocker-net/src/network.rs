@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::bridge::{check_interface_name, is_ours, mac};
-use crate::endpoint::open_inside;
+use crate::endpoint::{default_routes, open_inside};
 use crate::forwarding::Forwarding;
 use crate::ipam::check_name;
 use crate::lock::Lock;
 use crate::nat::Guarded;
 use crate::netlink::{Connection, Protocol};
+use crate::netns::connect_in;
 use crate::rtnl::{Family, Link};
 use crate::{
     Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result, Subnet,
@@ -189,6 +190,37 @@ impl Network {
             mac: Some(mac(address)),
             host_interface: self.host_interface(owner),
         }
+    }
+
+    /// Sends by this network what is for no subnet of `owner`'s in `netns`, as far as it goes nowhere yet: for one that was attached
+    /// without a default route, or has lost the network that it had it by. By an internal network nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAttached`], [`Error::Namespace`] if `netns` is not a network namespace or may not be entered, [`Error::Permission`]
+    /// without CAP_NET_ADMIN over it, [`Error::File`], [`Error::Netlink`] for the rest.
+    pub fn default_route(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<()> {
+        if self.options.internal {
+            return Ok(());
+        }
+        let not_attached = || Error::NotAttached {
+            network: self.options.name.clone(),
+            owner: owner.to_owned(),
+        };
+        let attachment = self.attachment(owner)?.ok_or_else(not_attached)?;
+        let mut host = Connection::open(Protocol::Route)?;
+        let why = "so that it is known which interface of the container is at the other end";
+        let cable = rtnl::find_link(&mut host, why, &attachment.host_interface)?;
+        let index = cable.and_then(|link| link.peer).ok_or_else(not_attached)?;
+        let far_end = Link {
+            index,
+            name: format!("interface {index}"),
+            ..Link::default()
+        };
+        let six = attachment.ipv6.and(attachment.gateway6);
+        let gateways = [Some(attachment.gateway), six.map(IpAddr::V6)];
+        let mut inside = connect_in(netns, Protocol::Route)?;
+        default_routes(&mut inside, &far_end, gateways.into_iter().flatten())
     }
 
     /// Calls `owner`, who is attached, by these names on the network, in place of those that it had: each of the owners with names

@@ -339,14 +339,12 @@ fn a_container_is_on_several_networks_as_it_asks_to_be() {
         front.detach("c").unwrap();
         assert_eq!(host.sh("ip -n c route show default"), "");
         for _ in 0..2 {
-            rocker_net::default_route(netns.as_fd(), "eth1", b.gateway).unwrap();
+            back.default_route("c", netns.as_fd()).unwrap();
         }
-        assert_eq!(
-            host.sh("ip -n c route show default"),
-            "default via 10.8.0.1 dev eth1 \n"
-        );
-        let error = rocker_net::default_route(netns.as_fd(), "eth7", b.gateway).unwrap_err();
-        assert_eq!(error.to_string(), "there is no interface eth7");
+        let way = host.sh("ip -n c route show default");
+        assert_eq!(way, "default via 10.8.0.1 dev eth1 \n");
+        let error = back.default_route("x", netns.as_fd()).unwrap_err();
+        assert_eq!(error.to_string(), "x is not attached to network back");
         back.detach("c").unwrap();
         back.detach("p").unwrap();
     });
