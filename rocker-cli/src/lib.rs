@@ -15,7 +15,7 @@ pub use commands::main;
 pub use engine::{
     Actor, ContainerSummary, DeviceNode, Engine, Event, Events, ExecOptions, Exit, HealthCheck,
     HealthOptions, HealthStatus, ImagePrune, ImportOptions, Io, LogDriver, LogLine, LogOptions,
-    LogQuery, Logs, Network, PullPolicy, Restart, Roots, RunOptions, SeccompProfile, Share,
-    StartOptions, Status, Tmpfs, Usage, Users, Volume,
+    LogQuery, Logs, Network, NetworkEndpoint, NetworkRequest, NetworkSummary, PullPolicy, Restart,
+    Roots, RunOptions, SeccompProfile, Share, StartOptions, Status, Tmpfs, Usage, Users, Volume,
 };
 pub use error::{Error, Result, SeccompFault};

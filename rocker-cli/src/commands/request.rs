@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use clap::Args;
 use rocker_image::Platform;
 
-use crate::{Io, Network, PullPolicy, Result, RunOptions, Volume};
+use crate::{Io, PullPolicy, Result, RunOptions, Volume};
 
 mod life;
 mod limits;
+pub(crate) mod network;
 mod security;
 mod sharing;
 pub(crate) mod value;
 
 use life::Life;
 use limits::Limits;
+use network::Networking;
 use security::Security;
 use sharing::Sharing;
 pub(crate) use value::keys;
@@ -94,25 +96,11 @@ pub(crate) struct Request {
     #[arg(long, help_heading = "Files")]
     read_only: bool,
 
-    /// bridge for root, pasta for an ordinary user; none or host
-    #[arg(
-        long,
-        visible_alias = "net",
-        value_name = "NETWORK",
-        default_value = "default",
-        hide_default_value = true,
-        help_heading = "Network"
-    )]
-    network: String,
     /// Publish a port: [ADDRESS:]PORT:PORT[/udp], of ordinary users' containers so far
     #[arg(short, long, value_name = "PORTS", help_heading = "Network")]
     publish: Vec<String>,
-    /// Name the host
-    #[arg(short = 'h', long, value_name = "NAME", help_heading = "Network")]
-    hostname: Option<String>,
-    /// Name the NIS domain
-    #[arg(long, value_name = "NAME", help_heading = "Network")]
-    domainname: Option<String>,
+    #[command(flatten)]
+    networking: Networking,
 
     #[command(flatten)]
     sharing: Sharing,
@@ -174,18 +162,16 @@ impl Request {
         options.env.extend_from_slice(&self.env);
         options.workdir = self.workdir.clone();
         options.user = self.user.clone();
-        options.hostname = self.hostname.clone();
         options.volumes = self
             .volume
             .iter()
             .map(|text| value::volume(text))
             .collect::<Result<Vec<Volume>>>()?;
-        options.network = self.network()?;
+        self.networking.add_to(&mut options)?;
         let ports = self.publish.iter().map(|text| Ok(text.parse()?));
         options.ports = ports.collect::<Result<_>>()?;
         options.limits = self.limits.limits()?;
         options.group_add = self.group_add.clone();
-        options.domainname = self.domainname.clone();
         let limits = self.ulimit.iter().map(|text| Ok(text.parse()?));
         options.rlimits = limits.collect::<Result<_>>()?;
         options.oom_score_adj = self.oom_score_adj;
@@ -207,21 +193,6 @@ impl Request {
             .map(str::parse::<Platform>)
             .transpose()?;
         Ok(options)
-    }
-
-    fn network(&self) -> Result<Network> {
-        match self.network.as_str() {
-            "default" => Ok(Network::Default),
-            "bridge" => Ok(Network::Bridge),
-            "pasta" => Ok(Network::Pasta),
-            "none" => Ok(Network::None),
-            "host" => Ok(Network::Host),
-            other => Err(value::bad(
-                "--network",
-                other,
-                "bridge, pasta, none or host",
-            )),
-        }
     }
 
     fn pull_policy(&self) -> Result<PullPolicy> {

@@ -19,7 +19,7 @@ pub(crate) struct System {
 enum Command {
     /// Show how much room images and containers take
     Df(Df),
-    /// Remove containers that do not run, and images without a name
+    /// Remove containers that do not run, networks that none needs, and images without a name
     Prune(Prune),
     /// Start the containers whose restart policy asks for it, after a boot
     Boot(Boot),
@@ -103,7 +103,9 @@ impl Prune {
             true => "all images of which no container is made",
             false => "all images without a name",
         };
-        let question = format!("This removes all containers that do not run, and {images}.");
+        let question = format!(
+            "This removes all containers that do not run, all networks that no container has a place on, and {images}."
+        );
         if !self.force && !ask(&question) {
             return Ok(0);
         }
@@ -115,6 +117,10 @@ impl Prune {
         };
         let mut list = Titled::new("Deleted Containers:");
         containers.iter().for_each(|line| list.print(line));
+        list.end();
+        let networks = engine.prune_networks(|_| true)?;
+        let mut list = Titled::new("Deleted Networks:");
+        networks.iter().for_each(|line| list.print(line));
         list.end();
         let mut list = Titled::new("Deleted Images:");
         let more = engine.prune_images(&prune, |_| true, |line| list.print(line))?;

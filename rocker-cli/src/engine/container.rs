@@ -186,9 +186,14 @@ impl Container {
         &self.record.options
     }
 
-    /// Whether it is on the bridge.
+    /// Whether it is on networks, and not on somebody else's.
     pub(crate) fn is_bridged(&self) -> bool {
         matches!(self.options().network, Network::Bridge | Network::Default)
+    }
+
+    /// Whether all that is known of it is its id.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.record.name.is_empty() && self.record.options.image.is_empty()
     }
 
     /// The OCI runtime specification.
@@ -236,11 +241,13 @@ impl Container {
         remove_run_dir(&self.run)
     }
 
-    /// Takes note of a name that somebody has given it meanwhile.
-    pub(crate) fn learn_name(&mut self, engine: &Engine) {
+    /// Takes note of a name that somebody has given it meanwhile, and of networks that it is on, or no more.
+    pub(crate) fn learn_names(&mut self, engine: &Engine) {
         if let Ok(Some(record)) = engine.record(self.id()) {
             self.record.name = record.name;
             self.record.other_name = record.other_name;
+            self.record.options.network = record.options.network;
+            self.record.options.endpoints = record.options.endpoints;
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::image::the_one;
 use super::log::LOG;
-use super::options::{LogDriver, Network, RunOptions, SeccompProfile, Share, Users};
+use super::options::{LogDriver, RunOptions, SeccompProfile, Share, Users};
 use super::record::{Health, Record, State};
 use super::time::text;
 use super::{Engine, Status};
@@ -110,36 +110,23 @@ impl Engine {
     }
 
     fn network_settings(&self, record: &Record, status: &Status) -> Value {
-        let options = &record.options;
         let is_up = status.is_up();
-        let attached = (options.network == Network::Bridge && is_up)
-            .then(|| self.network().ok()?.attachment(&record.id).ok()?)
-            .flatten();
-        let mut network = json!({
-            "NetworkID": options.network.to_string(),
-            "IPAddress": "",
-            "IPPrefixLen": 0,
-            "Gateway": "",
-            "MacAddress": "",
-        });
-        if let (Some(attached), Some(map)) = (attached, network.as_object_mut()) {
-            let mac = attached
-                .mac
-                .unwrap_or_default()
-                .map(|byte| format!("{byte:02x}"));
-            map.insert("IPAddress".into(), attached.address.to_string().into());
-            map.insert("IPPrefixLen".into(), attached.prefix_len.into());
-            map.insert("Gateway".into(), attached.gateway.to_string().into());
-            map.insert("MacAddress".into(), mac.join(":").into());
-        }
-        let mut settings = network.clone();
+        let (mut settings, networks) = self.endpoints_of(record, is_up);
         if let Some(map) = settings.as_object_mut() {
-            map.remove("NetworkID");
-            map.insert("Ports".into(), ports(options, is_up));
-            map.insert(
-                "Networks".into(),
-                json!({options.network.to_string(): network}),
-            );
+            // What only a place on a network has.
+            for name in [
+                "IPAMConfig",
+                "Links",
+                "Aliases",
+                "DriverOpts",
+                "GwPriority",
+                "NetworkID",
+                "DNSNames",
+            ] {
+                map.remove(name);
+            }
+            map.insert("Ports".into(), ports(&record.options, is_up));
+            map.insert("Networks".into(), networks);
         }
         settings
     }
@@ -272,7 +259,11 @@ fn host_config(options: &RunOptions<'_>) -> Value {
     json!({
         "Binds": binds.collect::<Vec<_>>(),
         "LogConfig": {"Type": driver, "Config": log},
-        "NetworkMode": options.network.to_string(),
+        "NetworkMode": options.endpoints.first().map_or_else(|| options.network.to_string(), |first| first.network.clone()),
+        "Dns": options.dns,
+        "DnsSearch": options.dns_search,
+        "DnsOptions": options.dns_options,
+        "ExtraHosts": options.hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect::<Vec<_>>(),
         "PortBindings": ports(options, true),
         "RestartPolicy": {"Name": policy, "MaximumRetryCount": most},
         "AutoRemove": options.remove,

@@ -219,6 +219,7 @@ impl Engine {
             health,
             options: RunOptions {
                 network: network_of(options)?,
+                endpoints: self.known_places(options)?,
                 env: resolved(&options.env),
                 labels: labels_over(&options.labels, image),
                 progress: &(),
@@ -235,7 +236,7 @@ impl Engine {
             let is_new = container.state.is_none();
             let outcome = self.run_to_end(&mut container, &mut supervisor);
             phase("ending");
-            container.learn_name(self);
+            container.learn_names(self);
             let ended = self.ended(&container, &supervisor, &outcome);
             let (code, oom_killed) = (ended.code, ended.oom_killed);
             let wanted = supervisor.wish.is_some() || container.asked_to_stop().is_some();

@@ -27,6 +27,7 @@ mod lock;
 mod log;
 mod logs;
 mod name;
+mod network;
 mod options;
 mod others;
 mod parts;
@@ -68,9 +69,10 @@ pub use exec::ExecOptions;
 pub use import::ImportOptions;
 pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};
+pub use network::{NetworkRequest, NetworkSummary};
 pub use options::{
-    DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions, Network, PullPolicy,
-    Restart, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
+    DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions, Network, NetworkEndpoint,
+    PullPolicy, Restart, RunOptions, SeccompProfile, Share, Tmpfs, Users, Volume,
 };
 pub use prune::ImagePrune;
 pub use record::HealthStatus;
@@ -183,12 +185,5 @@ impl Engine {
 
     fn hierarchy(&self) -> Result<Hierarchy> {
         Ok(Hierarchy::detect()?)
-    }
-
-    fn network(&self) -> Result<rocker_net::Network> {
-        Ok(rocker_net::Network::open(
-            self.roots.data(),
-            &rocker_net::NetworkOptions::new("bridge", "rocker0"),
-        )?)
     }
 }

@@ -1,10 +1,12 @@
 //! What is asked of a container.
 
+mod endpoint;
 mod health;
 mod log;
 mod restart;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::as_text;
 
+pub(crate) use endpoint::DEFAULT_NETWORK;
+pub use endpoint::NetworkEndpoint;
 pub(crate) use health::OfImage as HealthCheckOfImage;
 pub use health::{HealthCheck, HealthOptions};
 pub use log::{LogDriver, LogOptions};
@@ -32,12 +36,12 @@ pub struct Io {
 }
 
 /// What a container sees of the network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// The outside: by a bridge for root, by pasta for an ordinary user who has that program, and otherwise only itself, with a warning.
     #[default]
     Default,
-    /// An address of its own on the bridge, and the outside under the host's address.
+    /// An address of its own on each of some networks, see [`RunOptions::endpoints`], and the outside under the host's address.
     Bridge,
     /// The outside as an ordinary user's program sees it, by the program `pasta`.
     Pasta,
@@ -45,16 +49,19 @@ pub enum Network {
     None,
     /// All that the host sees.
     Host,
+    /// All that another container sees, which runs: its name, or the beginning of its ID.
+    Container(String),
 }
 
 impl std::fmt::Display for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Default => "default",
-            Self::Bridge => "bridge",
+            Self::Bridge => DEFAULT_NETWORK,
             Self::Pasta => "pasta",
             Self::None => "none",
             Self::Host => "host",
+            Self::Container(name) => return write!(f, "container:{name}"),
         })
     }
 }
@@ -227,6 +234,16 @@ pub struct RunOptions<'a> {
     pub devices: Vec<DeviceNode>,
     /// What it sees of the network.
     pub network: Network,
+    /// The networks that it is on with [`Network::Bridge`]; the default one without. The first one with a way out is its way out.
+    pub endpoints: Vec<NetworkEndpoint>,
+    /// The resolvers that it asks, in place of the host's.
+    pub dns: Vec<IpAddr>,
+    /// Where its names are looked for that have no dot, in place of the host's search domains; `.` alone for nowhere.
+    pub dns_search: Vec<String>,
+    /// Options of its resolver, see resolv.conf(5), in place of the host's.
+    pub dns_options: Vec<String>,
+    /// Further lines of its `/etc/hosts`: names, and addresses, of which `host-gateway` is the host's own on its network.
+    pub hosts: Vec<(String, String)>,
     /// Ports of the host that lead into it; with [`Network::Pasta`] alone so far.
     #[serde(with = "as_text")]
     pub ports: Vec<PortForward>,
@@ -319,6 +336,11 @@ impl RunOptions<'static> {
             shm_size: None,
             devices: Vec::new(),
             network: Network::default(),
+            endpoints: Vec::new(),
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            hosts: Vec::new(),
             ports: Vec::new(),
             limits: Limits::default(),
             rlimits: Vec::new(),
@@ -338,6 +360,28 @@ impl RunOptions<'static> {
             running: None,
             progress: &(),
             fail_at: None,
+        }
+    }
+}
+
+impl RunOptions<'_> {
+    /// The places on networks of a container that is on some.
+    pub(crate) fn places(&self) -> Vec<NetworkEndpoint> {
+        match (&self.network, &self.endpoints[..]) {
+            (Network::Bridge | Network::Default, []) => vec![NetworkEndpoint::new(DEFAULT_NETWORK)],
+            (Network::Bridge | Network::Default, endpoints) => endpoints.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Its networks, as a list of them shows it.
+    pub(crate) fn network_names(&self) -> String {
+        match (&self.network, &self.endpoints[..]) {
+            (Network::Bridge, [_, ..]) => {
+                let names: Vec<_> = self.endpoints.iter().map(|one| &*one.network).collect();
+                names.join(",")
+            }
+            (network, _) => network.to_string(),
         }
     }
 }

@@ -118,16 +118,17 @@ impl From<Option<&State>> for Status {
 
 impl ContainerSummary {
     fn of(record: Record, status: Status) -> Self {
+        let network = record.options.network_names();
         Self {
             id: record.id,
             name: record.name,
+            network,
             image: record.options.image,
             command: record.command,
             created: record.created,
             status,
             labels: record.options.labels,
             ports: record.options.ports,
-            network: record.options.network.to_string(),
         }
     }
 

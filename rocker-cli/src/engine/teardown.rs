@@ -42,7 +42,10 @@ impl Engine {
         let left = match (self.tidier, container.is_bridged()) {
             (_, false) => Ok(()),
             (None, true) => self.disconnect(container),
-            (Some(tidier), true) => self.leave_for_later(tidier),
+            // Nobody is to find it by its names from here on.
+            (Some(tidier), true) => self
+                .unname(container)
+                .and_then(|()| self.leave_for_later(tidier)),
         };
         errors.extend(left.err().map(|error| error.chain()));
         errors.extend(container.remove_run_dir().err().map(|error| error.chain()));
@@ -70,8 +73,33 @@ impl Engine {
         errors
     }
 
+    /// Takes a container off all its networks; it goes on after an error, and returns the first one.
     fn disconnect(&self, container: &Container) -> Result<()> {
-        Ok(self.network()?.detach(container.id())?)
+        let mut outcome = Ok(());
+        for network in self.networks_of(container)? {
+            let detached = network.detach(container.id());
+            outcome = outcome.and(detached.map_err(Error::from));
+        }
+        outcome
+    }
+
+    fn unname(&self, container: &Container) -> Result<()> {
+        for network in self.networks_of(container)? {
+            network.remove_names(container.id())?;
+        }
+        Ok(())
+    }
+
+    /// The networks of a container, as far as they still are; all, where it is not known which.
+    fn networks_of(&self, container: &Container) -> Result<Vec<rocker_net::Network>> {
+        if container.is_unknown() {
+            return self.networks();
+        }
+        let mut networks = Vec::new();
+        for place in container.options().places() {
+            networks.extend(self.find_network(&place.network)?);
+        }
+        Ok(networks)
     }
 
     /// Takes down the containers whose supervisor died, so that every command after it sees things as they are. What

@@ -50,7 +50,10 @@ pub(super) fn mounts(facts: &Facts<'_>) -> Result<Vec<Mount>> {
         mounts.extend(cgroups(facts)?);
     }
     for name in ["resolv.conf", "hostname", "hosts"] {
-        let file = facts.files.join(name);
+        // Names mean the same for all that share a network.
+        let theirs = facts.surroundings.network_files.as_deref();
+        let files = theirs.filter(|_| name != "hostname").unwrap_or(facts.files);
+        let file = files.join(name);
         mounts.push(mount(Path::new("/etc").join(name), "bind", file, &BIND)?);
     }
     for tmpfs in &options.tmpfs {
