@@ -54,6 +54,8 @@ mod login;
 mod logs;
 mod many;
 mod network;
+mod networks;
+mod networks_names;
 mod plan;
 mod probe;
 mod refused_images;
