@@ -66,10 +66,12 @@ fn containers_find_each_other_by_every_name_also_later_ones_and_no_longer_the_go
         assert!(finds(&scene, "web", "db") && finds(&scene, "web", "mine"));
         // One that ends of itself, too, also when somebody else takes its place back later.
         scene
-            .script("unset ROCKER_LINGER; rocker run -d --name brief --network front $I sleep 0.3")
+            .script("unset ROCKER_LINGER; rocker run -d --name brief --network front $I sleep 1000")
             .succeeded();
         assert!(finds(&scene, "web", "brief"));
-        scene.ok("wait brief");
+        scene
+            .script("unset ROCKER_LINGER; rocker stop -t 0 brief")
+            .succeeded();
         host.wait_until("it is found no more", crate::support::LIMIT, || {
             !finds(&scene, "web", "brief")
         });
