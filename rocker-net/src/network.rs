@@ -432,13 +432,13 @@ impl Network {
             Nat::ensure_by(netfilter, &nat)?;
             return Ok((subnets, addresses, made));
         }
-        let ways = ways_out(host, Family::V4)?;
+        let ways = ways_out(host, Family::V4, &made)?;
         let claim = self.forwarding.claim(&self.options.name, ways.keys())?;
         nat.guarded = guarded(claim.guarded(), &ways);
         let six = self.forwarding.of_ipv6();
         let claim6 = match subnets.v6 {
             Some(_) => {
-                let ways = ways_out(host, Family::V6)?;
+                let ways = ways_out(host, Family::V6, &made)?;
                 six.warn_if_impossible(bridge)?;
                 let claim = six.claim(&self.options.name, ways.keys())?;
                 nat.guarded6 = guarded(claim.guarded(), &ways);
@@ -626,12 +626,13 @@ fn unless_foreign(removed: Result<()>) -> Option<Error> {
 }
 
 /// The interfaces by which the host reaches others, by name: what answers to containers come in by.
-fn ways_out(host: &mut Connection, family: Family) -> Result<BTreeMap<String, Link>> {
+fn ways_out(host: &mut Connection, family: Family, own: &Bridge) -> Result<BTreeMap<String, Link>> {
     let why = "so that the interfaces are known by which answers to containers come in";
     let routes = rtnl::routes(host, why, family)?.into_iter();
     let ways: BTreeSet<u32> = routes
         .filter(|route| route.unicast && !is_link_local(&route.destination))
         .flat_map(|route| route.interfaces)
+        .filter(|index| *index != own.index())
         .collect();
     // Not all there are: with many containers, there are as many cables.
     let links = rtnl::links_at(host, why, ways)?.into_iter();

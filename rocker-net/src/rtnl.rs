@@ -205,13 +205,13 @@ pub(crate) fn create_veth(pair: &VethPair<'_>) -> Request {
     request
 }
 
-/// Asks for what is known of the interface.
+/// Asks for what is known of the interface. The answer is acknowledgement enough.
 pub(crate) fn get_link(name: &str) -> Request {
     let message = RouteNetlinkMessage::GetLink(named(name));
     request(
         &message,
         "RTM_GETLINK",
-        NLM_F_ACK,
+        0,
         "look up",
         format!("interface {name}"),
     )
@@ -369,7 +369,7 @@ pub(crate) fn links_at(
         message.header.index = index;
         let message = RouteNetlinkMessage::GetLink(message);
         let object = format!("interface {index}");
-        request(&message, "RTM_GETLINK", NLM_F_ACK, "look up", object)
+        request(&message, "RTM_GETLINK", 0, "look up", object)
     };
     let requests: Vec<_> = indices.into_iter().map(ask).collect();
     let mut links = Vec::new();

@@ -83,9 +83,13 @@ impl Engine {
         outcome
     }
 
+    /// Lets nobody find a container by its names; on the default network nobody can.
     fn unname(&self, container: &Container) -> Result<()> {
-        for network in self.networks_of(container)? {
-            network.remove_names(container.id())?;
+        let places = container.options().places();
+        for place in places.iter().filter(|place| !place.is_default()) {
+            if let Some(network) = self.find_network(&place.network)? {
+                network.remove_names(container.id())?;
+            }
         }
         Ok(())
     }
