@@ -57,7 +57,8 @@ fn end(name: &str) -> String {
 /// Rewrites the section of the file at `path`, in place, since it is mounted as `/etc/hosts` somewhere. Nothing is made: without a file
 /// nothing is done.
 ///
-/// Whoever reads meanwhile finds old or new lines, never an empty file: it is written over, and cut off where it was longer. What
+/// Whoever reads meanwhile finds old or new lines, never an empty file: it is written over by one call, with empty lines for what is
+/// left of a longer one, and then cut off. Whoever is killed in between leaves the empty lines, which the next one takes away. What
 /// somebody in the container writes in the same moment may be lost.
 pub(crate) fn rewrite(path: &Path, name: &str, lines: &str) -> io::Result<()> {
     let why = "so that the containers of the network find each other by their names";
@@ -68,14 +69,21 @@ pub(crate) fn rewrite(path: &Path, name: &str, lines: &str) -> io::Result<()> {
     let Some(old) = content(&file, path)? else {
         return Ok(());
     };
-    let new = with_section(&old, name, lines);
+    let mut new = with_section(&old, name, lines);
+    while new.ends_with("\n\n") {
+        new.pop();
+    }
     if new == old {
         return Ok(());
     }
+    let length = new.len();
+    while new.len() < old.len() {
+        new.push('\n');
+    }
     file::write_at_start(&file, path, new.as_bytes(), why)?;
-    if new.len() < old.len() {
+    if length < old.len() {
         let why = "so that nothing of the older, longer text stays";
-        file::truncate(&file, path, new.len() as u64, why)?;
+        file::truncate(&file, path, length as u64, why)?;
     }
     Ok(())
 }
@@ -154,6 +162,10 @@ mod tests {
         };
         rewrite(&path, "a", LINES).unwrap();
         assert!(seen().contains(LINES));
+        rewrite(&path, "a", "").unwrap();
+        assert_eq!(seen(), "127.0.0.1\tlocalhost\n");
+        // What somebody leaves who is killed before he cuts the file off.
+        fs::write(&path, "127.0.0.1\tlocalhost\n\n\n\n").unwrap();
         rewrite(&path, "a", "").unwrap();
         assert_eq!(seen(), "127.0.0.1\tlocalhost\n");
         fs::write(&path, vec![b'x'; LARGEST + 1]).unwrap();

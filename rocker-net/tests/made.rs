@@ -490,8 +490,29 @@ fn owners_find_each_other_by_name_for_as_long_as_they_are_there() {
             .set_names("b", &HostNames::new(["b2"], hosts("b")))
             .unwrap();
         assert_eq!(lookup(&hosts("a"), "b2").len(), 2);
+        // Nor does a lease on the file, which would have the one who opens it wait for 45 seconds.
+        let mut keeper = std::process::Command::new("python3")
+            .args(["-c", "import fcntl, os, signal, sys\nsignal.signal(signal.SIGIO, signal.SIG_IGN)\nfd = os.open(sys.argv[1], os.O_RDONLY)\n\
+                   fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)\nprint(flush=True)\nsignal.pause()"])
+            .arg(hosts("a"))
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        keeper.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let start = Instant::now();
+        network
+            .set_names("b", &HostNames::new(["b3"], hosts("b")))
+            .unwrap();
+        assert!(start.elapsed() < TIMEOUT);
+        assert!(lookup(&hosts("a"), "b3").is_empty(), "the lease was none");
+        keeper.kill().unwrap();
+        keeper.wait().unwrap();
+        network
+            .set_names("b", &HostNames::new(["b4"], hosts("b")))
+            .unwrap();
+        assert_eq!(lookup(&hosts("a"), "b4").len(), 2);
         network.detach("b").unwrap();
-        assert!(lookup(&hosts("a"), "b2").is_empty());
+        assert!(lookup(&hosts("a"), "b4").is_empty());
         assert_eq!(
             fs::read_to_string(hosts("b")).unwrap(),
             "127.0.0.1\tlocalhost\n"

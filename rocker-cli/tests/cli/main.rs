@@ -24,6 +24,7 @@ mod attributes;
 mod completion;
 mod crash;
 mod crash_commands;
+mod crash_networks;
 mod crash_steps;
 mod cve;
 mod damaged;

@@ -75,7 +75,10 @@ impl Names<'_> {
         let _lock = self.lock()?;
         let mut table = self.table();
         table.insert(owner.to_owned(), names.clone());
-        self.tell(table, Some(owner))
+        let (table, lines) = self.current(table)?;
+        // Before anybody reads of it: whoever is killed here is in the table, and so is taken out of all files again.
+        self.write(&table)?;
+        self.tell(&table, &lines, Some(owner))
     }
 
     /// Forgets the names of `owner`, and tells everybody. That it has none is fine.
@@ -89,7 +92,10 @@ impl Names<'_> {
         if let Err(error) = hosts::rewrite(&gone.hosts_file, self.network, "") {
             untold(&gone.hosts_file, &error);
         }
-        self.tell(table, None)
+        let (table, lines) = self.current(table)?;
+        self.tell(&table, &lines, None)?;
+        // When nobody reads of it any more, for the same reason.
+        self.write(&table)
     }
 
     /// Everybody's names. A damaged file, as a power cut may leave it, is as good as none: nobody outlives that, and who comes says
@@ -102,23 +108,28 @@ impl Names<'_> {
             .unwrap_or_default()
     }
 
-    /// Writes down the names of those who have an address, and puts them into everybody's file. That a file cannot be written is an
-    /// error only if it is that of `owner`: a container that fills the disk with its own, or keeps it by a lease, keeps no other from
-    /// anything.
-    fn tell(&self, mut table: Table, owner: Option<&str>) -> Result<()> {
+    /// Those of the table who have an address, and everybody's lines. Whoever died unseen may have been released without a word.
+    fn current(&self, mut table: Table) -> Result<(Table, String)> {
         let mut addresses: HashMap<String, Vec<IpAddr>> = HashMap::new();
         for (owner, address) in self.ipam.leases()? {
             addresses.entry(owner).or_default().push(address);
         }
-        // Whoever died unseen, and was released without a word.
         table.retain(|owner, _| addresses.contains_key(owner));
-        let path = self.dir.join(TABLE);
-        let why = "so that whoever comes next knows them too";
-        state::write_quickly(&path, &table, why)?;
         let lines = lines(&table, &addresses);
+        Ok((table, lines))
+    }
+
+    fn write(&self, table: &Table) -> Result<()> {
+        let why = "so that whoever comes next knows who is called what";
+        state::write_quickly(&self.dir.join(TABLE), table, why)
+    }
+
+    /// Puts the lines into everybody's file. That a file cannot be written is an error only if it is that of `owner`: a container that
+    /// fills the disk with its own, or keeps it by a lease, keeps no other from anything.
+    fn tell(&self, table: &Table, lines: &str, owner: Option<&str>) -> Result<()> {
         let mut own = Ok(());
-        for (name, HostNames { hosts_file, .. }) in &table {
-            match hosts::rewrite(hosts_file, self.network, &lines) {
+        for (name, HostNames { hosts_file, .. }) in table {
+            match hosts::rewrite(hosts_file, self.network, lines) {
                 Err(error) if owner == Some(name) => {
                     own = Err(Error::file("write", hosts_file, error));
                 }
