@@ -204,6 +204,7 @@ impl Engine {
                 .insert(format!("{OPTION}{name}"), value.clone());
         }
         Network::create(self.roots().data(), &options)?;
+        self.tell_of_network(&request.name, "create", None);
         Ok(id)
     }
 
@@ -291,6 +292,7 @@ impl Engine {
             }
             removed => {
                 removed?;
+                self.tell_of_network(&name, "destroy", None);
                 Ok(name)
             }
         }

@@ -359,6 +359,17 @@ fn a_container_comes_to_a_network_and_leaves_it_while_it_runs_or_not() {
             error.contains("can be neither connected to host"),
             "{error}"
         );
+        let seen = scene.ok("events --since 1h --until 1s --filter type=network --format '{{.Action}} {{.Actor.Attributes.name}}'");
+        let seen: Vec<_> = seen.lines().collect();
+        assert_eq!(
+            seen[..4],
+            [
+                "create front",
+                "create back",
+                "connect back",
+                "disconnect front"
+            ]
+        );
         scene.ok("rm -f web db alone");
         remove(&scene, "front back");
     });

@@ -21,7 +21,7 @@ fn containers_find_each_other_by_every_name_also_later_ones_and_no_longer_the_go
     fake_host::run(|host| {
         let scene = Scene::new(host);
         scene.ok("network create front");
-        scene.up("web", "--network front", IDLE);
+        scene.up("web", "--network front --dns 127.0.0.1", IDLE);
         scene.up(
             "db",
             "--network front --network-alias store --network-alias sql --hostname vault",
@@ -46,7 +46,7 @@ fn containers_find_each_other_by_every_name_also_later_ones_and_no_longer_the_go
             "[\"store\",\"sql\"]\n"
         );
         // On the default network, and on others, nobody is found.
-        let lone = scene.start_idle("--rm --name lone");
+        let lone = scene.start_idle("--rm --name lone --dns 127.0.0.1");
         assert!(!finds(&scene, "lone", "web") && !finds(&scene, "web", "lone"));
         assert_eq!(lone.end().code, 0);
         // Another name, at once.

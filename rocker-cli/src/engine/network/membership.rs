@@ -43,6 +43,7 @@ impl Engine {
         // What it has a place on comes first: whoever takes it down from here on takes it off that network too.
         self.write_record(&record)?;
         let Some((process, netns)) = self.netns_of(&record.id)? else {
+            self.tell_of_network(&place.network, "connect", Some(&record.id));
             return Ok(());
         };
         let attached = self.attach_running(&record, &place, &network, &netns);
@@ -50,8 +51,9 @@ impl Engine {
             // Also where it has just ended, and its supervisor may have looked already for what is to be taken down.
             let _ = network.detach(&record.id);
         }
-        if attached.is_err() {
-            self.write_record(&before)?;
+        match attached {
+            Ok(()) => self.tell_of_network(&place.network, "connect", Some(&record.id)),
+            Err(_) => self.write_record(&before)?,
         }
         attached
     }
@@ -103,6 +105,7 @@ impl Engine {
         // What it has no place on any more is not taken down with it: so that comes first.
         network.detach(&record.id)?;
         self.write_record(&record)?;
+        self.tell_of_network(name, "disconnect", Some(&record.id));
         let Some((_, netns)) = running else {
             return Ok(());
         };
