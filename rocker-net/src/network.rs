@@ -4,29 +4,29 @@ mod config;
 mod made;
 mod names;
 mod options;
+mod subnets;
+mod ways;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::bridge::{check_interface_name, is_ours, mac};
-use crate::endpoint::{default_routes, open_inside};
+use crate::bridge::{check_interface_name, mac};
+use crate::endpoint::open_inside;
 use crate::forwarding::Forwarding;
 use crate::ipam::check_name;
 use crate::lock::Lock;
-use crate::nat::Guarded;
 use crate::netlink::{Connection, Protocol};
-use crate::netns::connect_in;
-use crate::rtnl::{Family, Link};
+use crate::rtnl::Family;
 use crate::{
-    Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result, Subnet,
+    Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result,
 };
-use crate::{file, pool, rtnl};
 
 use config::{Config, Made, Subnets};
-use names::Names;
+use subnets::{gateway6, read_subnets};
+use ways::{guarded, ways_out};
 
 pub use names::HostNames;
 pub use options::{AttachOptions, Attachment, NetworkOptions, NetworkSubnet};
@@ -190,77 +190,6 @@ impl Network {
             mac: Some(mac(address)),
             host_interface: self.host_interface(owner),
         }
-    }
-
-    /// Sends by this network what is for no subnet of `owner`'s in `netns`, as far as it goes nowhere yet: for one that was attached
-    /// without a default route, or has lost the network that it had it by. By an internal network nothing is sent.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotAttached`], [`Error::Namespace`] if `netns` is not a network namespace or may not be entered, [`Error::Permission`]
-    /// without CAP_NET_ADMIN over it, [`Error::File`], [`Error::Netlink`] for the rest.
-    pub fn default_route(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<()> {
-        if self.options.internal {
-            return Ok(());
-        }
-        let not_attached = || Error::NotAttached {
-            network: self.options.name.clone(),
-            owner: owner.to_owned(),
-        };
-        let attachment = self.attachment(owner)?.ok_or_else(not_attached)?;
-        let mut host = Connection::open(Protocol::Route)?;
-        let why = "so that it is known which interface of the container is at the other end";
-        let cable = rtnl::find_link(&mut host, why, &attachment.host_interface)?;
-        let index = cable.and_then(|link| link.peer).ok_or_else(not_attached)?;
-        let far_end = Link {
-            index,
-            name: format!("interface {index}"),
-            ..Link::default()
-        };
-        let six = attachment.ipv6.and(attachment.gateway6);
-        let gateways = [Some(attachment.gateway), six.map(IpAddr::V6)];
-        let mut inside = connect_in(netns, Protocol::Route)?;
-        default_routes(&mut inside, &far_end, gateways.into_iter().flatten())
-    }
-
-    /// Calls `owner`, who is attached, by these names on the network, in place of those that it had: each of the owners with names
-    /// finds them in its hosts file, with the address, in a section of ours, and `owner` theirs. With its
-    /// [detachment](Network::detach) they are gone.
-    ///
-    /// What others have written into such a file is kept; it is changed in place, since it is mounted somewhere.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidName`] for what is no name in a hosts file, [`Error::File`].
-    pub fn set_names(&self, owner: &str, names: &HostNames) -> Result<()> {
-        check_name("owner", owner)?;
-        self.names().set(owner, names)
-    }
-
-    /// Lets nobody find `owner` by its names any more, who is still attached.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::File`].
-    pub fn remove_names(&self, owner: &str) -> Result<()> {
-        match self.has_names() {
-            true => self.names().remove(owner),
-            false => Ok(()),
-        }
-    }
-
-    fn names(&self) -> Names<'_> {
-        Names {
-            dir: &self.dir,
-            network: &self.options.name,
-            ipam: &self.ipam,
-        }
-    }
-
-    /// Whether anybody on the network was ever given names. Networks that nobody has made are spared the question.
-    fn has_names(&self) -> bool {
-        let why = "so that names are taken away only where there are any";
-        self.created.is_some() && file::exists(&self.dir.join(names::TABLE), why)
     }
 
     /// Disconnects `owner` and takes its address back; with the last owner bridge, table and forwarding go too.
@@ -491,102 +420,6 @@ impl Network {
         ))
     }
 
-    /// The network's subnets: those of its owners, or with none yet, some that are free.
-    fn choose_subnets(&self, host: &mut Connection) -> Result<Subnets> {
-        let config = Config::read(&self.dir)?.unwrap_or_default();
-        let current = config.subnets()?;
-        if let (Some(current), false) = (current, self.ipam.leases()?.is_empty()) {
-            return self.check_current(current);
-        }
-        // With no lease nothing of ours is on the bridge. What is there has its address from another network or state
-        // directory, and this one would give that address a second time.
-        if Bridge::is_in_use(host, &self.options.bridge)? {
-            return Err(Error::NameTaken {
-                name: self.options.bridge.clone(),
-                wanted: "a bridge without containers of another network or state directory",
-            });
-        }
-        let why = "so that two networks that choose at the same time do not choose the same subnet";
-        let _lock = Lock::acquire(&self.networks.join(".subnets.lock"), why)?;
-        let chosen = self.free_subnets(host, current)?;
-        let chosen_config = Config::new(&chosen, config.made.clone());
-        if config != chosen_config {
-            // A crash may have left the bridge, with the gateway's address of the old subnet.
-            self.remove_bridge(current).map_or(Ok(()), Err)?;
-            chosen_config.write(&self.dir)?;
-        }
-        Ok(chosen)
-    }
-
-    /// Whether the subnets of those who are attached are those that are asked for.
-    fn check_current(&self, current: Subnets) -> Result<Subnets> {
-        let wanted = [self.options.subnet, self.options.subnet6];
-        let actual = [Some(current.v4), current.v6];
-        for (wanted, actual) in wanted.into_iter().zip(actual) {
-            match (wanted, actual.map(|one| one.subnet)) {
-                (Some(requested), Some(current)) if requested != current => {
-                    return Err(Error::SubnetDiffers {
-                        network: self.options.name.clone(),
-                        current,
-                        requested,
-                    });
-                }
-                _ => {}
-            }
-        }
-        match self.options.ipv6 == current.v6.is_some() {
-            true => Ok(current),
-            false => Err(Error::InvalidNetwork {
-                network: self.options.name.clone(),
-                rule: "whether it has IPv6 cannot change while somebody is attached".to_owned(),
-            }),
-        }
-    }
-
-    /// Subnets that collide with nothing; those of before, if they still do not. Under the lock of subnets.
-    fn free_subnets(&self, host: &mut Connection, before: Option<Subnets>) -> Result<Subnets> {
-        let options = &self.options;
-        let others = self.subnets_of_others()?;
-        let mut used = pool::in_use(host, Some(&options.bridge), Family::V4)?;
-        used.extend(&others);
-        let v4 = pool::choose(options.subnet, before.map(|one| one.v4.subnet), &used)?;
-        let v6 = match options.ipv6 {
-            true => {
-                let mut used = pool::in_use(host, Some(&options.bridge), Family::V6)?;
-                used.extend(&others);
-                let before = before.and_then(|one| Some(one.v6?.subnet));
-                Some(pool::choose6(options.subnet6, before, &used)?)
-            }
-            false => None,
-        };
-        Ok(Subnets {
-            v4: NetworkSubnet {
-                subnet: v4,
-                gateway: options.gateway.map_or_else(|| v4.gateway(), IpAddr::V4),
-                range: options.range,
-            },
-            v6: v6.map(|v6| NetworkSubnet {
-                subnet: v6,
-                gateway: options.gateway6.map_or_else(|| v6.gateway(), IpAddr::V6),
-                range: options.range6,
-            }),
-        })
-    }
-
-    /// The subnets of the other networks, which need not be on the host at the moment.
-    fn subnets_of_others(&self) -> Result<Vec<Subnet>> {
-        let mut subnets = Vec::new();
-        for name in made::directories(&self.networks)? {
-            let dir = self.networks.join(name);
-            if dir != self.dir
-                && let Some(Subnets { v4, v6 }) = read_subnets(&dir)?
-            {
-                subnets.extend([Some(v4), v6].into_iter().flatten().map(|one| one.subnet));
-            }
-        }
-        Ok(subnets)
-    }
-
     fn table(&self) -> String {
         format!("rocker-{}", self.options.name)
     }
@@ -597,27 +430,6 @@ impl Network {
     }
 }
 
-fn read_subnets(dir: &Path) -> Result<Option<Subnets>> {
-    Config::read(dir)?.map_or(Ok(None), |config| config.subnets())
-}
-
-/// The gateway of a subnet of IPv6.
-fn gateway6(subnet: NetworkSubnet) -> Option<Ipv6Addr> {
-    match subnet.gateway {
-        IpAddr::V6(gateway) => Some(gateway),
-        IpAddr::V4(_) => None,
-    }
-}
-
-/// What is to be guarded of the ways out.
-fn guarded(names: &BTreeSet<String>, ways: &BTreeMap<String, Link>) -> BTreeSet<Guarded> {
-    let one = |name: &String| Guarded {
-        name: name.clone(),
-        is_bridge: ways.get(name).is_some_and(|link| link.kind == "bridge"),
-    };
-    names.iter().map(one).collect()
-}
-
 /// The error, unless it is that something foreign has the name: that is not ours to remove.
 fn unless_foreign(removed: Result<()>) -> Option<Error> {
     removed
@@ -625,33 +437,10 @@ fn unless_foreign(removed: Result<()>) -> Option<Error> {
         .filter(|error| !matches!(error, Error::NameTaken { .. }))
 }
 
-/// The interfaces by which the host reaches others, by name: what answers to containers come in by.
-fn ways_out(host: &mut Connection, family: Family, own: &Bridge) -> Result<BTreeMap<String, Link>> {
-    let why = "so that the interfaces are known by which answers to containers come in";
-    let routes = rtnl::routes(host, why, family)?.into_iter();
-    let ways: BTreeSet<u32> = routes
-        .filter(|route| route.unicast && !is_link_local(&route.destination))
-        .flat_map(|route| route.interfaces)
-        .filter(|index| *index != own.index())
-        .collect();
-    // Not all there are: with many containers, there are as many cables.
-    let links = rtnl::links_at(host, why, ways)?.into_iter();
-    Ok(links
-        .filter(|link| !link.loopback && !is_ours(link))
-        .map(|link| (link.name.clone(), link))
-        .collect())
-}
-
-/// Whether the destination is a neighbour on the very link, which every interface with IPv6 has a route to.
-fn is_link_local(destination: &Subnet) -> bool {
-    match destination.network() {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => matches!(address.segments()[0] & 0xffc0, 0xfe80 | 0xff00),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Network;
+use crate::ipam::check_name;
 use crate::lock::Lock;
 use crate::{Error, Ipam, Result, file, hosts, state};
 
 /// Below the network's directory.
-pub(super) const TABLE: &str = "names.json";
+const TABLE: &str = "names.json";
 const LOCK: &str = ".names.lock";
 
 /// What an owner is called, and where it reads what others are called; see [`Network::set_names`](crate::Network::set_names).
@@ -59,10 +61,52 @@ impl HostNames {
 
 /// The names of a network, in its directory.
 #[derive(Debug)]
-pub(super) struct Names<'a> {
-    pub(super) dir: &'a Path,
-    pub(super) network: &'a str,
-    pub(super) ipam: &'a Ipam,
+struct Names<'a> {
+    dir: &'a Path,
+    network: &'a str,
+    ipam: &'a Ipam,
+}
+
+impl Network {
+    /// Calls `owner`, who is attached, by these names on the network, in place of those that it had: each of the owners with names
+    /// finds them in its hosts file, with the address, in a section of ours, and `owner` theirs. With its
+    /// [detachment](Network::detach) they are gone.
+    ///
+    /// What others have written into such a file is kept; it is changed in place, since it is mounted somewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`] for what is no name in a hosts file, [`Error::File`].
+    pub fn set_names(&self, owner: &str, names: &HostNames) -> Result<()> {
+        check_name("owner", owner)?;
+        self.names().set(owner, names)
+    }
+
+    /// Lets nobody find `owner` by its names any more, who is still attached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`].
+    pub fn remove_names(&self, owner: &str) -> Result<()> {
+        match self.has_names() {
+            true => self.names().remove(owner),
+            false => Ok(()),
+        }
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names {
+            dir: &self.dir,
+            network: &self.options.name,
+            ipam: &self.ipam,
+        }
+    }
+
+    /// Whether anybody on the network was ever given names. Networks that nobody has made are spared the question.
+    fn has_names(&self) -> bool {
+        let why = "so that names are taken away only where there are any";
+        self.created.is_some() && file::exists(&self.dir.join(TABLE), why)
+    }
 }
 
 /// Everybody's names by owner.
@@ -70,7 +114,7 @@ type Table = BTreeMap<String, HostNames>;
 
 impl Names<'_> {
     /// Calls `owner` by these names, in place of those that it had, and tells everybody.
-    pub(super) fn set(&self, owner: &str, names: &HostNames) -> Result<()> {
+    fn set(&self, owner: &str, names: &HostNames) -> Result<()> {
         names.check()?;
         let _lock = self.lock()?;
         let mut table = self.table();
@@ -82,7 +126,7 @@ impl Names<'_> {
     }
 
     /// Forgets the names of `owner`, and tells everybody. That it has none is fine.
-    pub(super) fn remove(&self, owner: &str) -> Result<()> {
+    fn remove(&self, owner: &str) -> Result<()> {
         let _lock = self.lock()?;
         let mut table = self.table();
         let Some(gone) = table.remove(owner) else {
