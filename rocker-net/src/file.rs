@@ -214,6 +214,16 @@ pub(crate) fn unlink(path: &Path, why: &'static str) -> io::Result<()> {
     )
 }
 
+/// Removes a directory that is empty.
+pub(crate) fn remove_empty(path: &Path, why: &'static str) -> io::Result<()> {
+    traced(
+        "rmdir",
+        why,
+        || format!("{path:?}"),
+        || fs::remove_dir(path),
+    )
+}
+
 /// Removes a directory and all that is in it: a call for each, which are reported as the last of them.
 pub(crate) fn remove_tree(path: &Path, why: &'static str) -> io::Result<()> {
     let args = || format!("AT_FDCWD, {path:?} /* and all beneath it */, AT_REMOVEDIR");

@@ -1,6 +1,7 @@
 //! A network: bridge, addresses, NAT and forwarding together, for as long as a container is attached.
 
 mod config;
+mod macs;
 mod made;
 mod names;
 mod options;
@@ -151,10 +152,7 @@ impl Network {
         let (subnets, addresses, bridge) =
             self.ensure(&mut host, &mut netfilter, owner, options)?;
         // From here on the lease alone keeps the network in being, and others need not wait.
-        let mut attachment = self.described(owner, &subnets, &addresses);
-        if options.mac.is_some() {
-            attachment.mac = options.mac;
-        }
+        let attachment = self.described(owner, &subnets, &addresses, options.mac);
         let mut endpoint = EndpointOptions::new(
             &attachment.host_interface,
             attachment.address,
@@ -173,8 +171,14 @@ impl Network {
         Ok(attachment)
     }
 
-    /// How `owner` is attached who has these addresses.
-    fn described(&self, owner: &str, subnets: &Subnets, addresses: &[IpAddr]) -> Attachment {
+    /// How `owner` is attached who has these addresses, and this MAC address, if it is not the one that follows from them.
+    fn described(
+        &self,
+        owner: &str,
+        subnets: &Subnets,
+        addresses: &[IpAddr],
+        own_mac: Option<[u8; 6]>,
+    ) -> Attachment {
         let of = |family: fn(&&IpAddr) -> bool| addresses.iter().copied().find(|one| family(&one));
         let address = of(|one| one.is_ipv4()).unwrap_or(subnets.v4.subnet.network());
         let six = subnets.v6.and_then(|v6| match of(|one| one.is_ipv6())? {
@@ -187,7 +191,7 @@ impl Network {
             gateway: subnets.v4.gateway,
             ipv6: six,
             gateway6: subnets.v6.and_then(gateway6),
-            mac: Some(mac(address)),
+            mac: own_mac.or_else(|| Some(mac(address))),
             host_interface: self.host_interface(owner),
         }
     }
@@ -206,6 +210,7 @@ impl Network {
         errors.extend(self.remove_names(owner).err());
         self.unplug(owner)?;
         let lock = self.lock();
+        errors.extend(self.note_mac(owner, None).err());
         errors.extend(self.ipam.release(owner).err());
         errors.extend(lock.and_then(|_lock| self.take_down_if_idle()).err());
         Error::gather("detach", owner, errors)
@@ -222,6 +227,7 @@ impl Network {
     pub fn release(&self, owner: &str) -> Result<()> {
         let unnamed = self.remove_names(owner);
         self.unplug(owner)?;
+        self.note_mac(owner, None)?;
         self.ipam.release(owner)?;
         unnamed
     }
@@ -283,8 +289,10 @@ impl Network {
         let Some(subnets) = subnets else {
             return Ok(BTreeMap::new());
         };
+        let macs = self.macs()?;
         let described = |(owner, addresses): (String, Vec<IpAddr>)| {
-            let attachment = self.described(&owner, &subnets, &addresses);
+            let mac = macs.get(&owner).copied();
+            let attachment = self.described(&owner, &subnets, &addresses, mac);
             (owner, attachment)
         };
         Ok(addresses.into_iter().map(described).collect())
@@ -347,6 +355,7 @@ impl Network {
                 .map(|v6| v6.lease(wanted.address6.map(IpAddr::V6))),
         );
         let addresses = self.ipam.lease_each(owner, &leases)?;
+        self.note_mac(owner, wanted.mac)?;
         let mut options = BridgeOptions::new(bridge, subnets.v4.subnet).address(subnets.v4.gateway);
         if let (Some(v6), Some(gateway)) = (subnets.v6, subnets.v6.and_then(gateway6)) {
             options = options.ipv6(gateway, v6.subnet.prefix_len());

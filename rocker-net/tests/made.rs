@@ -347,6 +347,12 @@ fn a_container_is_on_several_networks_as_it_asks_to_be() {
         assert_eq!(error.to_string(), "x is not attached to network back");
         back.detach("c").unwrap();
         back.detach("p").unwrap();
+        // The MAC address that it has asked for once is not the next one's.
+        let d = front.attach("c", other.as_fd()).unwrap();
+        assert_ne!(d.mac, Some(mac));
+        assert_eq!(front.attachment("c").unwrap(), Some(d));
+        front.detach("c").unwrap();
+        assert!(!state.join("networks/front/macs").exists());
     });
 }
 

@@ -54,14 +54,13 @@ impl Engine {
             {
                 continue;
             }
-            let place = place_on(&record, &name);
             let six = attached
                 .ipv6
                 .map(|(address, len)| format!("{address}/{len}"));
             let shown = json!({
                 "Name": record.name,
                 "EndpointID": attached.host_interface,
-                "MacAddress": mac(&attached, place.as_ref()),
+                "MacAddress": mac(&attached),
                 "IPv4Address": format!("{}/{}", attached.address, attached.prefix_len),
                 "IPv6Address": six.unwrap_or_default(),
             });
@@ -148,14 +147,11 @@ fn shown_options(network: &Network) -> BTreeMap<String, String> {
     shown
 }
 
-fn place_on(record: &Record, network: &str) -> Option<NetworkEndpoint> {
-    let mut places = record.options.places().into_iter();
-    places.find(|place| place.network == network)
-}
-
-fn mac(attached: &Attachment, place: Option<&NetworkEndpoint>) -> String {
-    let mac = place.and_then(|place| place.mac).or(attached.mac);
-    let bytes = mac.unwrap_or_default().map(|byte| format!("{byte:02x}"));
+fn mac(attached: &Attachment) -> String {
+    let bytes = attached
+        .mac
+        .unwrap_or_default()
+        .map(|byte| format!("{byte:02x}"));
     bytes.join(":")
 }
 
@@ -201,7 +197,7 @@ fn endpoint(
         return shown;
     };
     let is_internal = network.is_some_and(|network| network.options().internal);
-    shown["MacAddress"] = mac(attached, Some(place)).into();
+    shown["MacAddress"] = mac(attached).into();
     shown["EndpointID"] = attached.host_interface.clone().into();
     shown["IPAddress"] = attached.address.to_string().into();
     shown["IPPrefixLen"] = attached.prefix_len.into();
