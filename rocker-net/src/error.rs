@@ -243,6 +243,30 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A chain of the host's drops what containers send and get, and rocker may not have a rule there.
+    #[error(
+        "the chain {chain} of the host's firewall refuses what containers on {bridge} send and get; let it pass there: \
+         nft insert rule {chain} iifname {bridge} accept; nft insert rule {chain} oifname {bridge} accept"
+    )]
+    ForeignChain {
+        /// Family, table and chain.
+        chain: String,
+        /// The containers' bridge.
+        bridge: String,
+        /// Why there can be no rule.
+        #[source]
+        source: Box<Self>,
+    },
+    /// Ports are to be published of somebody who has no address on the network.
+    #[error(
+        "{owner} has no address on network {network} that ports could lead to; attach it first"
+    )]
+    NotAttached {
+        /// Whose ports.
+        owner: String,
+        /// The network.
+        network: String,
+    },
     /// Undoing went on after an error, and this is everything that failed. It has no source, as it has several: its
     /// text tells them all.
     #[error("{operation} {object}: {}", every_chain(.errors))]

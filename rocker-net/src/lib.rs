@@ -2,9 +2,12 @@
 
 mod answers;
 mod bridge;
+mod conntrack;
 mod endpoint;
 mod error;
 mod file;
+mod firewall;
+mod foreign;
 mod forwarding;
 mod free_port;
 mod ipam;
@@ -18,8 +21,10 @@ mod nla;
 mod pasta;
 mod pool;
 mod port_forward;
+mod published;
 mod resolver;
 mod rtnl;
+mod spoof;
 mod state;
 mod subnet;
 #[expect(
@@ -35,7 +40,7 @@ pub use error::{Error, Result};
 pub use ipam::Ipam;
 pub use nat::{Nat, NatOptions};
 pub use netns::Netns;
-pub use network::{Attachment, Network, NetworkOptions};
+pub use network::{Attachment, Network, NetworkOptions, RuleLine};
 pub use pasta::{Pasta, PastaOptions};
 pub use port_forward::{PortForward, Transport};
 pub use subnet::{Hosts, Subnet};

@@ -12,14 +12,17 @@ use crate::bridge::{check_interface_name, is_ours, mac};
 use crate::forwarding::Forwarding;
 use crate::ipam::check_name;
 use crate::lock::Lock;
-use crate::nat::Guarded;
 use crate::netlink::{Connection, Protocol};
 use crate::netns::connect_in;
 use crate::rtnl::Link;
-use crate::{
-    Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result, Subnet,
-};
+use crate::{Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Result, Subnet};
 use crate::{file, pool, rtnl, state};
+
+mod firewall;
+mod ports;
+mod rules;
+
+pub use rules::RuleLine;
 
 /// Below the state directory.
 const NETWORKS: &str = "networks";
@@ -168,7 +171,8 @@ impl Network {
     }
 
     fn try_attach(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<Attachment> {
-        // The first to be opened is the last to be closed, see `Nat::ensure_by`: the cable is made meanwhile.
+        // The first to be opened is the last to be closed: that waits until the kernel has freed what a transaction replaced (an
+        // RCU grace period, some milliseconds), and the cable is made meanwhile.
         let mut netfilter = Connection::open(Protocol::Netfilter)?;
         let mut inside = connect_in(netns, Protocol::Route)?;
         let mut host = Connection::open(Protocol::Route)?;
@@ -241,8 +245,11 @@ impl Network {
     /// Removes the cable of `owner`: as long as that is there, somebody may use the address.
     fn unplug(&self, owner: &str) -> Result<()> {
         check_name("owner", owner)?;
+        let unpublished = self.unpublish(owner);
         let removed = Endpoint::remove_by_name(&self.host_interface(owner));
-        unless_foreign(removed).map_or(Ok(()), Err)
+        unless_foreign(removed).map_or(Ok(()), Err)?;
+        self.forget_member(owner)?;
+        unpublished
     }
 
     /// Under the lock.
@@ -321,17 +328,9 @@ impl Network {
         let made = Bridge::ensure_by(host, &options)?;
         let ways = ways_out(host)?;
         let claim = self.forwarding.claim(&self.options.name, ways.keys())?;
-        let mut nat = NatOptions::new(self.table(), bridge, subnet);
-        nat.guarded = claim
-            .guarded()
-            .iter()
-            .map(|name| Guarded {
-                name: name.clone(),
-                is_bridge: ways.get(name).is_some_and(|link| link.kind == "bridge"),
-            })
-            .collect();
-        // The guard is up before anything forwards.
-        Nat::ensure_by(netfilter, &nat)?;
+        let nat = self.nat(subnet, claim.guarded(), &ways);
+        // The guard is up before anything forwards, or is plugged in.
+        self.protect(netfilter, &nat, &self.member(owner, address))?;
         self.forwarding.enable_own(bridge)?;
         claim.switch_on()?;
         Ok((subnet, address, made))
@@ -349,8 +348,8 @@ impl Network {
             Ok(true) => return errors,
             Err(error) => errors.push(error),
         }
-        // Closed when the bridge is gone, see `Nat::ensure_by`.
-        let netfilter = Nat::withdraw(&self.table());
+        // Closed when the bridge is gone, see `Network::try_attach`.
+        let netfilter = self.unprotect();
         let _netfilter = netfilter.map_err(|error| errors.push(error));
         match read_subnet(&self.dir) {
             Ok(subnet) => errors.extend(self.remove_bridge(subnet)),

@@ -1,0 +1,227 @@
+//! What a network has in the packet filter, from what it knows of itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::{Network, read_subnet, ways_out};
+use crate::bridge::mac;
+use crate::nat::{self, Guarded, NatOptions};
+use crate::netlink::{Connection, Protocol};
+use crate::nft::{self, Family, Table};
+use crate::rtnl::Link;
+use crate::spoof::{self, Member, SETS};
+use crate::{Error, Result, Subnet, firewall, foreign, published, rtnl};
+
+impl Network {
+    /// What is to be translated, and guarded.
+    pub(super) fn nat(
+        &self,
+        subnet: Subnet,
+        guarded: &BTreeSet<String>,
+        links: &BTreeMap<String, Link>,
+    ) -> NatOptions {
+        let mut nat = NatOptions::new(self.table(), &self.options.bridge, subnet);
+        let guarded = guarded.iter().map(|name| Guarded {
+            name: name.clone(),
+            is_bridge: links.get(name).is_some_and(|link| link.kind == "bridge"),
+        });
+        nat.guarded = guarded.collect();
+        nat
+    }
+
+    /// What a container may call itself that has this address.
+    pub(super) fn member(&self, owner: &str, address: IpAddr) -> Member {
+        Member {
+            owner: owner.to_owned(),
+            interface: self.host_interface(owner),
+            mac: mac(address),
+            addresses: vec![address],
+        }
+    }
+
+    /// Everybody who is attached.
+    fn members(&self) -> Result<Vec<Member>> {
+        let leases = self.ipam.leases()?.into_iter();
+        Ok(leases
+            .map(|(owner, address)| self.member(&owner, address))
+            .collect())
+    }
+
+    /// The tables that a network always has, without elements.
+    fn basics(&self, nat: &NatOptions) -> [Table; 2] {
+        [nat::table(nat), spoof::table(&nat.table, &nat.bridge, [])]
+    }
+
+    /// All tables as they are meant to be, with all elements.
+    pub(super) fn tables(&self, nat: &NatOptions, members: &[Member]) -> Result<Vec<Table>> {
+        let mut tables = vec![
+            nat::table(nat),
+            spoof::table(&nat.table, &nat.bridge, members),
+        ];
+        let published = self.published()?;
+        if !published.is_empty() {
+            let name = published::table_name(&self.options.name);
+            tables.push(published::table(name, nat, &published)?);
+        }
+        Ok(tables)
+    }
+
+    /// Puts the network's rules into the packet filter, or leaves them alone if they are there, and lets `newcomer` send.
+    pub(super) fn protect(
+        &self,
+        netfilter: &mut Connection,
+        nat: &NatOptions,
+        newcomer: &Member,
+    ) -> Result<()> {
+        let chains = firewall::chains(netfilter)?;
+        let basics = self.basics(nat);
+        let mut done = false;
+        if firewall::are_there(&basics, &chains) {
+            let [_, spoof] = &basics;
+            let sets = SETS.into_iter().zip(newcomer.elements());
+            let messages = sets.flat_map(|(set, elements)| spoof.add(set, &elements));
+            let why = "so that the container may send by its own addresses, and by no others";
+            done = firewall::commit_if_there(netfilter, why, messages.collect())?;
+        }
+        if !done {
+            let mut members = self.members()?;
+            members.retain(|member| member.owner != newcomer.owner);
+            members.push(newcomer.clone());
+            self.replace(netfilter, nat, &members)?;
+        }
+        foreign::ensure(netfilter, &chains, &nat.bridge, nat.subnet6.is_some())
+    }
+
+    fn replace(
+        &self,
+        netfilter: &mut Connection,
+        nat: &NatOptions,
+        members: &[Member],
+    ) -> Result<()> {
+        let tables = self.tables(nat, members)?;
+        let messages = tables.iter().flat_map(Table::replace).collect();
+        let why = "so that packets from containers leave under the host's address, and that they speak for themselves alone, \
+                   in one transaction";
+        firewall::commit(netfilter, why, messages)
+    }
+
+    /// Takes the address of `owner` from those that may be sent by. That there is none is fine.
+    pub(super) fn forget_member(&self, owner: &str) -> Result<()> {
+        let leases = self.ipam.leases()?;
+        let Some((_, address)) = leases.into_iter().find(|(other, _)| other == owner) else {
+            return Ok(());
+        };
+        let member = self.member(owner, address);
+        let Some(mut netfilter) = open_if_there()? else {
+            return Ok(());
+        };
+        let table = self.table();
+        let sets = SETS.into_iter().zip(member.elements());
+        let messages = sets.flat_map(|(set, elements)| {
+            nft::delete_elements(Family::BRIDGE, &table, set, &elements)
+        });
+        let why = "so that nobody sends any more by the address of a container that is gone";
+        let removed = firewall::commit_if_there(&mut netfilter, why, messages.collect());
+        match removed {
+            Err(Error::Unsupported { .. }) => Ok(()),
+            removed => removed.map(drop),
+        }
+    }
+
+    /// Removes all of the network's rules; returns the socket, to be closed late, see [`Network::attach`].
+    pub(super) fn unprotect(&self) -> Result<Option<Connection>> {
+        let Some(mut netfilter) = open_if_there()? else {
+            return Ok(None);
+        };
+        let chains = match firewall::chains(&mut netfilter) {
+            Err(Error::Unsupported { .. }) => return Ok(None),
+            chains => chains?,
+        };
+        let guests = foreign::remove(&mut netfilter, &chains, &self.options.bridge);
+        let why = "so that no rule of the network is left";
+        let tables = [
+            (Family::INET, self.table()),
+            (Family::BRIDGE, self.table()),
+            (Family::INET, published::table_name(&self.options.name)),
+        ];
+        firewall::remove_tables(&mut netfilter, why, &tables)?;
+        guests.map(|()| Some(netfilter))
+    }
+
+    /// What the network's rules are to be, as things are; none where nobody is attached.
+    pub(super) fn intended(&self) -> Result<Option<(NatOptions, Vec<Member>)>> {
+        let members = self.members()?;
+        let (false, Some(subnet)) = (members.is_empty(), read_subnet(&self.dir)?) else {
+            return Ok(None);
+        };
+        let guarded = self.forwarding.guarded(&self.options.name)?;
+        let mut links = BTreeMap::new();
+        if !guarded.is_empty() {
+            let mut host = Connection::open(Protocol::Route)?;
+            let why = "so that it is known which of the guarded interfaces are bridges";
+            let all = rtnl::links(&mut host, why)?.into_iter();
+            links.extend(all.map(|link| (link.name.clone(), link)));
+        }
+        Ok(Some((self.nat(subnet, &guarded, &links), members)))
+    }
+
+    /// Puts all of the network's rules into the packet filter once more, as they are meant to be, and says whether there was
+    /// anything to be done: there is nothing where nobody is attached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::attach`].
+    pub fn reload(&self) -> Result<bool> {
+        let _lock = self.lock()?;
+        let members = self.members()?;
+        let (false, Some(subnet)) = (members.is_empty(), read_subnet(&self.dir)?) else {
+            return Ok(false);
+        };
+        let mut netfilter = Connection::open(Protocol::Netfilter)?;
+        let mut host = Connection::open(Protocol::Route)?;
+        let ways = ways_out(&mut host)?;
+        let claim = self.forwarding.claim(&self.options.name, ways.keys())?;
+        let nat = self.nat(subnet, claim.guarded(), &ways);
+        let chains = firewall::chains(&mut netfilter)?;
+        self.replace(&mut netfilter, &nat, &members)?;
+        foreign::ensure(&mut netfilter, &chains, &nat.bridge, nat.subnet6.is_some())?;
+        self.forwarding.enable_own(&self.options.bridge)?;
+        claim.switch_on()?;
+        Ok(true)
+    }
+
+    /// The same if rules are missing, as after somebody has flushed the packet filter; says whether some were.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::reload`].
+    pub fn restore(&self) -> Result<bool> {
+        let Some((nat, _)) = self.intended()? else {
+            return Ok(false);
+        };
+        let Some(mut netfilter) = open_if_there()? else {
+            return Ok(false);
+        };
+        let chains = firewall::chains(&mut netfilter)?;
+        let mut tables = self.basics(&nat).to_vec();
+        if self.has_published() {
+            let name = published::table_name(&self.options.name);
+            tables.push(published::table(name, &nat, [])?);
+        }
+        let guests = foreign::wanted(&mut netfilter, &chains, &nat.bridge, nat.subnet6.is_some())?;
+        let all = firewall::are_there(&tables, &chains) && guests.iter().all(|(_, there)| *there);
+        match all {
+            true => Ok(false),
+            false => self.reload(),
+        }
+    }
+}
+
+/// A socket to the packet filter; none where the kernel has no such thing, and so nothing in it.
+pub(super) fn open_if_there() -> Result<Option<Connection>> {
+    match Connection::open(Protocol::Netfilter) {
+        Ok(netfilter) => Ok(Some(netfilter)),
+        Err(Error::Unsupported { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
