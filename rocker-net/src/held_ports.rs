@@ -1,7 +1,7 @@
 //! Ports of the host that are held: nobody else gets them, and what comes to them on the host's loopback is passed on.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::listening::{self, Listening};
@@ -33,6 +33,8 @@ const ATTEMPTS: usize = 32;
 #[must_use = "the ports are held until this is dropped"]
 pub struct HeldPorts {
     forwards: Vec<PortForward>,
+    /// Whether the host has IPv6.
+    six: bool,
     target: Arc<Target>,
     /// Those that nobody serves yet.
     waiting: Vec<Listening>,
@@ -65,8 +67,10 @@ impl HeldPorts {
                 forwards.push(forward.only(host, inside));
             }
         }
+        let six = waiting.iter().any(|held: &Listening| held.socket.is_ipv6());
         Ok(Self {
             forwards,
+            six,
             target: Arc::default(),
             waiting,
             relay: None,
@@ -77,6 +81,25 @@ impl HeldPorts {
     #[must_use]
     pub fn forwards(&self) -> &[PortForward] {
         &self.forwards
+    }
+
+    /// The same, each with the address that is listened on, where there is one socket for each family.
+    #[must_use]
+    pub fn bindings(&self) -> Vec<PortForward> {
+        let both = |forward: &PortForward| {
+            let families = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            let heard = families
+                .into_iter()
+                .filter(|family: &IpAddr| family.is_ipv4() || self.six);
+            heard.map(|family| forward.host_address(family)).collect()
+        };
+        let forwards = self.forwards.iter();
+        forwards
+            .flat_map(|forward| match forward.host_address {
+                None => both(forward),
+                Some(_) => vec![*forward],
+            })
+            .collect()
     }
 
     /// Has a thread pass on what comes to the ports to a container with these addresses, in the network namespace of the
@@ -116,7 +139,7 @@ fn hold(forward: &PortForward) -> io::Result<Vec<Listening>> {
             }
             held => held?,
         };
-        port = local_port(&held)?;
+        port = held.address()?.port();
         all.push(Listening {
             socket: held,
             container_port: forward.container_port,
@@ -133,14 +156,6 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     )
 }
 
-fn local_port(socket: &listening::Socket) -> io::Result<u16> {
-    let address = match socket {
-        listening::Socket::Tcp(socket) => TcpListener::local_addr(socket),
-        listening::Socket::Udp(socket) => UdpSocket::local_addr(socket),
-    };
-    Ok(address?.port())
-}
-
 /// Listens on a port that is free for one of the container's, and says which that is.
 fn choose(forward: &PortForward, inside: u16) -> Result<(u16, Vec<Listening>)> {
     let tries: Vec<u16> = match forward.host_port {
@@ -151,9 +166,9 @@ fn choose(forward: &PortForward, inside: u16) -> Result<(u16, Vec<Listening>)> {
         let one = forward.only(host, inside);
         match hold(&one) {
             Ok(held) => {
-                let first = held.first().map(|held| local_port(&held.socket));
-                let port = first.unwrap_or(Ok(host));
-                return Ok((port.map_err(|error| failed(&one, error))?, held));
+                let first = held.first().map(|held| held.socket.address());
+                let port = first.transpose().map_err(|error| failed(&one, error))?;
+                return Ok((port.map_or(host, |at| at.port()), held));
             }
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {}
             Err(error) => return Err(failed(&one, error)),
@@ -184,7 +199,7 @@ impl Transport {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Shutdown, TcpStream};
+    use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
     use std::time::Duration;
 
     use super::*;

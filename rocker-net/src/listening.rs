@@ -25,6 +25,19 @@ pub(crate) enum Socket {
     Udp(UdpSocket),
 }
 
+impl Socket {
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr(),
+            Self::Udp(socket) => socket.local_addr(),
+        }
+    }
+
+    pub(crate) fn is_ipv6(&self) -> bool {
+        self.address().is_ok_and(|address| address.is_ipv6())
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {

@@ -24,6 +24,7 @@ mod load;
 mod login;
 mod logout;
 mod logs;
+mod network;
 mod plan;
 mod port;
 mod progress;
@@ -140,6 +141,8 @@ enum Command {
     Image(image::Image),
     /// Look after all containers
     Container(container::Container),
+    /// Look after the network of containers
+    Network(network::Network),
     /// Look after all of rocker
     System(system::System),
     /// Show what run would have a container's process do, without doing it
@@ -206,6 +209,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::History(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Container(command) => command.run(),
+        Command::Network(command) => command.run(),
         Command::System(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Doctor(command) => command.run(),

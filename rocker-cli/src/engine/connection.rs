@@ -10,6 +10,7 @@ use rocker_ns::Namespace;
 
 use super::container::Container;
 use super::options::{Network, RunOptions};
+use super::ports::Ports;
 use super::{Engine, files};
 use crate::{Error, Result};
 
@@ -21,7 +22,7 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
     let privileged = !rocker_ns::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?;
     let network = match options.network {
         Network::Default if privileged => Network::Bridge,
-        Network::Default if !options.ports.is_empty() => Network::Pasta,
+        Network::Default if options.publishes() => Network::Pasta,
         Network::Default => match missing_for_pasta() {
             None => Network::Pasta,
             Some(missing) => {
@@ -45,13 +46,20 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
         }
         other => other,
     };
+    super::ports::exposed(options, None)?;
     match (network, options.ports.first()) {
-        (Network::Pasta, _) | (_, None) => Ok(network),
-        (_, Some(port)) => Err(Error::bad_value(
+        (Network::Host, Some(_)) => {
+            tracing::warn!(
+                "published ports are discarded: a container on the host's network is reached by the ports that it listens on"
+            );
+            Ok(network)
+        }
+        (Network::None, Some(port)) => Err(Error::bad_value(
             "--publish",
             port.to_string(),
-            "a container of an ordinary user, on its default network: rocker does not publish ports of root's containers yet",
+            "a container on a network: one without cannot be reached",
         )),
+        _ => Ok(network),
     }
 }
 
@@ -79,6 +87,7 @@ impl Engine {
         options: &RunOptions<'_>,
         netns: &OwnedFd,
         spec: &Spec,
+        ports: &mut Ports,
     ) -> Result<Option<Pasta>> {
         let hosts = |address: IpAddr| {
             let hostname = spec.hostname().as_deref().unwrap_or_default();
@@ -89,8 +98,8 @@ impl Engine {
         };
         match options.network {
             Network::Pasta => {
-                let wanted = options
-                    .ports
+                let wanted = ports
+                    .forwards()
                     .iter()
                     .fold(PastaOptions::default(), |wanted, ports| {
                         wanted.forward(*ports)
@@ -109,6 +118,7 @@ impl Engine {
                 }
                 let attachment = network.attach(container.id(), netns.as_fd())?;
                 hosts(attachment.address)?;
+                ports.lead_to(&network, container.id(), &[attachment.address])?;
                 Ok(None)
             }
             Network::None | Network::Host => {

@@ -227,9 +227,13 @@ pub struct RunOptions<'a> {
     pub devices: Vec<DeviceNode>,
     /// What it sees of the network.
     pub network: Network,
-    /// Ports of the host that lead into it; with [`Network::Pasta`] alone so far.
+    /// Ports of the host that lead into it.
     #[serde(with = "as_text")]
     pub ports: Vec<PortForward>,
+    /// Ports that it serves, as `PORT[-PORT][/tcp|/udp]`, beside those that its image names.
+    pub expose: Vec<String>,
+    /// Whether each port that it serves is reached by one of the host that is free.
+    pub publish_all: bool,
     /// What it may use.
     pub limits: Limits,
     /// Limits of each of its processes.
@@ -320,6 +324,8 @@ impl RunOptions<'static> {
             devices: Vec::new(),
             network: Network::default(),
             ports: Vec::new(),
+            expose: Vec::new(),
+            publish_all: false,
             limits: Limits::default(),
             rlimits: Vec::new(),
             oom_score_adj: None,
@@ -343,6 +349,11 @@ impl RunOptions<'static> {
 }
 
 impl<'a> RunOptions<'a> {
+    /// Whether ports of the host lead into it.
+    pub(crate) fn publishes(&self) -> bool {
+        !self.ports.is_empty() || self.publish_all
+    }
+
     /// Has `progress` watch the pull, if there is one.
     #[must_use]
     pub fn watched_by(mut self, progress: &'a dyn Progress) -> Self {

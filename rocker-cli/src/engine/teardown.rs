@@ -39,6 +39,13 @@ impl Engine {
         hierarchy: &Hierarchy,
     ) -> Result<()> {
         let mut errors = end_processes(container, hierarchy);
+        if container.is_bridged() && container.options().publishes() {
+            // At once, and while they are still held: whoever takes a port next must not find it leading here.
+            let taken_back = self
+                .network()
+                .and_then(|network| Ok(network.unpublish(container.id())?));
+            errors.extend(taken_back.err().map(|error| error.chain()));
+        }
         let left = match (self.tidier, container.is_bridged()) {
             (_, false) => Ok(()),
             (None, true) => self.disconnect(container),
@@ -74,12 +81,20 @@ impl Engine {
         Ok(self.network()?.detach(container.id())?)
     }
 
-    /// Takes down the containers whose supervisor died, so that every command after it sees things as they are. What
+    /// Takes down the containers whose supervisor died, so that every command after it sees things as they are, and puts
+    /// back rules of the network that somebody has flushed. What
     /// cannot be undone of one is a warning: the others go on.
     ///
     /// # Errors
     /// [`Error::State`] when the containers' directories cannot be read.
     pub fn reconcile(&self) -> Result<()> {
+        self.reconcile_leaving_rules()?;
+        self.restore_network();
+        Ok(())
+    }
+
+    /// The same without a look at the packet filter.
+    pub(super) fn reconcile_leaving_rules(&self) -> Result<()> {
         self.reconcile_by(|run| is_held(run).map(|held| !held))
     }
 

@@ -55,6 +55,7 @@ mod logs;
 mod many;
 mod network;
 mod plan;
+mod ports;
 mod probe;
 mod refused_images;
 mod restart_policy;

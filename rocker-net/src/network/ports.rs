@@ -4,15 +4,16 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use netlink_packet_core::NLM_F_ACK;
 use serde::{Deserialize, Serialize};
 
 use super::firewall::open_if_there;
 use super::{Network, read_subnet};
 use crate::ipam::check_name;
-use crate::netlink::{Connection, Protocol};
+use crate::netlink::{Connection, Protocol, Request};
 use crate::nft::{self, Family};
 use crate::published::{self, Published, by_map};
-use crate::{Error, PortForward, Result, conntrack, file, firewall, state};
+use crate::{Error, PortForward, Result, conntrack, file, firewall, nla, state};
 
 /// Below a network's directory: a file for each owner who publishes ports.
 const PORTS: &str = "ports";
@@ -101,7 +102,18 @@ impl Network {
             let why = "so that what comes to published ports is led to their containers, in one transaction";
             firewall::commit(&mut netfilter, why, table.replace())?;
         }
+        self.reflect(&published.owner)?;
         conntrack::forget(&mut netfilter, &published.forwards)
+    }
+
+    /// Lets the bridge send back by the container's port what came in by it: where the packet filter is called for frames too
+    /// (`bridge-nf-call-iptables`), what a container sends to itself by a published port is turned round on the bridge, and is
+    /// never routed.
+    fn reflect(&self, owner: &str) -> Result<()> {
+        let port = self.host_interface(owner);
+        let mut host = Connection::open(Protocol::Route)?;
+        let why = "so that a container reaches itself by its published ports, where bridges call the packet filter";
+        host.apply(why, &[reflecting(&port)])
     }
 
     /// Takes back what is published for `owner`. That it is nothing is fine.
@@ -234,5 +246,26 @@ impl Network {
 
     fn record_file(&self, owner: &str) -> PathBuf {
         self.dir.join(PORTS).join(owner)
+    }
+}
+
+/// `ip link set PORT type bridge_slave hairpin on`
+fn reflecting(port: &str) -> Request {
+    const IFLA_IFNAME: u16 = 3;
+    const IFLA_LINKINFO: u16 = 18;
+    const IFLA_BRPORT_MODE: u16 = 4;
+    let mut body = vec![0; 16]; // struct ifinfomsg: the name says which
+    nla::put_str(&mut body, IFLA_IFNAME, port);
+    nla::put_nested(&mut body, IFLA_LINKINFO, |info| {
+        nla::put_str(info, 4, "bridge"); // IFLA_INFO_SLAVE_KIND
+        nla::put_nested(info, 5, |data| nla::put(data, IFLA_BRPORT_MODE, &[1])); // IFLA_INFO_SLAVE_DATA
+    });
+    Request {
+        kind: (16, "RTM_NEWLINK"),
+        flags: NLM_F_ACK,
+        body,
+        operation: "set hairpin of",
+        object: port.to_owned(),
+        module: None,
     }
 }

@@ -1,0 +1,38 @@
+//! What rocker has in the host's packet filter: shown, and put back where somebody has taken it away.
+
+use rocker_net::RuleLine;
+
+use super::Engine;
+use crate::Result;
+
+impl Engine {
+    /// All that the network has in the packet filter, or should have, and why; nothing while no container runs on it.
+    ///
+    /// # Errors
+    /// [`Error::Net`](crate::Error::Net).
+    pub fn network_rules(&self) -> Result<Vec<RuleLine>> {
+        self.reconcile_leaving_rules()?;
+        Ok(self.network()?.rules()?)
+    }
+
+    /// Puts all of it there once more. Whether there was anything to be done: there is nothing while no container runs on it.
+    ///
+    /// # Errors
+    /// [`Error::Net`](crate::Error::Net).
+    pub fn reload_network(&self) -> Result<bool> {
+        self.reconcile_leaving_rules()?;
+        Ok(self.network()?.reload()?)
+    }
+
+    /// Puts it back where somebody has flushed it.
+    pub(super) fn restore_network(&self) {
+        let restored = self.network().and_then(|network| Ok(network.restore()?));
+        match restored {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(
+                "rules of the network were missing from the packet filter, and are there again"
+            ),
+            Err(error) => tracing::warn!("rules of the network: {}", error.chain()),
+        }
+    }
+}
