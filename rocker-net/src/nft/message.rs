@@ -18,7 +18,7 @@ const NFTA_ELEMENT_USERDATA: u16 = 6;
 /// `NFT_SET_MAP`.
 const SET_IS_MAP: u32 = 8;
 /// A list's length is a number of 16 bits; these many elements of the longest kind stay well below.
-const ELEMENTS_A_MESSAGE: usize = 256;
+const ELEMENTS_A_MESSAGE: usize = 500;
 
 /// What there is to know about a chain of the kernel's.
 #[derive(Clone, Debug, PartialEq, Eq)]
