@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 
 use crate::netlink::{Connection, Request};
-use crate::{PortForward, Result, Transport, nla};
+use crate::{Error, PortForward, Result, Transport, nla};
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the upper byte of the message type.
 const SUBSYSTEM: u16 = 1;
@@ -33,8 +33,17 @@ pub(crate) fn forget(netfilter: &mut Connection, forwards: &[PortForward]) -> Re
         "so that those who talk by UDP to a port are known: they go on to where it led before";
     let mut stale = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
-        for entry in netfilter.dump(why, list(family as u8))? {
-            stale.extend(entry_to(&entry, &ports));
+        match netfilter.dump(why, list(family as u8)) {
+            Ok(entries) => stale.extend(entries.iter().filter_map(|entry| entry_to(entry, &ports))),
+            // A kernel without nf_conntrack_netlink; they are forgotten in two minutes then.
+            Err(Error::Netlink { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {
+                tracing::warn!(
+                    "the kernel has no nf_conntrack_netlink (modprobe it): who has talked by UDP to a port that leads elsewhere \
+                     now may not be heard for two minutes"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
     }
     if stale.is_empty() {

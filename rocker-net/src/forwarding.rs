@@ -66,6 +66,13 @@ impl Forwarding {
         if self.get(interface)?.unwrap_or(true) {
             return Ok(());
         }
+        let path = self.sysctl_root.join("net/ipv6/conf").join(interface);
+        let why = "so that no container is a router to the host, should it get as far as to say so";
+        match file::set(&path.join("accept_ra"), "0", why) {
+            // A host without IPv6.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            set => set.map_err(|error| Error::file("write", path.join("accept_ra"), error))?,
+        }
         self.set(
             interface,
             true,

@@ -6,7 +6,7 @@ use std::{fmt, io};
 
 use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt, socket,
 };
 
 use crate::Transport;
@@ -60,7 +60,8 @@ impl fmt::Display for Shown {
             ),
             SocketAddr::V6(_) => write!(
                 f,
-                "{{sa_family=AF_INET6, sin6_port=htons({port}), inet_pton(AF_INET6, \"{ip}\", &sin6_addr)}}, 28"
+                "{{sa_family=AF_INET6, sin6_port=htons({port}), sin6_flowinfo=htonl(0), \
+                 inet_pton(AF_INET6, \"{ip}\", &sin6_addr), sin6_scope_id=0}}, 28"
             ),
         }
     }
@@ -117,8 +118,10 @@ fn bound(at: SocketAddr, transport: Transport) -> io::Result<OwnedFd> {
         )?;
     }
     let why = "so that a port that somebody else has is an error before anything is started";
-    let address = SockaddrStorage::from(at);
     let args = || format!("{number}, {}", Shown(at));
-    traced("bind", why, args, || Ok(bind(number, &address)?))?;
+    traced("bind", why, args, || match at {
+        SocketAddr::V4(at) => Ok(bind(number, &SockaddrIn::from(at))?),
+        SocketAddr::V6(at) => Ok(bind(number, &SockaddrIn6::from(at))?),
+    })?;
     Ok(socket)
 }
