@@ -350,3 +350,100 @@ fn who_talks_by_udp_is_heard_by_the_container_that_has_the_port_now() {
         scene.assert_all_gone("UDP");
     });
 }
+
+#[test]
+fn what_an_image_exposes_is_published_when_all_is_to_be() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let made = scene.script(
+            "mkdir -p /run/x/bin; cd /run/x; cp $(which busybox) bin/sleep
+             tar c . | rocker import -c 'EXPOSE 8080' -c 'EXPOSE 53/udp' - exposed:1",
+        );
+        assert_eq!(made.code, 0, "{made:?}");
+        scene.ok("run -d --name web -P -p 127.0.0.1:99:53/udp exposed:1 sleep 1000");
+        let ports = scene.ok("port web");
+        assert!(ports.contains("8080/tcp -> 0.0.0.0:"), "{ports}");
+        // One that is published already is not once more.
+        let of_udp: Vec<_> = ports.lines().filter(|line| line.contains("udp")).collect();
+        assert_eq!(of_udp, ["53/udp -> 127.0.0.1:99"]);
+        assert_eq!(
+            scene.ok("inspect -f '{{.HostConfig.PublishAllPorts}}' web"),
+            "true\n"
+        );
+        // Without it nothing is.
+        scene.ok("run -d --name shy exposed:1 sleep 1000");
+        assert_eq!(scene.ok("port shy"), "");
+        scene.ok("rm -f web shy");
+        scene.assert_all_gone("exposed ports");
+    });
+}
+
+#[test]
+fn the_rules_are_told_with_reasons_and_those_that_are_missing_by_name() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        assert_eq!(scene.ok("network rules"), "");
+        scene.ok("network reload");
+        scene.ok("run -d --name web -p 8080:80 $I sleep 1000");
+        let id = scene.ok("ps -q");
+        let rules = scene.ok("network rules");
+        let element = format!(
+            "        element tcp . 8080 : {} . 80  # {}",
+            address(&scene, "web"),
+            id.trim()
+        );
+        assert!(rules.contains(&element), "{element} is not in {rules}");
+        assert!(rules.contains("table bridge rocker-bridge  # "), "{rules}");
+        assert!(rules.lines().all(|line| line.contains("  # ")), "{rules}");
+        host.sh("nft flush chain inet rocker-bridge postrouting");
+        let line = scene.run("network rules");
+        assert_eq!(line.code, 1, "{line:?}");
+        let missing: Vec<_> = line
+            .out
+            .lines()
+            .filter(|line| line.contains("MISSING"))
+            .collect();
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert!(missing[0].contains("masquerade  # "), "{missing:?}");
+        let json = scene.run("network rules --format json");
+        let absent = json
+            .out
+            .lines()
+            .filter(|line| line.contains(r#""Present":false"#));
+        assert_eq!(absent.count(), 1, "{json:?}");
+        scene.ok("network reload");
+        assert_eq!(scene.ok("network rules"), rules);
+        // Who starts a container puts them back, too.
+        host.sh("nft flush ruleset");
+        scene.ok("run --rm $I true");
+        assert!(scene.ok("network rules").contains(&element));
+        scene.ok("rm -f web");
+        assert_eq!(scene.ok("network rules"), "");
+        scene.assert_all_gone("rules");
+    });
+}
+
+#[test]
+fn a_container_without_a_network_of_its_own_has_no_ports_to_publish() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let line = scene.fails(125, "run --rm --network none -p 80:80 $I true");
+        assert!(line.contains("a container on a network"), "{line}");
+        let done = scene.run("run --rm --network host -p 80:80 $I true");
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(
+            done.err.contains("published ports are discarded"),
+            "{done:?}"
+        );
+        for (flags, part) in [
+            ("-p 80:80/sctp", "SCTP"),
+            ("-p 99999:80", "1 to 65535"),
+            ("-p host:80:80", "no IP address"),
+            ("--expose x", "--expose"),
+        ] {
+            let line = scene.fails(125, &format!("run --rm {flags} $I true"));
+            assert!(line.contains(part), "{line}");
+        }
+        scene.assert_all_gone("no ports");
+    });
+}

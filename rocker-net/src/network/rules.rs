@@ -111,12 +111,14 @@ fn describe(
     Ok(())
 }
 
+type KeyAndValue = (Vec<u8>, Vec<u8>);
+
 /// The elements that the kernel has; none if it has no such set.
 fn elements(
     netfilter: &mut Connection,
     table: &Table,
     set: &Set,
-) -> Result<Option<BTreeSet<(Vec<u8>, Vec<u8>)>>> {
+) -> Result<Option<BTreeSet<KeyAndValue>>> {
     let why = "so that it is seen which elements are there";
     let request = nft::get_elements(table.family, &table.name, set.name);
     match netfilter.dump(why, request) {
