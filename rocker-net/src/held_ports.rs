@@ -190,7 +190,7 @@ fn failed(forward: &PortForward, source: io::Error) -> Error {
 }
 
 impl Transport {
-    /// What `ss` calls its sockets.
+    /// Whether there are connections of it.
     pub(crate) fn is_tcp(self) -> bool {
         self == Self::Tcp
     }

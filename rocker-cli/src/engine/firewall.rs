@@ -2,7 +2,7 @@
 
 use rocker_net::RuleLine;
 
-use super::Engine;
+use super::{Engine, disk};
 use crate::Result;
 
 impl Engine {
@@ -26,6 +26,11 @@ impl Engine {
 
     /// Puts it back where somebody has flushed it.
     pub(super) fn restore_network(&self) {
+        let leases = self.roots().data().join("networks/bridge/leases");
+        let why = "so that nothing is looked for where no container ever was on the network";
+        if !disk::exists(&leases, why) {
+            return;
+        }
         let restored = self.network().and_then(|network| Ok(network.restore()?));
         match restored {
             Ok(false) => {}
