@@ -48,6 +48,18 @@ pub enum Error {
         /// The container that has it.
         id: String,
     },
+    /// Another container has the port.
+    #[error(
+        "publish {port}: container {container} has this port of the host; choose another one, or `rocker stop {container}`"
+    )]
+    PortOfContainer {
+        /// The port.
+        port: String,
+        /// The name of the container that has it.
+        container: String,
+        /// What the kernel answered.
+        source: rocker_net::Error,
+    },
     /// Not a name for a container.
     #[error(
         "{name:?} is not a name for a container: a letter or digit, then letters, digits, `_`, `.` or `-`"

@@ -295,6 +295,45 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// All ports of the host that would do are taken.
+    #[error("publish {ports}: none of these ports of the host is free")]
+    NoFreePort {
+        /// The ports, as they were asked for.
+        ports: String,
+    },
+    /// Each published port takes up two file descriptors.
+    #[error(
+        "publish {port}: this process may have no more open files, and a published port takes up to two; publish fewer, or \
+         raise the limit (ulimit -n)"
+    )]
+    TooManyPorts {
+        /// The port that there was no descriptor left for.
+        port: String,
+        /// EMFILE.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing can pass on what comes to published ports on the host's loopback.
+    #[error("start the thread that passes on published ports")]
+    Relay {
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
+    /// A chain of the host's drops what containers send and get, and rocker may not have a rule there.
+    #[error(
+        "the chain {chain} of the host's firewall refuses what containers on {bridge} send and get; let it pass there: \
+         nft insert rule {chain} iifname {bridge} accept; nft insert rule {chain} oifname {bridge} accept"
+    )]
+    ForeignChain {
+        /// Family, table and chain.
+        chain: String,
+        /// The containers' bridge.
+        bridge: String,
+        /// Why there can be no rule.
+        #[source]
+        source: Box<Self>,
+    },
     /// Undoing went on after an error, and this is everything that failed. It has no source, as it has several: its
     /// text tells them all.
     #[error("{operation} {object}: {}", every_chain(.errors))]

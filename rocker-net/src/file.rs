@@ -254,6 +254,12 @@ pub(crate) fn make_directory(path: &Path, why: &'static str) -> io::Result<()> {
     }
 }
 
+/// Removes a directory that is empty.
+pub(crate) fn remove_directory(path: &Path, why: &'static str) -> io::Result<()> {
+    let args = || format!("{path:?}");
+    traced("rmdir", why, args, || fs::remove_dir(path))
+}
+
 /// The names in a directory.
 pub(crate) fn names(path: &Path, why: &'static str) -> io::Result<Vec<OsString>> {
     let args = || format!("AT_FDCWD, {path:?}, O_RDONLY|O_CLOEXEC|O_DIRECTORY");

@@ -45,6 +45,15 @@ struct Record {
     exempt: BTreeSet<String>,
 }
 
+impl Record {
+    fn guarded(&self, network: &str, router: bool) -> BTreeSet<String> {
+        let interfaces = self.interfaces.iter().filter(|(interface, networks)| {
+            networks.contains(network) && is_ours(interface, router, &self.exempt)
+        });
+        interfaces.map(|(interface, _)| interface.clone()).collect()
+    }
+}
+
 /// What [`Forwarding::claim`] has written down and [`Claim::switch_on`] will do; the lock is held in between.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
@@ -125,20 +134,19 @@ impl Forwarding {
             let why = "so that a crash after this is known to have left forwarding on";
             state::write(&self.file(), &record, why)?;
         }
-        let guarded = record
-            .interfaces
-            .iter()
-            .filter(|(interface, networks)| {
-                networks.contains(network) && is_ours(interface, router, &record.exempt)
-            })
-            .map(|(interface, _)| interface.clone())
-            .collect();
         Ok(Claim {
             forwarding: self,
             switch_on,
-            guarded,
+            guarded: record.guarded(network, router),
             _lock: lock,
         })
+    }
+
+    /// The interfaces that forward for `network` because rocker has switched it on; nothing is changed.
+    pub(crate) fn guarded(&self, network: &str) -> Result<BTreeSet<String>> {
+        let record = self.read()?;
+        let router = self.get("all")?.unwrap_or(false);
+        Ok(record.guarded(network, router))
     }
 
     /// Switches forwarding off wherever only `network` needed it. That it needed none is fine.

@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 
 use crate::bridge::GROUP;
-use crate::netlink::{Connection, Protocol, Refusal, Request};
-use crate::nft::{Chain, ChainKind, Expr, Hook, Meta, Rule, Table, interface};
-use crate::{Error, Result, Subnet};
+use crate::netlink::{Connection, Protocol};
+use crate::nft::{Base, Chain, ChainKind, Expr, Family, Hook, Meta, Rule, Table, interface};
+use crate::{Error, Result, Subnet, firewall};
 
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
-const IPV4: u8 = 2;
-const IPV6: u8 = 10;
+pub(crate) const IPV4: u8 = 2;
+pub(crate) const IPV6: u8 = 10;
 /// `established` and `related` of a connection's state bits.
 const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
+/// `IPS_DST_NAT` of what has been done to a connection.
+pub(crate) const DNAT: u32 = 1 << 5;
 /// The priorities that nft calls `filter` and `srcnat`.
 const PRIORITY_FILTER: i32 = 0;
-const PRIORITY_SRCNAT: i32 = 100;
+pub(crate) const PRIORITY_SRCNAT: i32 = 100;
 
 /// What [`Nat::ensure`] is to translate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,29 +83,12 @@ impl Nat {
     #[doc(alias = "nftables")]
     #[doc(alias = "iptables")]
     pub fn ensure(options: &NatOptions) -> Result<Self> {
-        Self::ensure_by(&mut Connection::open(Protocol::Netfilter)?, options)
-    }
-
-    /// As [`Nat::ensure`], by a socket that is open already. Closing it waits until the kernel has freed what the
-    /// transaction replaced (an RCU grace period, some milliseconds), so there is time to be won by closing it late.
-    pub(crate) fn ensure_by(netfilter: &mut Connection, options: &NatOptions) -> Result<Self> {
+        let mut netfilter = Connection::open(Protocol::Netfilter)?;
         let table = table(options);
-        let why = "so that it is seen whether the network's rules are in the packet filter";
-        let rules = netfilter
-            .dump(why, Table::get_rules(&table.name))
-            .map_err(missing_nf_tables)?;
-        if !table.is_there(&rules) {
-            let requests = table.replace();
+        let chains = firewall::chains(&mut netfilter)?;
+        if !table.is_among(&chains) {
             let why = "so that packets from containers leave under the host's address, in one transaction";
-            for (reply, request) in netfilter
-                .exchange(why, &requests)?
-                .into_iter()
-                .zip(&requests)
-            {
-                reply
-                    .outcome
-                    .map_err(|refusal| missing_module(refusal, request))?;
-            }
+            firewall::commit(&mut netfilter, why, table.replace())?;
         }
         Ok(Self { table: table.name })
     }
@@ -120,66 +105,19 @@ impl Nat {
     ///
     /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Netlink`] for the rest.
     pub fn remove(table: &str) -> Result<()> {
-        Self::withdraw(table).map(drop)
-    }
-
-    /// As [`Nat::remove`]; returns the socket, to be closed late, see [`Nat::ensure_by`].
-    pub(crate) fn withdraw(table: &str) -> Result<Option<Connection>> {
         let mut netfilter = match Connection::open(Protocol::Netfilter) {
             Ok(netfilter) => netfilter,
             // A kernel without nf_tables has no table.
-            Err(Error::Unsupported { .. }) => return Ok(None),
+            Err(Error::Unsupported { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let requests = Table::remove(table);
-        let replies = netfilter.exchange("so that no rule of the network is left", &requests)?;
-        for (reply, request) in replies.into_iter().zip(&requests) {
-            match reply.outcome {
-                Err(refusal) if refusal.is(libc::ENOENT) || refusal.is(libc::EOPNOTSUPP) => {}
-                outcome => outcome.map_err(|refusal| refusal.of(request))?,
-            }
-        }
-        Ok(Some(netfilter))
-    }
-}
-
-/// A single message to a subsystem that does not exist is answered with EINVAL (a transaction with EOPNOTSUPP).
-fn missing_nf_tables(error: Error) -> Error {
-    match error {
-        Error::Netlink {
-            operation,
-            object,
-            source,
-            ..
-        } if source.raw_os_error() == Some(libc::EINVAL) => Error::Unsupported {
-            operation,
-            object,
-            module: "nf_tables",
-            source,
-        },
-        error => error,
-    }
-}
-
-/// Within the transaction everything that a message names exists, except what a module would have to bring.
-fn missing_module(refusal: Refusal, request: &Request) -> Error {
-    if !refusal.is(libc::ENOENT) {
-        return refusal.of(request);
-    }
-    Error::Unsupported {
-        operation: request.operation,
-        object: request.object.clone(),
-        module: if request.kind.1 == "NFT_MSG_NEWCHAIN" {
-            "nft_chain_nat"
-        } else {
-            "nft_masq"
-        },
-        source: refusal.source,
+        let why = "so that no rule of the network is left";
+        firewall::remove_tables(&mut netfilter, why, &[(Family::INET, table.to_owned())])
     }
 }
 
 /// The rules, in nft's language: see the comments.
-fn table(options: &NatOptions) -> Table {
+pub(crate) fn table(options: &NatOptions) -> Table {
     let NatOptions {
         table,
         bridge,
@@ -191,19 +129,20 @@ fn table(options: &NatOptions) -> Table {
         guarded6,
     } = options;
     // oifname != BRIDGE masquerade
-    let masquerade = |subnet: &Subnet| {
-        let mut expressions = from_subnet(subnet);
-        expressions.extend([
-            Expr::Meta(Meta::OifName),
-            Expr::NotEqual(interface(bridge)),
-            Expr::Masquerade,
-        ]);
-        Rule {
-            comment: format!("rocker: {subnet} leaves under the host's address"),
-            expressions,
-        }
-    };
-    // iifname != BRIDGE oifname BRIDGE ct state ! established,related drop
+    let masquerade = [Some(subnet), subnet6.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|subnet| {
+            let mut expressions = from_subnet(subnet);
+            expressions.extend([
+                Expr::Meta(Meta::OifName),
+                Expr::NotEqual(interface(bridge)),
+                Expr::Masquerade,
+            ]);
+            let comment = format!("rocker: {subnet} leaves under the host's address");
+            Rule::new(comment, expressions)
+        });
+    // iifname != BRIDGE oifname BRIDGE ct state ! established,related ct status ! dnat drop
     let unasked = vec![
         Expr::Meta(Meta::IifName),
         Expr::NotEqual(interface(bridge)),
@@ -212,42 +151,44 @@ fn table(options: &NatOptions) -> Table {
         Expr::CtState,
         Expr::Mask(ESTABLISHED_OR_RELATED.to_ne_bytes().to_vec()),
         Expr::Equal(vec![0; 4]),
+        Expr::CtStatus,
+        Expr::Mask(DNAT.to_ne_bytes().to_vec()),
+        Expr::Equal(vec![0; 4]),
         Expr::Drop,
     ];
-    let rule = |comment, expressions| Rule {
-        comment,
-        expressions,
-    };
     let mut forward = Vec::new();
     if *internal {
-        forward.extend(no_way(bridge).map(|(comment, expressions)| rule(comment, expressions)));
+        let rules = no_way(bridge).into_iter();
+        forward.extend(rules.map(|(comment, expressions)| Rule::new(comment, expressions)));
     }
     if *isolated {
         let (comment, expressions) = no_detour(bridge);
-        forward.push(rule(comment, expressions));
+        forward.push(Rule::new(comment, expressions));
     }
-    forward.push(rule(
-        format!("rocker: nobody outside reaches {bridge} unasked"),
-        unasked,
-    ));
+    let comment =
+        format!("rocker: nobody outside reaches {bridge} unasked, but by published ports");
+    forward.push(Rule::new(comment, unasked));
     forward.extend(guarded.iter().map(|one| guard(one, IPV4)));
     forward.extend(guarded6.iter().map(|one| guard(one, IPV6)));
-    let subnets = [Some(subnet), subnet6.as_ref()].into_iter().flatten();
     Table {
+        family: Family::INET,
         name: table.clone(),
+        sets: Vec::new(),
         chains: vec![
             Chain {
                 name: "postrouting",
+                why: "containers reach the world under the host's address",
                 kind: ChainKind::Nat,
                 hook: Hook::Postrouting,
                 priority: PRIORITY_SRCNAT,
                 rules: match internal {
                     true => Vec::new(),
-                    false => subnets.map(masquerade).collect(),
+                    false => masquerade.collect(),
                 },
             },
             Chain {
                 name: "forward",
+                why: "the host passes on what is for containers, and no more than before",
                 kind: ChainKind::Filter,
                 hook: Hook::Forward,
                 priority: PRIORITY_FILTER,
@@ -321,14 +262,11 @@ fn guard(guarded: &Guarded, protocol: u8) -> Rule {
         comment.push_str(", or stays on it");
     }
     expressions.push(Expr::Drop);
-    Rule {
-        comment,
-        expressions,
-    }
+    Rule::new(comment, expressions)
 }
 
 /// `ip saddr SUBNET`, or `ip6 saddr SUBNET`.
-fn from_subnet(subnet: &Subnet) -> Vec<Expr> {
+pub(crate) fn from_subnet(subnet: &Subnet) -> Vec<Expr> {
     let (protocol, offset, network) = match subnet.network() {
         std::net::IpAddr::V4(network) => (IPV4, 12, network.octets().to_vec()),
         std::net::IpAddr::V6(network) => (IPV6, 8, network.octets().to_vec()),
@@ -341,7 +279,8 @@ fn from_subnet(subnet: &Subnet) -> Vec<Expr> {
     vec![
         Expr::Meta(Meta::Nfproto),
         Expr::Equal(vec![protocol]),
-        Expr::NetworkHeader {
+        Expr::Payload {
+            base: Base::Network,
             offset,
             len: network.len() as u32,
         },
@@ -369,6 +308,10 @@ mod tests {
             );
         }
         let v6 = from_subnet(&"fd00:8000::/17".parse().unwrap());
-        assert!(v6.contains(&Expr::NetworkHeader { offset: 8, len: 16 }));
+        assert!(v6.contains(&Expr::Payload {
+            base: Base::Network,
+            offset: 8,
+            len: 16
+        }));
     }
 }

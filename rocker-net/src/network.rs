@@ -20,17 +20,20 @@ use crate::forwarding::Forwarding;
 use crate::ipam::check_name;
 use crate::lock::Lock;
 use crate::netlink::{Connection, Protocol};
-use crate::rtnl::Family;
-use crate::{
-    Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result,
-};
+use crate::{Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Result};
 
 use config::{Config, Made, Subnets};
 use subnets::{gateway6, read_subnets};
-use ways::{guarded, ways_out};
+use ways::Guards;
 
 pub use names::HostNames;
 pub use options::{AttachOptions, Attachment, NetworkOptions, NetworkSubnet};
+
+mod firewall;
+mod ports;
+mod rules;
+
+pub use rules::RuleLine;
 
 /// Below the state directory.
 const NETWORKS: &str = "networks";
@@ -48,6 +51,7 @@ pub struct Network {
     options: NetworkOptions,
     ipam: Ipam,
     forwarding: Forwarding,
+    forwarding6: Forwarding,
     /// When it was made, by name.
     created: Option<SystemTime>,
 }
@@ -72,6 +76,7 @@ impl Network {
             dir,
             options: options.clone(),
             ipam,
+            forwarding6: forwarding.of_ipv6(),
             forwarding,
             created: None,
         })
@@ -145,14 +150,13 @@ impl Network {
                 rule: "it has no IPv6, so nobody can have an address of it there".to_owned(),
             });
         }
-        // The first to be opened is the last to be closed, see `Nat::ensure_by`: the cable is made meanwhile.
+        // The first to be opened is the last to be closed: that waits until the kernel has freed what a transaction replaced (an
+        // RCU grace period, some milliseconds), and the cable is made meanwhile.
         let mut netfilter = Connection::open(Protocol::Netfilter)?;
         let mut inside = open_inside(netns, self.options.ipv6)?;
         let mut host = Connection::open(Protocol::Route)?;
-        let (subnets, addresses, bridge) =
-            self.ensure(&mut host, &mut netfilter, owner, options)?;
+        let (attachment, bridge) = self.ensure(&mut host, &mut netfilter, owner, options)?;
         // From here on the lease alone keeps the network in being, and others need not wait.
-        let attachment = self.described(owner, &subnets, &addresses, options.mac);
         let mut endpoint = EndpointOptions::new(
             &attachment.host_interface,
             attachment.address,
@@ -251,8 +255,11 @@ impl Network {
     /// Removes the cable of `owner`: as long as that is there, somebody may use the address.
     fn unplug(&self, owner: &str) -> Result<()> {
         check_name("owner", owner)?;
+        let unpublished = self.unpublish(owner);
         let removed = Endpoint::remove_by_name(&self.host_interface(owner));
-        unless_foreign(removed).map_or(Ok(()), Err)
+        unless_foreign(removed).map_or(Ok(()), Err)?;
+        self.forget_member(owner)?;
+        unpublished
     }
 
     /// Under the lock.
@@ -338,14 +345,8 @@ impl Network {
         netfilter: &mut Connection,
         owner: &str,
         wanted: &AttachOptions,
-    ) -> Result<(Subnets, Vec<IpAddr>, Bridge)> {
-        let NetworkOptions {
-            bridge,
-            mtu,
-            internal,
-            isolated,
-            ..
-        } = &self.options;
+    ) -> Result<(Attachment, Bridge)> {
+        let NetworkOptions { bridge, mtu, .. } = &self.options;
         let _lock = self.lock()?;
         let subnets = self.choose_subnets(host)?;
         let mut leases = vec![subnets.v4.lease(wanted.address.map(IpAddr::V4))];
@@ -362,37 +363,19 @@ impl Network {
         }
         options.mtu = *mtu;
         let made = Bridge::ensure_by(host, &options)?;
-        let mut nat = NatOptions::new(self.table(), bridge, subnets.v4.subnet);
-        nat.subnet6 = subnets.v6.map(|v6| v6.subnet);
-        nat.internal = *internal;
-        nat.isolated = *isolated;
-        if *internal {
-            Nat::ensure_by(netfilter, &nat)?;
-            return Ok((subnets, addresses, made));
+        let attachment = self.described(owner, &subnets, &addresses, wanted.mac);
+        let member = self.member(owner, &attachment);
+        if self.options.internal {
+            let nat = self.nat(&subnets, Guards::default());
+            self.protect(netfilter, &nat, &member)?;
+            return Ok((attachment, made));
         }
-        let ways = ways_out(host, Family::V4, &made)?;
-        let claim = self.forwarding.claim(&self.options.name, ways.keys())?;
-        nat.guarded = guarded(claim.guarded(), &ways);
-        let six = self.forwarding.of_ipv6();
-        let claim6 = match subnets.v6 {
-            Some(_) => {
-                let ways = ways_out(host, Family::V6, &made)?;
-                six.warn_if_impossible(bridge)?;
-                let claim = six.claim(&self.options.name, ways.keys())?;
-                nat.guarded6 = guarded(claim.guarded(), &ways);
-                Some(claim)
-            }
-            None => None,
-        };
-        // The guard is up before anything forwards.
-        Nat::ensure_by(netfilter, &nat)?;
-        self.forwarding.enable_own(bridge)?;
-        claim.switch_on()?;
-        if let Some(claim) = claim6 {
-            six.enable_own(bridge)?;
-            claim.switch_on()?;
-        }
-        Ok((subnets, addresses, made))
+        let claims = self.claim(host, &subnets)?;
+        let nat = self.nat(&subnets, claims.guards());
+        // The guard is up before anything forwards, or is plugged in.
+        self.protect(netfilter, &nat, &member)?;
+        claims.switch_on(&self.options.bridge)?;
+        Ok((attachment, made))
     }
 
     /// What [`Network::ensure`] made, in reverse; under the lock.
@@ -400,8 +383,7 @@ impl Network {
         let mut errors = Vec::new();
         errors.extend(self.forwarding.release(&self.options.name).err());
         if self.options.ipv6 {
-            let six = self.forwarding.of_ipv6();
-            errors.extend(six.release(&self.options.name).err());
+            errors.extend(self.forwarding6.release(&self.options.name).err());
         }
         let used = Connection::open(Protocol::Route)
             .and_then(|mut host| Bridge::is_in_use(&mut host, &self.options.bridge));
@@ -411,8 +393,8 @@ impl Network {
             Ok(true) => return errors,
             Err(error) => errors.push(error),
         }
-        // Closed when the bridge is gone, see `Nat::ensure_by`.
-        let netfilter = Nat::withdraw(&self.table());
+        // Closed when the bridge is gone, see `Network::try_attach`.
+        let netfilter = self.unprotect();
         let _netfilter = netfilter.map_err(|error| errors.push(error));
         match read_subnets(&self.dir) {
             Ok(subnets) => errors.extend(self.remove_bridge(subnets)),

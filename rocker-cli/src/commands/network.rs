@@ -5,6 +5,8 @@ mod create;
 mod inspect;
 mod ls;
 mod prune;
+mod reload;
+mod rules;
 
 use clap::{Args, Subcommand};
 
@@ -38,6 +40,10 @@ enum Command {
     Connect(connect::Connect),
     /// Take away a container's place on a network
     Disconnect(connect::Disconnect),
+    /// Show what rocker has in the packet filter, and why
+    Rules(rules::Rules),
+    /// Put rocker's rules into the packet filter once more
+    Reload(reload::Reload),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +67,8 @@ impl Network {
             Command::Prune(command) => command.run(),
             Command::Connect(command) => command.run(),
             Command::Disconnect(command) => command.run(),
+            Command::Rules(command) => command.run(),
+            Command::Reload(command) => command.run(),
         }
     }
 }

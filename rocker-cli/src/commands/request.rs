@@ -96,9 +96,15 @@ pub(crate) struct Request {
     #[arg(long, help_heading = "Files")]
     read_only: bool,
 
-    /// Publish a port: [ADDRESS:]PORT:PORT[/udp], of ordinary users' containers so far
+    /// Publish a port: [[ADDRESS:]HOST[-LAST]:]PORT[-LAST][/udp]
     #[arg(short, long, value_name = "PORTS", help_heading = "Network")]
     publish: Vec<String>,
+    /// Publish all ports that are exposed, under ones that are free
+    #[arg(short = 'P', long, help_heading = "Network")]
+    publish_all: bool,
+    /// Say that it serves a port: PORT[-LAST][/udp]
+    #[arg(long, value_name = "PORTS", help_heading = "Network")]
+    expose: Vec<String>,
     #[command(flatten)]
     networking: Networking,
 
@@ -170,6 +176,8 @@ impl Request {
         self.networking.add_to(&mut options)?;
         let ports = self.publish.iter().map(|text| Ok(text.parse()?));
         options.ports = ports.collect::<Result<_>>()?;
+        options.publish_all = self.publish_all;
+        options.expose = self.expose.clone();
         options.limits = self.limits.limits()?;
         options.group_add = self.group_add.clone();
         let limits = self.ulimit.iter().map(|text| Ok(text.parse()?));

@@ -10,6 +10,7 @@ use rocker_ns::Namespace;
 
 use super::container::Container;
 use super::options::{Network, NetworkEndpoint, RunOptions};
+use super::ports::Ports;
 use super::record::Record;
 use super::{Engine, files};
 use crate::{Error, Result};
@@ -22,7 +23,7 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
     let privileged = !rocker_ns::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?;
     let network = match options.network.clone() {
         Network::Default if privileged => Network::Bridge,
-        Network::Default if !options.ports.is_empty() => Network::Pasta,
+        Network::Default if options.publishes() => Network::Pasta,
         Network::Default => match missing_for_pasta() {
             None => Network::Pasta,
             Some(missing) => {
@@ -46,13 +47,20 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
         }
         other => other,
     };
+    super::ports::exposed(options, None)?;
     match (&network, options.ports.first()) {
-        (Network::Pasta, _) | (_, None) => Ok(network),
-        (_, Some(port)) => Err(Error::bad_value(
+        (Network::Host, Some(_)) => {
+            tracing::warn!(
+                "published ports are discarded: a container on the host's network is reached by the ports that it listens on"
+            );
+            Ok(network)
+        }
+        (Network::None | Network::Container(_), Some(port)) => Err(Error::bad_value(
             "--publish",
             port.to_string(),
-            "a container of an ordinary user, on its default network: rocker does not publish ports of root's containers yet",
+            "a container on a network of its own: one without cannot be reached",
         )),
+        _ => Ok(network),
     }
 }
 
@@ -92,12 +100,13 @@ impl Engine {
         options: &RunOptions<'_>,
         netns: &OwnedFd,
         spec: &Spec,
+        ports: &mut Ports,
     ) -> Result<Option<Pasta>> {
         let hostname = spec.hostname().as_deref().unwrap_or_default();
         match options.network {
             Network::Pasta => {
-                let wanted = options
-                    .ports
+                let wanted = ports
+                    .forwards()
                     .iter()
                     .fold(PastaOptions::default(), |wanted, ports| {
                         wanted.forward(*ports)
@@ -112,7 +121,7 @@ impl Engine {
                 Ok(Some(pasta))
             }
             Network::Bridge | Network::Default => {
-                self.attach_to_networks(container, options, netns, hostname)?;
+                self.attach_to_networks(container, options, netns, hostname, ports)?;
                 Ok(None)
             }
             Network::None | Network::Host | Network::Container(_) => {
@@ -129,6 +138,7 @@ impl Engine {
         options: &RunOptions<'_>,
         netns: &OwnedFd,
         hostname: &str,
+        ports: &mut Ports,
     ) -> Result<()> {
         let (mut own, mut networks) = (Vec::new(), Vec::new());
         let (mut gateway, mut way_out) = (None, false);
@@ -148,7 +158,13 @@ impl Engine {
                 // The first way out may be one of IPv4 alone.
                 network.default_route(container.id(), netns.as_fd())?;
             }
-            way_out |= !network.options().internal;
+            if !way_out && !network.options().internal {
+                // What comes from outside goes in where it gets out again.
+                let six = attached.ipv6.map(|(address, _)| IpAddr::V6(address));
+                let addresses: Vec<_> = six.into_iter().chain([attached.address]).collect();
+                ports.lead_to(&network, container.id(), &addresses)?;
+                way_out = true;
+            }
             gateway = gateway.or(Some(attached.gateway));
             own.push(attached.address);
             own.extend(attached.ipv6.map(|(address, _)| IpAddr::V6(address)));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rocker_cgroup::Max;
 use rocker_image::Image;
+use rocker_net::PortForward;
 use serde_json::{Map, Value, json};
 
 use super::image::the_one;
@@ -125,7 +126,10 @@ impl Engine {
             ] {
                 map.remove(name);
             }
-            map.insert("Ports".into(), ports(&record.options, is_up));
+            let found = super::ports::found(&self.roots().running().join(&record.id));
+            let found = found.as_ref().unwrap_or(&record.options.ports);
+            let found: &[_] = if is_up { found } else { &[] };
+            map.insert("Ports".into(), ports(found));
             map.insert("Networks".into(), networks);
         }
         settings
@@ -264,7 +268,8 @@ fn host_config(options: &RunOptions<'_>) -> Value {
         "DnsSearch": options.dns_search,
         "DnsOptions": options.dns_options,
         "ExtraHosts": options.hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect::<Vec<_>>(),
-        "PortBindings": ports(options, true),
+        "PortBindings": ports(&options.ports),
+        "PublishAllPorts": options.publish_all,
         "RestartPolicy": {"Name": policy, "MaximumRetryCount": most},
         "AutoRemove": options.remove,
         "Annotations": options.annotations,
@@ -375,18 +380,27 @@ fn mounts(options: &RunOptions<'_>) -> Value {
     binds.chain(tmpfs).collect()
 }
 
-/// `80/tcp` and where it is found on the host.
-fn ports(options: &RunOptions<'_>, published: bool) -> Value {
+/// `80/tcp` and where it is found on the host; as asked for, where that is not settled.
+fn ports(forwards: &[PortForward]) -> Value {
     let mut ports: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for forward in options.ports.iter().filter(|_| published) {
+    for forward in forwards {
         let address = forward
             .host_address
             .map_or_else(|| "0.0.0.0".to_owned(), |one| one.to_string());
-        for (host, inside) in forward.pairs().into_iter().flatten() {
+        let open = (0..forward.count).map(|number| {
+            let first = forward.host_port;
+            let host = match (first, forward.among) {
+                (0, _) => String::new(),
+                (_, 1) => (u32::from(first) + u32::from(number)).to_string(),
+                (_, among) => format!("{first}-{}", u32::from(first) + u32::from(among) - 1),
+            };
+            (host, u32::from(forward.container_port) + u32::from(number))
+        });
+        for (host, inside) in open {
             let at = ports
                 .entry(format!("{inside}/{}", forward.transport))
                 .or_default();
-            at.push(json!({"HostIp": address, "HostPort": host.to_string()}));
+            at.push(json!({"HostIp": address, "HostPort": host}));
         }
     }
     json!(ports)

@@ -91,7 +91,7 @@ impl Engine {
             running: options.running,
             fail_at: options.fail_at,
         };
-        match Supervisor::new(&container, &image, &hierarchy, &signals, caller) {
+        match Supervisor::new(self, &container, &image, &hierarchy, &signals, caller) {
             Ok(supervisor) => self.live(container, supervisor),
             Err(error) => {
                 let _ = self
@@ -135,7 +135,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        match Supervisor::new(&container, &image, &hierarchy, &signals, caller) {
+        match Supervisor::new(self, &container, &image, &hierarchy, &signals, caller) {
             Ok(supervisor) => self.live(container, supervisor),
             Err(error) => {
                 container.remove_run_dir()?;

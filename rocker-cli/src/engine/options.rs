@@ -244,9 +244,13 @@ pub struct RunOptions<'a> {
     pub dns_options: Vec<String>,
     /// Further lines of its `/etc/hosts`: names, and addresses, of which `host-gateway` is the host's own on its network.
     pub hosts: Vec<(String, String)>,
-    /// Ports of the host that lead into it; with [`Network::Pasta`] alone so far.
+    /// Ports of the host that lead into it, by the first of its networks with a way out.
     #[serde(with = "as_text")]
     pub ports: Vec<PortForward>,
+    /// Ports that it serves, as `PORT[-PORT][/tcp|/udp]`, beside those that its image names.
+    pub expose: Vec<String>,
+    /// Whether each port that it serves is reached by one of the host that is free.
+    pub publish_all: bool,
     /// What it may use.
     pub limits: Limits,
     /// Limits of each of its processes.
@@ -342,6 +346,8 @@ impl RunOptions<'static> {
             dns_options: Vec::new(),
             hosts: Vec::new(),
             ports: Vec::new(),
+            expose: Vec::new(),
+            publish_all: false,
             limits: Limits::default(),
             rlimits: Vec::new(),
             oom_score_adj: None,
@@ -387,6 +393,11 @@ impl RunOptions<'_> {
 }
 
 impl<'a> RunOptions<'a> {
+    /// Whether ports of the host lead into it.
+    pub(crate) fn publishes(&self) -> bool {
+        !self.ports.is_empty() || self.publish_all
+    }
+
     /// Has `progress` watch the pull, if there is one.
     #[must_use]
     pub fn watched_by(mut self, progress: &'a dyn Progress) -> Self {

@@ -85,7 +85,8 @@ impl Engine {
         or_its_own(&mut created, written)?;
         let _pasta = match netns {
             Some(netns) => {
-                let connected = self.connect(container, options, &netns, &spec);
+                let connected =
+                    self.connect(container, options, &netns, &spec, &mut supervisor.ports);
                 or_its_own(&mut created, connected)?
             }
             None => None,

@@ -9,6 +9,7 @@ use super::Engine;
 use super::container::ids;
 use super::lock::is_held;
 use super::options::Io;
+use super::ports;
 use super::record::{HealthStatus, Record, State};
 use crate::{Error, Result};
 
@@ -188,7 +189,11 @@ impl Engine {
                         oom_killed: false,
                     };
                 }
-                Ok(Some(ContainerSummary::of(record, status)))
+                let mut summary = ContainerSummary::of(record, status);
+                if let Some(ports) = ports::found(&self.roots().running().join(id)) {
+                    summary.ports = ports;
+                }
+                Ok(Some(summary))
             }
             (Ok(Some(record)), Err(Error::Damaged { .. })) => {
                 Ok(Some(ContainerSummary::of(record, Status::Damaged)))

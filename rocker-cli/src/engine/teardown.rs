@@ -39,6 +39,14 @@ impl Engine {
         hierarchy: &Hierarchy,
     ) -> Result<()> {
         let mut errors = end_processes(container, hierarchy);
+        if container.is_bridged() && container.options().publishes() {
+            // At once, and while they are still held: whoever takes a port next must not find it leading here.
+            let taken_back = self.networks_of(container).and_then(|networks| {
+                let mut all = networks.iter();
+                Ok(all.try_for_each(|network| network.unpublish(container.id()))?)
+            });
+            errors.extend(taken_back.err().map(|error| error.chain()));
+        }
         let left = match (self.tidier, container.is_bridged()) {
             (_, false) => Ok(()),
             (None, true) => self.disconnect(container),
@@ -106,12 +114,20 @@ impl Engine {
         Ok(networks)
     }
 
-    /// Takes down the containers whose supervisor died, so that every command after it sees things as they are. What
+    /// Takes down the containers whose supervisor died, so that every command after it sees things as they are, and puts
+    /// back rules of the network that somebody has flushed. What
     /// cannot be undone of one is a warning: the others go on.
     ///
     /// # Errors
     /// [`Error::State`] when the containers' directories cannot be read.
     pub fn reconcile(&self) -> Result<()> {
+        self.reconcile_leaving_rules()?;
+        self.restore_network();
+        Ok(())
+    }
+
+    /// The same without a look at the packet filter.
+    pub(super) fn reconcile_leaving_rules(&self) -> Result<()> {
         self.reconcile_by(|run| is_held(run).map(|held| !held))
     }
 

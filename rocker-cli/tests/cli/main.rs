@@ -58,6 +58,7 @@ mod network;
 mod networks;
 mod networks_names;
 mod plan;
+mod ports;
 mod probe;
 mod refused_images;
 mod restart_policy;
