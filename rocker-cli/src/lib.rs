@@ -15,9 +15,9 @@ pub use commands::main;
 pub use engine::{
     Actor, Beneath, BindPropagation, ContainerStats, ContainerSummary, DeviceNode, Engine, Event,
     Events, ExecOptions, Exit, HealthCheck, HealthOptions, HealthStatus, ImagePrune, ImportOptions,
-    Io, LogDriver, LogLine, LogOptions, LogQuery, Logs, MountIds, Network, ProcessFacts,
-    PullPolicy, Restart, RootDirectory, Roots, RunOptions, SeccompProfile, Share, StartOptions,
-    Status, StorageDriver, StorageOptions, Tmpfs, Usage, Users, Volume, VolumeOptions,
-    VolumeSource, VolumeSummary, VolumesFrom,
+    Io, LogDriver, LogLine, LogOptions, LogQuery, Logs, MountIds, Network, NetworkEndpoint,
+    NetworkRequest, NetworkSummary, ProcessFacts, PullPolicy, Restart, RootDirectory, Roots,
+    RunOptions, SeccompProfile, Share, StartOptions, Status, StorageDriver, StorageOptions, Tmpfs,
+    Usage, Users, Volume, VolumeOptions, VolumeSource, VolumeSummary, VolumesFrom,
 };
 pub use error::{Error, Result, SeccompFault};

@@ -13,6 +13,7 @@ pub(crate) fn page(primitive: &str, call: &str, args: &str) -> String {
             if args.contains("NETLINK_NETFILTER")
                 || args.contains("NFNL")
                 || args.contains("NFT_")
+                || args.contains("IPCTNL_")
                 || args.contains("nf_tables")
             {
                 "netlink(7)"

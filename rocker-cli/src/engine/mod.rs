@@ -16,6 +16,7 @@ pub(crate) mod elf;
 mod events;
 mod exec;
 mod files;
+mod firewall;
 mod hello;
 pub(crate) mod host;
 mod image;
@@ -29,11 +30,13 @@ mod lock;
 mod log;
 mod logs;
 mod name;
+mod network;
 mod options;
 mod others;
 mod parts;
 mod pause;
 mod plan;
+mod ports;
 mod probe;
 mod process;
 mod prune;
@@ -79,10 +82,12 @@ pub use exec::ExecOptions;
 pub use import::ImportOptions;
 pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};
+pub use network::{NetworkRequest, NetworkSummary};
 pub use options::{
     Beneath, BindPropagation, DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions,
-    MountIds, Network, PullPolicy, Restart, RootDirectory, RunOptions, SeccompProfile, Share,
-    StorageDriver, StorageOptions, Tmpfs, Users, Volume, VolumeSource, VolumesFrom,
+    MountIds, Network, NetworkEndpoint, PullPolicy, Restart, RootDirectory, RunOptions,
+    SeccompProfile, Share, StorageDriver, StorageOptions, Tmpfs, Users, Volume, VolumeSource,
+    VolumesFrom,
 };
 pub use prune::ImagePrune;
 pub use record::HealthStatus;
@@ -218,12 +223,5 @@ impl Engine {
 
     fn hierarchy(&self) -> Result<Hierarchy> {
         Ok(Hierarchy::detect()?)
-    }
-
-    fn network(&self) -> Result<rocker_net::Network> {
-        Ok(rocker_net::Network::open(
-            self.roots.data(),
-            &rocker_net::NetworkOptions::new("bridge", "rocker0"),
-        )?)
     }
 }
