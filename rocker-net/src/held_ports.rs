@@ -109,7 +109,21 @@ impl HeldPorts {
     ///
     /// [`Error::Relay`] if there can be no thread.
     pub fn lead_to(&mut self, addresses: &[IpAddr]) -> Result<()> {
-        self.target.set(addresses);
+        let addresses = addresses.to_vec();
+        self.lead_by(move || addresses.clone())
+    }
+
+    /// The same for a container whose addresses change meanwhile, as one's that comes to networks and leaves them: whoever comes is
+    /// passed on to those that `addresses` says then, of datagrams within a tenth of a second; without any he is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Relay`] if there can be no thread.
+    pub fn lead_by(
+        &mut self,
+        addresses: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.target.set(Box::new(addresses));
         if self.relay.is_none() && !self.waiting.is_empty() {
             let waiting = std::mem::take(&mut self.waiting);
             let relay = Relay::start(waiting, Arc::clone(&self.target));
@@ -277,6 +291,26 @@ mod tests {
         client.set_read_timeout(Some(LIMIT)).unwrap();
         let error = client.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn a_client_is_led_to_where_the_container_is_when_he_comes() {
+        let server = TcpListener::bind((LOCAL, 0)).unwrap();
+        let mut held = HeldPorts::hold(&[any(server.local_addr().unwrap().port())]).unwrap();
+        let place = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let asked = Arc::clone(&place);
+        held.lead_by(move || asked.lock().unwrap().clone()).unwrap();
+        let come = || {
+            let client = TcpStream::connect((LOCAL, held.forwards()[0].host_port)).unwrap();
+            client.set_read_timeout(Some(LIMIT)).unwrap();
+            client
+        };
+        let error = come().read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        place.lock().unwrap().push(LOCAL);
+        let mut client = come();
+        server.accept().unwrap().0.write_all(b"x").unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 1);
     }
 
     #[test]

@@ -41,7 +41,11 @@ pub(crate) fn set_up(interface: &str, wanted: bool) -> Result<()> {
         _ => failed(interface, error),
     })?;
     let why = "so that no neighbour can give it addresses and routes by a router advertisement";
-    set(interface, "accept_ra", "0", why).map_err(|error| failed(interface, error))
+    set(interface, "accept_ra", "0", why).map_err(|error| failed(interface, error))?;
+    // By it the kernel asks for neighbours on behalf of others whose packets it passes on: for as long as it asks whether somebody has it,
+    // a second or two, nothing from elsewhere would get through.
+    let why = "so that the link's own address is used at once, which follows from a MAC address that nobody else has";
+    set(interface, "accept_dad", "0", why).map_err(|error| failed(interface, error))
 }
 
 fn set(interface: &str, setting: &str, value: &str, why: &'static str) -> io::Result<()> {

@@ -6,6 +6,7 @@
 mod tcp;
 mod udp;
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -28,23 +29,42 @@ const CHUNK: usize = 64 * 1024;
 /// After which time it is tried again to take a connection that could not be: descriptors were short, say.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long an answer of [`Addresses`] holds for datagrams, of which each would ask anew.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// Says which addresses the container has now.
+pub(crate) type Addresses = Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>;
+
 /// Where to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Target {
-    address: Mutex<Option<IpAddr>>,
+    addresses: Mutex<Option<Addresses>>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").finish_non_exhaustive()
+    }
 }
 
 impl Target {
-    /// The first of the container's addresses from now on, that of IPv4 if there is one: it is what servers listen on most.
-    pub(crate) fn set(&self, addresses: &[IpAddr]) {
-        let address = addresses.iter().find(|address| address.is_ipv4());
-        let address = address.or(addresses.first()).copied();
-        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    /// Who says it from now on.
+    pub(crate) fn set(&self, addresses: Addresses) {
+        *self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(addresses);
     }
 
-    fn at(&self, port: u16) -> Option<SocketAddr> {
-        let address = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
-        address.map(|address| SocketAddr::new(address, port))
+    /// The first of the container's addresses, that of IPv4 if there is one: it is what servers listen on most.
+    fn now(&self) -> Option<IpAddr> {
+        let source = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let addresses = source.as_ref()?();
+        let four = addresses.iter().find(|address| address.is_ipv4());
+        four.or(addresses.first()).copied()
     }
 }
 
@@ -67,6 +87,7 @@ impl Relay {
             sessions: Sessions::default(),
             buffer: vec![0; CHUNK],
             paused: None,
+            known: None,
         };
         let thread = thread::Builder::new()
             .name("rocker-ports".to_owned())
@@ -101,6 +122,8 @@ struct Desk {
     buffer: Vec<u8>,
     /// Until when no connections are taken.
     paused: Option<Instant>,
+    /// Where datagrams go, and since when that is known.
+    known: Option<(Instant, Option<IpAddr>)>,
 }
 
 impl Desk {
@@ -173,18 +196,25 @@ impl Desk {
         let Some(port) = self.listening.get(number) else {
             return;
         };
-        let target = self.target.at(port.container_port);
+        let at = |address| SocketAddr::new(address, port.container_port);
         match &port.socket {
             Socket::Tcp(listener) => {
                 // One at a time: whoever else has come is taken in the next turn.
                 match listener.accept() {
-                    Ok((client, _)) => self.streams.extend(Stream::begin(client, target)),
+                    Ok((client, _)) => {
+                        let target = self.target.now().map(at);
+                        self.streams.extend(Stream::begin(client, target));
+                    }
                     Err(error) if is_short(&error) => self.paused = Some(Instant::now() + PAUSE),
                     // The client has thought better of it.
                     Err(_) => {}
                 }
             }
             Socket::Udp(socket) => {
+                let known = self.known.filter(|(since, _)| since.elapsed() < FRESH);
+                let known = known.unwrap_or_else(|| (Instant::now(), self.target.now()));
+                self.known = Some(known);
+                let target = known.1.map(at);
                 self.sessions.take(number, socket, target, &mut self.buffer);
             }
         }

@@ -160,9 +160,7 @@ impl Engine {
             }
             if !way_out && !network.options().internal {
                 // What comes from outside goes in where it gets out again.
-                let six = attached.ipv6.map(|(address, _)| IpAddr::V6(address));
-                let addresses: Vec<_> = six.into_iter().chain([attached.address]).collect();
-                ports.lead_to(&network, container.id(), &addresses)?;
+                ports.lead_to(container.id(), Some((&network, &attached)))?;
                 way_out = true;
             }
             gateway = gateway.or(Some(attached.gateway));
@@ -173,6 +171,7 @@ impl Engine {
         let text = files::hosts(&own, gateway, hostname, options);
         files::write(&container.file("hosts"), &text)?;
         if !way_out {
+            ports.lead_to(container.id(), None)?;
             let text = files::resolv_conf_of_internal(options);
             files::write(&container.file("resolv.conf"), &text)?;
         }

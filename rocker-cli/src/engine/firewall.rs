@@ -2,7 +2,8 @@
 
 use rocker_net::RuleLine;
 
-use super::{Engine, disk};
+use super::record::State;
+use super::{Engine, container, disk};
 use crate::Result;
 
 impl Engine {
@@ -28,6 +29,12 @@ impl Engine {
         let mut any = false;
         for network in self.networks()? {
             any |= network.reload()?;
+        }
+        // Where somebody was killed who had a container come to a network, or leave one, its ports still lead where they did.
+        for id in container::ids(&self.roots().running())? {
+            if let (Some(State::Running(_)), Some(record)) = (self.state(&id)?, self.record(&id)?) {
+                self.lead_ports(&id, &record.options.places())?;
+            }
         }
         Ok(any)
     }

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rocker_image::Image;
-use rocker_net::{HeldPorts, PortForward, Transport};
+use rocker_net::{Attachment, HeldPorts, PortForward, Transport};
 
 use super::base::Base;
 use super::container::Container;
-use super::options::{Network, RunOptions};
+use super::options::{Network, NetworkEndpoint, RunOptions};
 use super::{Engine, disk};
 use crate::{Error, Result};
 
-/// The file of the run directory that says which ports lead into the container now, a line each.
+/// The file of the run directory that says which ports are held for the container, a line each; before them, in a line that begins with
+/// [`TO`], to which of its addresses they lead now, and none where they lead nowhere.
 const PORTS: &str = "ports";
+const TO: &str = "to ";
+/// In place of addresses, where somebody else leads there.
+const BY_PASTA: &str = "pasta";
 
 /// The published ports of a container that this process looks after.
 #[derive(Debug)]
@@ -22,6 +26,53 @@ pub(crate) struct Ports {
     /// Where the packet filter leads them; none where somebody else takes them.
     held: Option<HeldPorts>,
     forwards: Vec<PortForward>,
+    /// What others find of them.
+    note: Note,
+}
+
+/// The file [`PORTS`].
+#[derive(Debug, Default)]
+struct Note {
+    path: PathBuf,
+    held: Vec<PortForward>,
+}
+
+impl Note {
+    /// Writes it down: others find the old one or the new one.
+    fn write(&self, to: &str) -> Result<()> {
+        let ports = self.held.iter().map(|port| format!("{port}\n"));
+        let text: String = [format!("{TO}{to}\n")].into_iter().chain(ports).collect();
+        let (path, new) = (&self.path, self.path.with_extension("new"));
+        let why = "so that others find by which ports the container is reached";
+        let at_once = "so that they find the old ones or the new ones, and nothing in between";
+        disk::write(&new, text.as_bytes(), why)
+            .and_then(|()| disk::rename(&new, path, at_once))
+            .map_err(disk::failed("write", path))
+    }
+
+    fn write_addresses(&self, addresses: &[IpAddr]) -> Result<()> {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        self.write(&addresses.join(" "))
+    }
+
+    /// What it says, and whether that leads anywhere: by [`TO`], the words after it.
+    fn read(path: &Path) -> Option<(Self, Vec<String>)> {
+        let why = "so that it is known by which ports the container is reached";
+        let text = String::from_utf8(disk::read(path, why).ok()?).ok()?;
+        let (to, ports) = text.strip_prefix(TO)?.split_once('\n')?;
+        let held = ports.lines().map(|line| line.parse().ok());
+        let note = Self {
+            path: path.to_owned(),
+            held: held.collect::<Option<_>>()?,
+        };
+        Some((note, to.split_whitespace().map(str::to_owned).collect()))
+    }
+
+    /// The addresses that the ports lead to.
+    fn addresses(path: &Path) -> Vec<IpAddr> {
+        let to = Self::read(path).map(|(_, to)| to).unwrap_or_default();
+        to.iter().filter_map(|word| word.parse().ok()).collect()
+    }
 }
 
 impl Ports {
@@ -35,8 +86,13 @@ impl Ports {
             return Ok(Self {
                 held: None,
                 forwards: Vec::new(),
+                note: Note::default(),
             });
         }
+        let note = |held| Note {
+            path: container.file(PORTS),
+            held,
+        };
         let ports = match container.options().network {
             Network::Pasta => {
                 // It listens itself; what is left open has to be settled before.
@@ -46,6 +102,7 @@ impl Ports {
                 };
                 Self {
                     held: None,
+                    note: note(settled.clone()),
                     forwards: settled,
                 }
             }
@@ -54,18 +111,15 @@ impl Ports {
                 let held = held.map_err(|error| engine.with_owner(error, container.id()))?;
                 Self {
                     forwards: held.forwards().to_vec(),
+                    note: note(held.bindings()),
                     held: Some(held),
                 }
             }
         };
-        let found = match &ports.held {
-            Some(held) => held.bindings(),
-            None => ports.forwards.clone(),
-        };
-        let lines: String = found.iter().map(|port| format!("{port}\n")).collect();
-        let path = container.file(PORTS);
-        let why = "so that others find by which ports the container is reached";
-        disk::write(&path, lines.as_bytes(), why).map_err(disk::failed("write", &path))?;
+        ports.note.write(match ports.held {
+            Some(_) => "",
+            None => BY_PASTA,
+        })?;
         Ok(ports)
     }
 
@@ -74,27 +128,44 @@ impl Ports {
         &self.forwards
     }
 
-    /// Leads them to a container that has these addresses on `network` now.
+    /// Leads them to a container that is attached like this to `network`; where that is none, nowhere, until it comes to one.
     pub(crate) fn lead_to(
         &mut self,
-        network: &rocker_net::Network,
         owner: &str,
-        addresses: &[IpAddr],
+        place: Option<(&rocker_net::Network, &Attachment)>,
     ) -> Result<()> {
         let Some(held) = &mut self.held else {
             return Ok(());
         };
-        network.publish(owner, addresses, &self.forwards)?;
-        Ok(held.lead_to(addresses)?)
+        let addresses = place.map(|(_, attached)| addresses(attached));
+        match (place, &addresses) {
+            (Some((network, _)), Some(addresses)) => {
+                network.publish(owner, addresses, &self.forwards)?;
+            }
+            _ => {
+                tracing::warn!("its published ports lead nowhere: it is on internal networks alone")
+            }
+        }
+        self.note.write_addresses(&addresses.unwrap_or_default())?;
+        // Who connects it with other networks while it runs is another process.
+        let path = self.note.path.clone();
+        Ok(held.lead_by(move || Note::addresses(&path))?)
     }
+}
+
+/// The addresses of a container that ports may lead to.
+fn addresses(attached: &Attachment) -> Vec<IpAddr> {
+    let six = attached.ipv6.map(|(address, _)| IpAddr::V6(address));
+    six.into_iter().chain([attached.address]).collect()
 }
 
 /// The ports that lead into a container that is looked after; none where that is not known.
 pub(crate) fn found(run_dir: &Path) -> Option<Vec<PortForward>> {
-    let why = "so that it is known by which ports the container is reached";
-    let text = disk::read(&run_dir.join(PORTS), why).ok()?;
-    let text = String::from_utf8(text).ok()?;
-    text.lines().map(|line| line.parse().ok()).collect()
+    let (note, to) = Note::read(&run_dir.join(PORTS))?;
+    Some(match to.is_empty() {
+        true => Vec::new(),
+        false => note.held,
+    })
 }
 
 /// The ports that are asked for one by one, and with `--publish-all` those that the image and the caller say are served.
@@ -171,6 +242,33 @@ fn served(text: &str) -> Option<Vec<(u16, bool)>> {
 }
 
 impl Engine {
+    /// Leads the ports that are held for a container that runs to where it has a way out now, after it has come to a network or left one.
+    ///
+    /// # Errors
+    /// [`Error::Net`].
+    pub(crate) fn lead_ports(&self, id: &str, places: &[NetworkEndpoint]) -> Result<()> {
+        let Some((note, to)) = Note::read(&self.roots().running().join(id).join(PORTS)) else {
+            return Ok(());
+        };
+        for place in places {
+            let network = self.network(&place.network)?;
+            if network.options().internal {
+                continue;
+            }
+            let Some(attached) = network.attachment(id)? else {
+                continue;
+            };
+            let addresses = addresses(&attached);
+            let same = addresses.iter().map(ToString::to_string).eq(to);
+            if !same {
+                network.publish(id, &addresses, &note.held)?;
+                note.write_addresses(&addresses)?;
+            }
+            return Ok(());
+        }
+        note.write_addresses(&[])
+    }
+
     /// An error about a port that is taken, with the name of the container that has it, if one does.
     fn with_owner(&self, error: rocker_net::Error, own: &str) -> Error {
         let rocker_net::Error::PortInUse { port, .. } = &error else {
@@ -194,7 +292,8 @@ impl Engine {
         let running = self.roots().running();
         let ids = super::container::ids(&running).ok()?;
         let has_it = |id: &String| {
-            let ports = found(&running.join(id)).unwrap_or_default();
+            let note = Note::read(&running.join(id).join(PORTS));
+            let ports = note.map(|(note, _)| note.held).unwrap_or_default();
             ports.iter().any(|port| {
                 let pairs = port.pairs().into_iter().flatten();
                 port.transport == wanted.transport

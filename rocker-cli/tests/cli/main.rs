@@ -59,6 +59,7 @@ mod many;
 mod network;
 mod networks;
 mod networks_names;
+mod networks_ports;
 mod pause;
 mod plan;
 mod ports;

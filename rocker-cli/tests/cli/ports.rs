@@ -18,7 +18,7 @@ pub fn neighbour(host: &Host) {
 }
 
 /// Starts a container with the server, and waits until it answers from inside.
-fn serve(scene: &Scene<'_>, flags: &str) {
+pub fn serve(scene: &Scene<'_>, flags: &str) {
     scene.ok(&format!(
         "run -d {flags} $I sh -c '{}'",
         WHO.replace('\'', "'\\''")
@@ -33,7 +33,7 @@ fn serve(scene: &Scene<'_>, flags: &str) {
     answers(scene, name);
 }
 
-fn answers(scene: &Scene<'_>, name: &str) {
+pub fn answers(scene: &Scene<'_>, name: &str) {
     scene.host.wait_until("the server answers", LIMIT, || {
         let asked = scene.run(&format!(
             "exec {name} wget -q -O- http://127.0.0.1/cgi-bin/who"
@@ -44,7 +44,7 @@ fn answers(scene: &Scene<'_>, name: &str) {
 
 /// Who the server sees, asked at `at` from the host.
 #[track_caller]
-fn seen(host: &Host, at: &str) -> String {
+pub fn seen(host: &Host, at: &str) -> String {
     let out = host.sh(&format!("curl -s -m 10 http://{at}/cgi-bin/who"));
     out.trim()
         .trim_start_matches("[::ffff:")
@@ -52,7 +52,7 @@ fn seen(host: &Host, at: &str) -> String {
         .to_owned()
 }
 
-fn seen_from_lan(host: &Host, at: &str) -> Option<String> {
+pub fn seen_from_lan(host: &Host, at: &str) -> Option<String> {
     let asked = host.try_sh(&format!(
         "ip netns exec lan curl -s -m 2 http://{at}/cgi-bin/who"
     ));

@@ -53,7 +53,10 @@ impl Engine {
         }
         match attached {
             Ok(()) => self.tell_of_network(&place.network, "connect", Some(&record.id)),
-            Err(_) => self.write_record(&before)?,
+            Err(_) => {
+                self.write_record(&before)?;
+                let _ = self.lead_ports(&record.id, &before.options.places());
+            }
         }
         attached
     }
@@ -76,6 +79,7 @@ impl Engine {
         network.release(&record.id)?;
         network.attach_with(&record.id, netns.as_fd(), &attach)?;
         network.default_route(&record.id, netns.as_fd())?;
+        self.lead_ports(&record.id, &record.options.places())?;
         self.set_names(record, place, network)
     }
 
@@ -118,7 +122,7 @@ impl Engine {
                 outcome => outcome?,
             }
         }
-        Ok(())
+        self.lead_ports(&record.id, &places)
     }
 
     /// The record of a container, while nobody else writes it.
