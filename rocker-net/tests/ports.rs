@@ -5,7 +5,7 @@
 mod fake_host;
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -285,5 +285,55 @@ fn many_ports_are_published_in_one_go() {
         assert_eq!(count.trim(), "5000");
         network.detach("a").unwrap();
         assert_eq!(host.sh("nft list ruleset"), "");
+    });
+}
+
+#[test]
+fn the_kernel_forgets_who_talks_by_udp_to_a_port_that_leads_elsewhere_now() {
+    fake_host::run(|host| {
+        host.sh(
+            "ip netns add lan; ip link add up0 type veth peer down0 netns lan
+             ip addr add 198.51.100.2/24 dev up0; ip link set up0 up
+             ip -n lan addr add 198.51.100.1/24 dev down0; ip -n lan link set down0 up",
+        );
+        let lan = Netns::from_fd(File::open("/run/netns/lan").unwrap().into());
+        let network = network(host);
+        let (_a, one) = attach(host, &network, "a");
+        let (_b, two) = attach(host, &network, "b");
+        let remembered = || -> Vec<String> {
+            let all = host.sh("cat /proc/net/nf_conntrack");
+            let of_udp = all
+                .lines()
+                .filter(|line| line.contains("udp") && line.contains("dport=5353"));
+            of_udp.map(str::to_owned).collect()
+        };
+        let client = lan
+            .run(|| UdpSocket::bind("198.51.100.1:4000").unwrap())
+            .unwrap();
+        let talk = || drop(client.send_to(b"x", "198.51.100.2:5353"));
+        let known_as = |part: String| {
+            host.wait_until("the kernel knows of it", Duration::from_secs(20), || {
+                talk();
+                remembered().iter().any(|line| line.contains(&part))
+            });
+        };
+        let port = ports(&["5353:53/udp"]);
+        network.publish("a", &[one.address], &port).unwrap();
+        known_as(format!("src={}", one.address));
+        network.unpublish("a").unwrap();
+        assert!(remembered().is_empty(), "{:?}", remembered());
+        // Nobody has it: a client who goes on would not be translated later.
+        let _held = UdpSocket::bind("198.51.100.2:5353").unwrap();
+        known_as("src=198.51.100.2".to_owned());
+        network.publish("b", &[two.address], &port).unwrap();
+        assert!(remembered().is_empty(), "{:?}", remembered());
+        known_as(format!("src={}", two.address));
+        // Others are none of our concern.
+        network
+            .publish("a", &[one.address], &ports(&["5354:53/udp"]))
+            .unwrap();
+        assert_eq!(remembered().len(), 1);
+        network.detach("a").unwrap();
+        network.detach("b").unwrap();
     });
 }

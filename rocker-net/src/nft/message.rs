@@ -175,8 +175,10 @@ pub(super) fn new_chain(family: Family, table: &str, chain: &Chain) -> Request {
     let flags = NLM_F_ACK | NLM_F_CREATE;
     let mut request = message((3, "NFT_MSG_NEWCHAIN"), flags, body, "create", object);
     request.module = Some(match chain.kind {
-        ChainKind::Filter => "nf_tables",
         ChainKind::Nat => "nft_chain_nat",
+        // A part of nf_tables that can be left out; it was a module of this name once.
+        ChainKind::Filter if family == "bridge" => "nf_tables_bridge",
+        ChainKind::Filter => "nf_tables",
     });
     request
 }
