@@ -156,9 +156,10 @@ s.sendto(struct.pack(\"!BBHBBHII\", 134, 0, 0, 64, 0, 9999, 0, 0) + prefix, (\"f
             if !network.options().ipv6 {
                 assert_eq!(seen(&format!("-n {victim}")).matches("eth0").count(), 0);
             }
-            // It is no accident: one that listens is taken in.
+            // It is no accident: one that listens is taken in, once the rules do not keep it from being told.
             host.sh(&format!(
-                "ip netns exec {victim} sh -c 'cd /proc/sys/net/ipv6/conf/eth0; echo 0 >disable_ipv6; echo 1 >accept_ra'"
+                "nft delete table bridge rocker-{}; ip netns exec {victim} sh -c 'cd /proc/sys/net/ipv6/conf/eth0; echo 0 >disable_ipv6; echo 1 >accept_ra'",
+                network.options().name
             ));
             advertise(attacker);
             host.wait_until("the advertisement is believed", TIMEOUT, || {

@@ -62,19 +62,10 @@ fn ports_of_ipv6_lead_to_a_container_that_has_it_and_by_the_holder_to_one_that_h
         );
         let lan = Netns::from_fd(File::open("/run/netns/lan").unwrap().into());
         let own = Netns::current().unwrap();
-        let network = network(host);
+        let options = NetworkOptions::default().subnet("fd00::/64".parse().unwrap());
+        let network = Network::open(host.dir("state"), &options).unwrap();
         let (netns, attachment) = attach(host, &network, "c");
-        host.sh("ip addr add fd00::1/64 dev rocker0 nodad
-             ip -n c addr add fd00::2/64 dev eth0 nodad; ip -n c route add default via fd00::1");
-        let mac = attachment
-            .mac
-            .unwrap()
-            .map(|byte| format!("{byte:02x}"))
-            .join(":");
-        host.sh(&format!(
-            "nft add element bridge rocker-bridge addresses6 '{{ \"{}\" . {mac} . fd00::2 }}'",
-            attachment.host_interface
-        ));
+        assert_eq!(attachment.ipv6.unwrap().0.to_string(), "fd00::2");
         let forwards = ports(&["8080:80", "[2001:db8::2]:9090:90"]);
         let mut held = HeldPorts::hold(&forwards).unwrap();
         let both = [attachment.address, "fd00::2".parse().unwrap()];

@@ -150,9 +150,13 @@ s.sendto(bytes.fromhex(sys.argv[3]), (sys.argv[4], 0, 0, i))";
 #[test]
 fn no_container_is_a_router_or_somebody_else_of_ipv6() {
     fake_host::run(|host| {
-        let network = network(host);
+        let options = NetworkOptions::default().ipv6(true);
+        let network = Network::open(host.dir("state"), &options).unwrap();
         let a = attach(host, &network, "a");
         let b = attach(host, &network, "b");
+        // As if they listened to routers, which they do not: it is to be the rules that keep them from being told.
+        host.sh("echo 1 >/proc/sys/net/ipv6/conf/rocker0/accept_ra
+             ip netns exec b sh -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/accept_ra'");
         let link_local = |mac: [u8; 6]| {
             let [_, a, b, c, d, e] = mac;
             let address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, a, b, 0xff, 0xfe, c, d, e];
@@ -190,7 +194,7 @@ fn no_container_is_a_router_or_somebody_else_of_ipv6() {
         // Type 134: hop limit 64, router for 1800 s.
         let advertisement = "86000000400007080000000000000000";
         let routes = || {
-            let of = |netns: &str| host.sh(&format!("ip {netns} -6 route show default"));
+            let of = |netns: &str| host.sh(&format!("ip {netns} -6 route show default proto ra"));
             [of(""), of("-n b")].concat()
         };
         let advertise = || send(&own, advertisement, "ff02::1");

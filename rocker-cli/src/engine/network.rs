@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use rocker_net::{Network, NetworkOptions, Subnet};
+use rocker_ns::Namespace;
 
 use super::options::DEFAULT_NETWORK;
 use super::{Engine, container, name};
@@ -152,6 +153,13 @@ impl Engine {
         if PREDEFINED.contains(&&*request.name) {
             let name = request.name.clone();
             return Err(Error::PredefinedNetwork { name });
+        }
+        if rocker_ns::in_user_namespace()? && !rocker_ns::owns(Namespace::Net)? {
+            return Err(Error::bad_value(
+                "network create",
+                &request.name,
+                "root: an ordinary user's containers have no networks but pasta's",
+            ));
         }
         let id = name::new_id()?;
         let bridge = request.bridge.clone();

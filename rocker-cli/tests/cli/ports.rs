@@ -447,3 +447,49 @@ fn a_container_without_a_network_of_its_own_has_no_ports_to_publish() {
         scene.assert_all_gone("no ports");
     });
 }
+
+#[test]
+fn a_port_leads_in_by_the_first_network_with_a_way_out_and_rules_of_all_networks_are_looked_after()
+{
+    fake_host::run(|host| {
+        neighbour(host);
+        let scene = Scene::new(host);
+        let before = host.state();
+        scene.ok("network create --internal back");
+        scene.ok("network create --subnet 10.9.0.0/24 --ipv6 front");
+        let flags = "-p 8080:80 --network back --network name=front,mac-address=02:42:00:00:00:07";
+        serve(&scene, &format!("{flags} --name web"));
+        let lan = || seen_from_lan(host, "198.51.100.2:8080");
+        assert_eq!(lan().as_deref(), Some("198.51.100.1"));
+        for local in ["127.0.0.1", "[::1]"] {
+            let seen = seen(host, &format!("{local}:8080"));
+            assert!(
+                seen == "10.9.0.1" || seen.starts_with("fd"),
+                "{local}: {seen}"
+            );
+        }
+        let rules = scene.ok("network rules");
+        for part in [
+            "rocker-back",
+            "rocker-front",
+            "rocker_ports-front",
+            "there is no way out of",
+        ] {
+            assert!(rules.contains(part), "{part}: {rules}");
+        }
+        assert!(!rules.contains("rocker_ports-back"), "{rules}");
+        // Somebody flushes all: the next command puts it back, with the MAC address that was asked for.
+        host.sh("nft flush ruleset");
+        assert!(scene.run("ps").err.contains("are there again"));
+        assert_eq!(lan().as_deref(), Some("198.51.100.1"));
+        scene.ok("exec web ping -c 1 -W 5 10.9.0.1");
+        assert!(host.sh("nft list ruleset").contains("02:42:00:00:00:07"));
+        // What was led in by the network goes with it.
+        scene.ok("network disconnect front web");
+        assert!(!host.sh("nft list ruleset").contains("rocker_ports"));
+        assert_eq!(lan(), None);
+        scene.ok("rm -f web");
+        scene.ok("network rm front back");
+        assert_eq!(host.state(), before);
+    });
+}
