@@ -257,6 +257,11 @@ fn out_of_an_internal_network_there_is_no_way_whatever_the_container_does() {
         host.sh("nft flush chain inet rocker-inner forward");
         assert_eq!(greets(&internet, &one, far, TIMEOUT), Some(a.address));
         assert!(!host.sh("nft list ruleset").contains("masquerade"));
+        // Nor is anybody led in.
+        let error = network.publish("one", &[a.address], &["80:80".parse().unwrap()]);
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::InvalidNetwork { .. }), "{error}");
+        assert!(!network.publishes("one") && !host.sh("nft list ruleset").contains("dnat"));
         network.detach("one").unwrap();
         network.detach("two").unwrap();
     });

@@ -260,7 +260,8 @@ impl Engine {
             };
             let addresses = addresses(&attached);
             let same = addresses.iter().map(ToString::to_string).eq(to);
-            if !same {
+            // Somebody who was killed may have taken them back, and not written that down.
+            if !same || !network.publishes(id) {
                 network.publish(id, &addresses, &note.held)?;
                 note.write_addresses(&addresses)?;
             }

@@ -66,7 +66,7 @@ fn a_run_on_a_network_killed_at_any_step_leaves_neither_names_nor_addresses() {
         );
         let hosts = || scene.ok("exec db cat /etc/hosts");
         let before = hosts();
-        let args = "run --name web --network front --network bridge --network-alias www $I true";
+        let args = "run --name web -p 8080:80 --network front --network bridge --network-alias www $I true";
         kill_at_each_step(
             &scene,
             Hit::First,
@@ -76,6 +76,16 @@ fn a_run_on_a_network_killed_at_any_step_leaves_neither_names_nor_addresses() {
                 scene.ok("ps -a");
                 assert_whole(&scene, after);
                 assert_eq!(hosts(), before, "after {after}");
+                // What is in the packet filter is what is to be there, for the one that runs.
+                let rules = scene.ok("network rules");
+                assert!(
+                    rules.contains("rocker-front") && !rules.contains("8080"),
+                    "after {after}: {rules}"
+                );
+                assert!(
+                    !host.sh("nft list ruleset").contains("8080"),
+                    "after {after}"
+                );
                 let owners = host.sh(&format!(
                 "ls {0}/networks/front/leases {0}/networks/bridge/leases 2>/dev/null | grep = | grep -v =.last | cut -d= -f2 | sort -u",
                 scene.root.display()
@@ -96,11 +106,11 @@ fn a_run_on_a_network_killed_at_any_step_leaves_neither_names_nor_addresses() {
 fn a_connection_whose_making_or_end_is_killed_can_be_ended_and_made() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
-        scene.ok("network create --subnet 10.9.0.0/24 front");
+        scene.ok("network create --subnet 10.9.0.0/24 --internal front");
         scene.ok("network create --subnet 10.8.0.0/24 back");
         scene.up(
             "web",
-            "--network front",
+            "-p 8080:80 --network front",
             "echo up; while :; do sleep 0.1; done",
         );
         let check = |after: &str| {
@@ -113,8 +123,13 @@ fn a_connection_whose_making_or_end_is_killed_can_be_ended_and_made() {
             scene.ok("network disconnect -f back web");
             let links = scene.ok("exec web sh -c 'cd /sys/class/net && echo *'");
             assert_eq!(links, "eth0 lo\n", "after {after}");
+            let rules = || host.sh("nft list ruleset");
+            assert!(!rules().contains("8080"), "after {after}: {}", rules());
             scene.ok("network connect --ip 10.8.0.77 back web");
             scene.ok("exec web ping -c 1 -W 5 10.8.0.1");
+            // Its port leads in by the only network with a way out.
+            let led = rules().contains("tcp . 8080 : 10.8.0.77 . 80");
+            assert!(led, "after {after}: {}", rules());
             assert_eq!(
                 scene.at("web", "/NetworkSettings/Networks/back/IPAddress"),
                 "10.8.0.77"

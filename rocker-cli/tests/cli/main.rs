@@ -60,6 +60,7 @@ mod network;
 mod networks;
 mod networks_names;
 mod networks_ports;
+mod networks_spoof;
 mod pause;
 mod plan;
 mod ports;

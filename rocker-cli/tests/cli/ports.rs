@@ -48,6 +48,7 @@ pub fn seen(host: &Host, at: &str) -> String {
     let out = host.sh(&format!("curl -s -m 10 http://{at}/cgi-bin/who"));
     out.trim()
         .trim_start_matches("[::ffff:")
+        .trim_start_matches('[')
         .trim_end_matches(']')
         .to_owned()
 }
@@ -60,6 +61,7 @@ pub fn seen_from_lan(host: &Host, at: &str) -> Option<String> {
     let who = out
         .trim()
         .trim_start_matches("[::ffff:")
+        .trim_start_matches('[')
         .trim_end_matches(']');
     asked.status.success().then(|| who.to_owned())
 }

@@ -36,7 +36,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::NotAttached`] without addresses, [`Error::InvalidPorts`], [`Error::Unsupported`] for a kernel that lacks a
+    /// [`Error::NotAttached`] without addresses, [`Error::InvalidNetwork`] by an internal one, [`Error::InvalidPorts`], [`Error::Unsupported`] for a kernel that lacks a
     /// module, [`Error::Permission`], [`Error::File`], [`Error::Netlink`]. Nothing is published then.
     #[doc(alias = "dnat")]
     pub fn publish(
@@ -56,6 +56,13 @@ impl Network {
         self.withdraw(owner)?;
         if forwards.is_empty() {
             return Ok(());
+        }
+        if self.options.internal {
+            return Err(Error::InvalidNetwork {
+                network: self.options.name.clone(),
+                rule: "it is internal, so no ports can lead to anybody there; publish them by another one of the container's"
+                    .to_owned(),
+            });
         }
         let (false, Some(subnets)) = (addresses.is_empty(), read_subnets(&self.dir)?) else {
             return Err(Error::NotAttached {
@@ -131,6 +138,13 @@ impl Network {
         }
         let _lock = self.lock()?;
         self.withdraw(owner)
+    }
+
+    /// Whether ports lead to `owner` by this network.
+    #[must_use]
+    pub fn publishes(&self, owner: &str) -> bool {
+        let why = "so that ports that lead there already are left alone";
+        check_name("owner", owner).is_ok() && file::exists(&self.record_file(owner), why)
     }
 
     /// Under the lock.
