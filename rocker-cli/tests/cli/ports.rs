@@ -1,6 +1,7 @@
 //! Published ports lead into containers, from wherever somebody may come, and from nowhere else.
 
 use crate::fake_host::{self, Host};
+use crate::network::plugged_in;
 use crate::support::{LIMIT, Scene};
 
 /// What a container runs that tells each client who he is.
@@ -15,6 +16,7 @@ pub fn neighbour(host: &Host) {
          ip addr add 198.51.100.2/24 dev up0; ip link set up0 up
          ip -n lan addr add 198.51.100.1/24 dev down0; ip -n lan link set down0 up; ip -n lan link set lo up
          ip -n lan route add 10.0.0.0/8 via 198.51.100.2");
+    plugged_in(host);
 }
 
 /// Starts a container with the server, and waits until it answers from inside.
