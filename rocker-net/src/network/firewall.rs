@@ -7,7 +7,7 @@ use super::{Network, read_subnet, ways_out};
 use crate::bridge::mac;
 use crate::nat::{self, Guarded, NatOptions};
 use crate::netlink::{Connection, Protocol};
-use crate::nft::{self, Family, Table};
+use crate::nft::{self, Family, Found, Table};
 use crate::rtnl::Link;
 use crate::spoof::{self, Member, SETS};
 use crate::{Error, Result, Subnet, firewall, foreign, published, rtnl};
@@ -87,7 +87,7 @@ impl Network {
             let mut members = self.members()?;
             members.retain(|member| member.owner != newcomer.owner);
             members.push(newcomer.clone());
-            self.replace(netfilter, nat, &members)?;
+            self.replace(netfilter, nat, &members, &chains)?;
         }
         foreign::ensure(netfilter, &chains, &nat.bridge, nat.subnet6.is_some())
     }
@@ -97,9 +97,11 @@ impl Network {
         netfilter: &mut Connection,
         nat: &NatOptions,
         members: &[Member],
+        chains: &[Found],
     ) -> Result<()> {
         let tables = self.tables(nat, members)?;
-        let messages = tables.iter().flat_map(Table::replace).collect();
+        let tables = tables.iter();
+        let messages = tables.flat_map(|table| table.put_among(chains)).collect();
         let why = "so that packets from containers leave under the host's address, and that they speak for themselves alone, \
                    in one transaction";
         firewall::commit(netfilter, why, messages)
@@ -183,7 +185,7 @@ impl Network {
         let claim = self.forwarding.claim(&self.options.name, ways.keys())?;
         let nat = self.nat(subnet, claim.guarded(), &ways);
         let chains = firewall::chains(&mut netfilter)?;
-        self.replace(&mut netfilter, &nat, &members)?;
+        self.replace(&mut netfilter, &nat, &members, &chains)?;
         foreign::ensure(&mut netfilter, &chains, &nat.bridge, nat.subnet6.is_some())?;
         self.forwarding.enable_own(&self.options.bridge)?;
         claim.switch_on()?;
