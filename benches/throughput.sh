@@ -4,7 +4,7 @@
 # iperf3, one stream of TCP, in a fake host (tests/fake_host/enter.sh): between two network namespaces that a veth pair connects,
 # and nothing else; between two containers; and from a namespace on the host's wire to a container by a published port, beside the
 # same namespace to the host. One after the other, in rounds, and the best of each counts: what is compared is what the way can
-# carry, and not what else the machine did. As root; needs iperf3 and jq.
+# carry, and not what else the machine did. As root; needs busybox-static, iperf3 and jq.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,11 +17,10 @@ if [ "${1-}" != --inside ]; then
     [ "$(id -u)" = 0 ] || die 'namespaces and bridges need root'
     command -v cargo >/dev/null || PATH=$PATH:$HOME/.cargo/bin
     export PATH=$PATH:/usr/sbin:/sbin
-    for tool in iperf3 jq ip nsenter; do
+    for tool in busybox iperf3 jq ip nsenter; do
         command -v "$tool" >/dev/null || die "$tool is missing"
     done
     cargo build --quiet --release -p rocker-cli --bin rocker
-    cargo build --quiet --release --example contain
     release=$(realpath "${CARGO_TARGET_DIR:-target}")/$(rustc --print host-tuple)/release
     exec tests/fake_host/enter.sh "rocker-throughput-$$" "$PWD/benches/throughput.sh" --inside "$release" "${1:-3}" "${2:-3}"
 fi
@@ -46,11 +45,13 @@ ip -n lan link set wire up
 
 # Two containers: they run nothing, and iperf3 enters their networks.
 mount -t tmpfs -o mode=700 tmpfs /var/lib/rocker
-mkdir /run/home /run/bundle
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mkdir -p /run/home /run/root/bin
 export HOME=/run/home
-"$release/examples/contain" prepare /run/bundle
-rocker run -d --name one contain busybox sleep 100000 >/dev/null
-rocker run -d --name two -p 5301:5201 contain busybox sleep 100000 >/dev/null
+cp "$(command -v busybox)" /run/root/bin/sleep
+tar -C /run/root -c . | rocker import - sleeper >/dev/null
+rocker run -d --name one sleeper sleep 100000 >/dev/null
+rocker run -d --name two -p 5301:5201 sleeper sleep 100000 >/dev/null
 pid() { rocker inspect -f '{{.State.Pid}}' "$1"; }
 one="nsenter -t $(pid one) -n"
 two="nsenter -t $(pid two) -n"

@@ -14,12 +14,12 @@ const NLM_F_NEW: u16 = 0x600;
 const IFF_UP: u32 = 1;
 
 /// A socket to rtnetlink in the calling thread's network namespace.
-pub fn route() -> Socket {
+pub(crate) fn route() -> Socket {
     Socket::new(ROUTE).expect("a socket")
 }
 
 /// And one to nf_tables.
-pub fn netfilter() -> Socket {
+pub(crate) fn netfilter() -> Socket {
     Socket::new(NETFILTER).expect("a socket")
 }
 
@@ -95,7 +95,7 @@ fn link(to: &mut Vec<u8>, index: u32, flags: u32) {
 }
 
 /// What an attachment asks before it does anything: routes, links, and what is in the packet filter.
-pub fn look(host: &Socket, filter: &Socket) {
+pub(crate) fn look(host: &Socket, filter: &Socket) {
     Datagram::default()
         .add(26, NLM_F_DUMP, |to| {
             to.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
@@ -110,7 +110,7 @@ pub fn look(host: &Socket, filter: &Socket) {
 }
 
 /// The cable: made with its far end in `netns`, looked at, and set up in there.
-pub fn plug(host: &Socket, inside: &Socket, netns: BorrowedFd<'_>, bridge: u32) {
+pub(crate) fn plug(host: &Socket, inside: &Socket, netns: BorrowedFd<'_>, bridge: u32) {
     let name = b"rkbare\0";
     let answers = Datagram::default()
         .add(16, NLM_F_ACK | NLM_F_NEW, |to| {
@@ -160,7 +160,7 @@ pub fn plug(host: &Socket, inside: &Socket, netns: BorrowedFd<'_>, bridge: u32) 
 }
 
 /// Takes the cable away.
-pub fn unplug(host: &Socket) {
+pub(crate) fn unplug(host: &Socket) {
     Datagram::default()
         .add(17, NLM_F_ACK, |to| {
             link(to, 0, 0);

@@ -88,7 +88,7 @@ impl Nat {
         let chains = firewall::chains(&mut netfilter)?;
         if !table.is_among(&chains) {
             let why = "so that packets from containers leave under the host's address, in one transaction";
-            firewall::commit(&mut netfilter, why, table.replace())?;
+            firewall::commit(&mut netfilter, why, table.put_among(&chains))?;
         }
         Ok(Self { table: table.name })
     }

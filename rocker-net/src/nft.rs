@@ -122,8 +122,23 @@ impl Table {
         let mut messages = vec![
             message::new_table(self.family, &self.name),
             delete_table(self.family, &self.name),
-            message::new_table(self.family, &self.name),
         ];
+        messages.extend(self.create());
+        messages
+    }
+
+    /// The same where `chains` are all that there are. What does not have to be removed first does not have to be waited for either:
+    /// the kernel frees it after an RCU grace period, and the socket is not closed before.
+    pub(crate) fn put_among(&self, chains: &[Found]) -> Vec<Request> {
+        let is_of_it = |found: &Found| found.family == self.family && found.table == self.name;
+        match chains.iter().any(is_of_it) {
+            true => self.replace(),
+            false => self.create(),
+        }
+    }
+
+    fn create(&self) -> Vec<Request> {
+        let mut messages = vec![message::new_table(self.family, &self.name)];
         for (number, set) in self.sets.iter().enumerate() {
             messages.push(message::new_set(self, set, number as u32 + 1));
             messages.extend(self.add(set.name, &set.elements));

@@ -7,7 +7,7 @@ use super::ways::Guards;
 use super::{Attachment, Network, read_subnets};
 use crate::nat::{self, NatOptions};
 use crate::netlink::{Connection, Protocol};
-use crate::nft::{self, Family, Table};
+use crate::nft::{self, Family, Found, Table};
 use crate::spoof::{self, Member, SETS};
 use crate::{Error, Result, firewall, foreign, published};
 
@@ -86,7 +86,7 @@ impl Network {
             let mut members = self.members()?;
             members.retain(|member| member.owner != newcomer.owner);
             members.push(newcomer.clone());
-            self.replace(netfilter, nat, &members)?;
+            self.replace(netfilter, nat, &members, &chains)?;
         }
         match nat.internal {
             // What others would drop is dropped in any case.
@@ -100,9 +100,11 @@ impl Network {
         netfilter: &mut Connection,
         nat: &NatOptions,
         members: &[Member],
+        chains: &[Found],
     ) -> Result<()> {
         let tables = self.tables(nat, members)?;
-        let messages = tables.iter().flat_map(Table::replace).collect();
+        let tables = tables.iter();
+        let messages = tables.flat_map(|table| table.put_among(chains)).collect();
         let why = "so that packets from containers leave under the host's address, and that they speak for themselves alone, \
                    in one transaction";
         firewall::commit(netfilter, why, messages)
@@ -179,13 +181,13 @@ impl Network {
         let chains = firewall::chains(&mut netfilter)?;
         if self.options.internal {
             let nat = self.nat(&subnets, Guards::default());
-            self.replace(&mut netfilter, &nat, &members)?;
+            self.replace(&mut netfilter, &nat, &members, &chains)?;
             return Ok(true);
         }
         let mut host = Connection::open(Protocol::Route)?;
         let claims = self.claim(&mut host, &subnets)?;
         let nat = self.nat(&subnets, claims.guards());
-        self.replace(&mut netfilter, &nat, &members)?;
+        self.replace(&mut netfilter, &nat, &members, &chains)?;
         foreign::ensure(&mut netfilter, &chains, &nat.bridge, nat.subnet6.is_some())?;
         claims.switch_on(&self.options.bridge)?;
         Ok(true)

@@ -91,7 +91,8 @@ impl Network {
         let name = published::table_name(&self.options.name);
         let table = published::table(name.clone(), &nat, [])?;
         let mut done = false;
-        if table.is_among(&firewall::chains(&mut netfilter)?) {
+        let chains = firewall::chains(&mut netfilter)?;
+        if table.is_among(&chains) {
             let messages = by_map(elements).flat_map(|(map, elements)| table.add(map, &elements));
             let why = "so that what comes to a published port is led to the container, one map element a port";
             done = match firewall::commit(&mut netfilter, why, messages.collect()) {
@@ -109,7 +110,7 @@ impl Network {
             self.forget_clashes(published)?;
             let table = published::table(name, &nat, &self.published()?)?;
             let why = "so that what comes to published ports is led to their containers, in one transaction";
-            firewall::commit(&mut netfilter, why, table.replace())?;
+            firewall::commit(&mut netfilter, why, table.put_among(&chains))?;
         }
         self.reflect(&published.owner)?;
         conntrack::forget(&mut netfilter, &published.forwards)
@@ -122,7 +123,12 @@ impl Network {
         let port = self.host_interface(owner);
         let mut host = Connection::open(Protocol::Route)?;
         let why = "so that a container reaches itself by its published ports, where bridges call the packet filter";
-        host.apply(why, &[reflecting(&port)])
+        let requests = [reflecting(&port)];
+        match host.exchange(why, &requests)?.remove(0).outcome {
+            // It has ended meanwhile, and its cable with it.
+            Err(refusal) if refusal.is(libc::ENODEV) => Ok(()),
+            outcome => outcome.map_err(|refusal| refusal.of(&requests[0])),
+        }
     }
 
     /// Takes back what is published for `owner`. That it is nothing is fine.
