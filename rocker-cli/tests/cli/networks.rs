@@ -254,6 +254,12 @@ fn a_container_has_the_addresses_it_asks_for_on_several_networks() {
             ),
             "10.8.0.77"
         );
+        for (network, expected) in [("front", "web\n"), ("back", "web\n"), ("bridge", "")] {
+            let listed = scene.ok(&format!(
+                "ps --filter network={network} --format '{{{{.Names}}}}'"
+            ));
+            assert_eq!(listed, expected, "{network}");
+        }
         let error = scene.fails(125, "run --rm --network back --ip 10.8.0.77 $I true");
         assert!(error.contains("10.8.0.77 is taken by"), "{error}");
         scene.ok("exec web ping -c 1 -W 5 10.8.0.1");
