@@ -1,10 +1,13 @@
 //! A network: bridge, addresses, NAT and forwarding together, for as long as a container is attached.
 
 mod config;
+mod firewall;
 mod macs;
 mod made;
 mod names;
 mod options;
+mod ports;
+mod rules;
 mod subnets;
 mod ways;
 
@@ -28,11 +31,6 @@ use ways::Guards;
 
 pub use names::HostNames;
 pub use options::{AttachOptions, Attachment, NetworkOptions, NetworkSubnet};
-
-mod firewall;
-mod ports;
-mod rules;
-
 pub use rules::RuleLine;
 
 /// Below the state directory.
