@@ -88,7 +88,7 @@ mod tests {
         getdents64 getxattr fsetxattr lsetxattr mkdir newfstatat pidfd_getfd pidfd_open pidfd_send_signal pread64 \
         pwrite64 rename renameat2 rmdir setsockopt signalfd4 ppoll waitid pipe2 socketpair statfs statx syncfs unlink \
         utimensat seccomp bpf copy_file_range linkat listxattr lseek readlinkat \
-        bind listen poll recvfrom sendto socket symlink wait4";
+        bind listen poll socket symlink wait4";
 
     #[test]
     fn every_call_of_the_crates_has_a_page_that_exists() {

@@ -31,6 +31,7 @@ impl Engine {
             any |= network.reload()?;
         }
         // Where somebody was killed who had a container come to a network, or leave one, its ports still lead where they did.
+        let _making = self.making()?;
         for id in container::ids(&self.roots().running())? {
             if let (Some(State::Running(_)), Some(record)) = (self.state(&id)?, self.record(&id)?) {
                 self.lead_ports(&id, &record.options.places())?;
