@@ -119,11 +119,23 @@ fn a_connection_whose_making_or_end_is_killed_can_be_ended_and_made() {
                 the_one(&scene, after).unwrap().contains("running"),
                 "after {after}"
             );
+            // Its port leads in if it has got as far as to have an address.
+            scene.ok("network reload");
+            let rules = || host.sh("nft list ruleset");
+            let leases = host.sh(&format!(
+                "ls {}/networks/back/leases 2>/dev/null || true",
+                scene.root.display()
+            ));
+            let has_lease = leases.contains(&format!("={}", scene.at("web", "/Id")));
+            assert_eq!(
+                rules().contains("8080"),
+                has_lease,
+                "after {after}: {leases}"
+            );
             // Whatever came of it, from here on it is as one says.
             scene.ok("network disconnect -f back web");
             let links = scene.ok("exec web sh -c 'cd /sys/class/net && echo *'");
             assert_eq!(links, "eth0 lo\n", "after {after}");
-            let rules = || host.sh("nft list ruleset");
             assert!(!rules().contains("8080"), "after {after}: {}", rules());
             scene.ok("network connect --ip 10.8.0.77 back web");
             scene.ok("exec web ping -c 1 -W 5 10.8.0.1");
