@@ -1,4 +1,5 @@
-//! What a container's network costs: attach and detach, whole and in parts.
+//! What a container's network costs: attach and detach, whole and in parts, beside the same messages in a bare loop; and what it
+//! costs to publish ports.
 //!
 //! Privilege: root. `cargo bench --bench endpoint`; all of it happens in network namespaces of its own.
 
@@ -7,8 +8,11 @@ use std::os::fd::AsFd;
 
 use divan::Bencher;
 use rocker_net::{
-    Bridge, BridgeOptions, Endpoint, EndpointOptions, Ipam, Netns, Network, NetworkOptions, Subnet,
+    Bridge, BridgeOptions, Endpoint, EndpointOptions, Ipam, Netns, Network, NetworkOptions,
+    PortForward, Subnet,
 };
+
+mod bare;
 
 fn main() {
     // What stands for the host, with an empty network.
@@ -55,6 +59,87 @@ fn attach_detach(bencher: Bencher<'_, '_>) {
             network.detach("one").expect("detached");
         });
     network.detach("other").expect("detached");
+}
+
+/// The messages of `attach` that are about the cable, and the questions before, in a bare loop.
+#[divan::bench(sample_size = 1, sample_count = 100)]
+fn bare_attach(bencher: Bencher<'_, '_>) {
+    let bridge = Bridge::ensure(&BridgeOptions::new("rocker2", subnet())).expect("a bridge");
+    bencher
+        .with_inputs(bare_inputs)
+        .bench_local_values(|(netns, inside)| {
+            plug_bare(&netns, &inside, &bridge);
+            BarePlugged { _netns: netns }
+        });
+    bridge.remove().expect("removed");
+}
+
+/// The same, and the removal of the cable.
+#[divan::bench(sample_size = 1, sample_count = 100)]
+fn bare_attach_detach(bencher: Bencher<'_, '_>) {
+    let bridge = Bridge::ensure(&BridgeOptions::new("rocker2", subnet())).expect("a bridge");
+    bencher
+        .with_inputs(bare_inputs)
+        .bench_local_refs(|(netns, inside)| {
+            plug_bare(netns, inside, &bridge);
+            bare::unplug(&bare::route());
+        });
+    bridge.remove().expect("removed");
+}
+
+/// A namespace, and a socket in it: how to get there is no matter of messages.
+fn bare_inputs() -> (Netns, netlink_sys::Socket) {
+    let netns = Netns::new().expect("a namespace");
+    let inside = netns.run(bare::route).expect("entering a namespace");
+    (netns, inside)
+}
+
+fn plug_bare(netns: &Netns, inside: &netlink_sys::Socket, bridge: &Bridge) {
+    let (host, filter) = (bare::route(), bare::netfilter());
+    bare::look(&host, &filter);
+    bare::plug(&host, inside, netns.as_fd(), bridge.index());
+}
+
+struct BarePlugged {
+    _netns: Netns,
+}
+
+impl Drop for BarePlugged {
+    fn drop(&mut self) {
+        bare::unplug(&bare::route());
+    }
+}
+
+/// Publishing so many ports of a container beside this many others with a port each.
+#[divan::bench(sample_size = 1, sample_count = 50, args = [(1, 0), (1, 500), (200, 0), (200, 500)])]
+fn publish(bencher: Bencher<'_, '_>, (ports, others): (u16, u16)) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let network = Network::open(dir.path(), &NetworkOptions::default()).expect("a network");
+    let netns = Netns::new().expect("a namespace");
+    let attachment = network.attach("one", netns.as_fd()).expect("attached");
+    for number in 0..others {
+        let address = IpAddr::from([10, 88, 200 + (number / 250) as u8, (number % 250) as u8]);
+        let port = PortForward::new(10_000 + number, 80);
+        let owner = format!("other{number}");
+        network
+            .publish(&owner, &[address], &[port])
+            .expect("published");
+    }
+    let wanted = PortForward::new(20_000, 1000).count(ports);
+    bencher
+        .with_inputs(|| network.unpublish("one").expect("taken back"))
+        .bench_local_values(|()| {
+            network
+                .publish("one", &[attachment.address], &[wanted])
+                .expect("published");
+        });
+    network.unpublish("one").expect("taken back");
+    for number in 0..others {
+        network
+            .unpublish(&format!("other{number}"))
+            .expect("taken back");
+    }
+    network.detach("one").expect("detached");
 }
 
 /// The first and last container: bridge, table and subnet choice too.

@@ -48,6 +48,18 @@ pub enum Error {
         /// The container that has it.
         id: String,
     },
+    /// Another container has the port.
+    #[error(
+        "publish {port}: container {container} has this port of the host; choose another one, or `rocker stop {container}`"
+    )]
+    PortOfContainer {
+        /// The port.
+        port: String,
+        /// The name of the container that has it.
+        container: String,
+        /// What the kernel answered.
+        source: rocker_net::Error,
+    },
     /// Not a name for a container.
     #[error(
         "{name:?} is not a name for a container: a letter or digit, then letters, digits, `_`, `.` or `-`"
@@ -69,6 +81,69 @@ pub enum Error {
         prefix: String,
         /// Whose ids begin with it.
         ids: String,
+    },
+    /// No such network.
+    #[error("no network {name:?}; `rocker network ls` lists all")]
+    NoNetwork {
+        /// What was looked for.
+        name: String,
+    },
+    /// Several networks.
+    #[error("{prefix:?} is the beginning of several networks' ids: {names}")]
+    AmbiguousNetwork {
+        /// What was looked for.
+        prefix: String,
+        /// Whose ids begin with it.
+        names: String,
+    },
+    /// A network that is always there.
+    #[error(
+        "{name} is a predefined network: it can be neither made nor removed; choose another name"
+    )]
+    PredefinedNetwork {
+        /// Its name.
+        name: String,
+    },
+    /// Containers on the network run.
+    #[error(
+        "network {name} is in use by {containers}; stop them, or take them off it with `rocker network disconnect`"
+    )]
+    NetworkInUse {
+        /// The network.
+        name: String,
+        /// Who is on it.
+        containers: String,
+    },
+    /// The container has a place on the network.
+    #[error("container {container} is on network {network} already")]
+    Connected {
+        /// The container.
+        container: String,
+        /// The network.
+        network: String,
+    },
+    /// The container has no place on the network.
+    #[error(
+        "container {container} is not on network {network}; `rocker inspect {container}` shows its networks"
+    )]
+    NotConnected {
+        /// The container.
+        container: String,
+        /// The network.
+        network: String,
+    },
+    /// The container has the network of somebody else, or nobody can be on that network.
+    #[error(
+        "container {container}, made with --network {its}, can be neither connected to {network} nor disconnected from it; \
+         a container on a network of its own can"
+    )]
+    NotConnectable {
+        /// The container.
+        container: String,
+        /// The network that it has.
+        its: String,
+        /// The network that was asked for.
+        network: String,
     },
     /// The container does not run.
     #[error("container {name} is not running")]

@@ -16,9 +16,9 @@ pub use engine::{
     Actor, Beneath, BindPropagation, CommitOptions, ContainerStats, ContainerSummary, Copied,
     CopyEnd, CopyOptions, CopyStream, DeviceNode, Engine, Event, Events, ExecOptions, Exit,
     HealthCheck, HealthOptions, HealthStatus, ImagePrune, ImportOptions, Io, LogDriver, LogLine,
-    LogOptions, LogQuery, Logs, MountIds, Mounted, Network, ProcessFacts, PullPolicy, Restart,
-    RootDirectory, Roots, RunOptions, SeccompProfile, Share, StartOptions, Status, StorageDriver,
-    StorageOptions, Tmpfs, Usage, Users, Volume, VolumeOptions, VolumeSource, VolumeSummary,
-    VolumesFrom,
+    LogOptions, LogQuery, Logs, MountIds, Mounted, Network, NetworkEndpoint, NetworkRequest,
+    NetworkSummary, ProcessFacts, PullPolicy, Restart, RootDirectory, Roots, RunOptions,
+    SeccompProfile, Share, StartOptions, Status, StorageDriver, StorageOptions, Tmpfs, Usage,
+    Users, Volume, VolumeOptions, VolumeSource, VolumeSummary, VolumesFrom,
 };
 pub use error::{Error, Result, SeccompFault};

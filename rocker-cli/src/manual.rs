@@ -13,6 +13,7 @@ pub(crate) fn page(primitive: &str, call: &str, args: &str) -> String {
             if args.contains("NETLINK_NETFILTER")
                 || args.contains("NFNL")
                 || args.contains("NFT_")
+                || args.contains("IPCTNL_")
                 || args.contains("nf_tables")
             {
                 "netlink(7)"
@@ -72,11 +73,11 @@ mod tests {
     use super::*;
 
     /// The pages of section 2 that the calls of rocker's crates are found on.
-    const PAGES: &str = "access bpf capget chdir chmod chown clone close close_range copy_file_range dup execve fcntl flock fsconfig \
-        fsmount fsopen fsync getdents getdomainname gethostname getrlimit getsockopt getxattr ioctl keyctl link listxattr lseek mkdir mknod \
+    const PAGES: &str = "access bind bpf capget chdir chmod chown clone close close_range copy_file_range dup execve fcntl flock fsconfig \
+        fsmount fsopen fsync getdents getdomainname gethostname getrlimit getsockopt getxattr ioctl keyctl link listen listxattr lseek mkdir mknod \
         mount mount_setattr move_mount open open_tree openat2 pidfd_getfd pidfd_open pidfd_send_signal pipe pivot_root \
         poll prctl pread pwrite read readlink recv rename rmdir seccomp send setgroups setns setresuid setsid setxattr sigaction \
-        signalfd sigprocmask socketpair stat statfs statx symlink sync syncfs truncate umask umount unlink unshare \
+        signalfd sigprocmask socket socketpair stat statfs statx symlink sync syncfs truncate umask umount unlink unshare \
         utimensat wait write";
 
     /// The calls that a plan can make, and those that the crates report.
@@ -86,7 +87,8 @@ mod tests {
         read rt_sigaction rt_sigprocmask setgroups setresgid setresuid chmod faccessat2 flock fstat fsync ftruncate \
         getdents64 getxattr fsetxattr lsetxattr mkdir newfstatat pidfd_getfd pidfd_open pidfd_send_signal pread64 \
         pwrite64 rename renameat2 rmdir setsockopt signalfd4 ppoll waitid pipe2 socketpair statfs statx syncfs unlink \
-        utimensat seccomp bpf copy_file_range linkat listxattr lseek readlinkat";
+        utimensat seccomp bpf copy_file_range linkat listxattr lseek readlinkat \
+        bind listen poll socket symlink wait4";
 
     #[test]
     fn every_call_of_the_crates_has_a_page_that_exists() {

@@ -21,6 +21,8 @@ pub(crate) struct Answers {
     replies: Vec<Reply>,
     /// Which requests have yet to be answered.
     pending: Vec<bool>,
+    /// Which of them are answered by the one thing that they ask for, with no acknowledgement behind it.
+    single: Vec<bool>,
 }
 
 impl Answers {
@@ -32,11 +34,16 @@ impl Answers {
                 messages: Vec::new(),
             })
             .collect();
-        let answered = |request: &Request| request.flags & (NLM_F_ACK | NLM_F_DUMP) != 0;
+        let acknowledged = |request: &Request| request.flags & (NLM_F_ACK | NLM_F_DUMP) != 0;
+        let single = |request: &Request| !acknowledged(request) && request.kind.1.contains("_GET");
         Self {
             first,
             replies,
-            pending: requests.iter().map(answered).collect(),
+            pending: requests
+                .iter()
+                .map(|request| acknowledged(request) || single(request))
+                .collect(),
+            single: requests.iter().map(single).collect(),
         }
     }
 
@@ -83,7 +90,12 @@ impl Answers {
                 }
                 self.pending[index] = false;
             }
-            _ => reply.messages.push(body.to_vec()),
+            _ => {
+                reply.messages.push(body.to_vec());
+                if self.single[index] {
+                    self.pending[index] = false;
+                }
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The bridge that a network's containers are plugged into.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::netlink::{Connection, Protocol};
 use crate::rtnl::{self, Link};
-use crate::{Error, Result, Subnet};
+use crate::{Error, Result, Subnet, ipv6};
 
 /// How the MAC address of every bridge of this crate begins: locally administered, and `r`. It is the mark by which a
 /// bridge of ours is told from anybody else's of the same name; a link cannot be given an alias when it is created.
@@ -23,6 +23,8 @@ pub struct BridgeOptions {
     pub address: IpAddr,
     /// The subnet that lies on the bridge.
     pub subnet: Subnet,
+    /// The host's own address of IPv6, and the length of its network part in bits; `None` for a bridge without IPv6.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
     /// The largest packet in bytes; `None` is the kernel's 1500.
     pub mtu: Option<u32>,
 }
@@ -34,6 +36,7 @@ impl BridgeOptions {
             name: name.into(),
             address: subnet.gateway(),
             subnet,
+            ipv6: None,
             mtu: None,
         }
     }
@@ -42,6 +45,13 @@ impl BridgeOptions {
     #[must_use]
     pub fn address(mut self, address: IpAddr) -> Self {
         self.address = address;
+        self
+    }
+
+    /// Gives the bridge this address of IPv6 too, with so many bits of network part.
+    #[must_use]
+    pub fn ipv6(mut self, address: Ipv6Addr, prefix_len: u8) -> Self {
+        self.ipv6 = Some((address, prefix_len));
         self
     }
 
@@ -79,6 +89,7 @@ impl Bridge {
             name,
             address,
             subnet,
+            ipv6,
             mtu,
         } = options;
         check_interface_name(name)?;
@@ -106,10 +117,22 @@ impl Bridge {
             repairs.push(rtnl::set_link_group(name, GROUP));
         }
         repairs.push(rtnl::add_address(&bridge.link, *address, subnet));
-        let completed = host.apply(
-            "so that the bridge has the address which containers send everything to",
-            &repairs,
-        );
+        if let Some((address, prefix_len)) = ipv6 {
+            let address = IpAddr::V6(*address);
+            let subnet = Subnet::new(address, *prefix_len)?;
+            repairs.push(rtnl::add_address(&bridge.link, address, &subnet));
+        }
+        // One that is there already has been told so before.
+        let prepared = match is_new {
+            true => ipv6::set_up(name, ipv6.is_some() || address.is_ipv6()),
+            false => Ok(()),
+        };
+        let completed = prepared.and_then(|()| {
+            host.apply(
+                "so that the bridge has the address which containers send everything to",
+                &repairs,
+            )
+        });
         if completed.is_err() && is_new {
             // The reason is what matters; that a bridge is left is the smaller trouble.
             let _ = host.apply(

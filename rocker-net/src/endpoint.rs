@@ -1,13 +1,13 @@
 //! A container's cable to the bridge: a veth pair.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 
 use crate::bridge::{check_interface_name, delete};
 use crate::netlink::{Connection, Protocol};
-use crate::netns::connect_in;
+use crate::netns::{briefly_in, connect_in};
 use crate::rtnl::{self, Link, VethPair};
-use crate::{Bridge, Error, Result, Subnet};
+use crate::{Bridge, Error, Result, Subnet, ipv6};
 
 /// What [`Endpoint::create`] is to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,12 @@ pub struct EndpointOptions {
     pub prefix_len: u8,
     /// Where the container sends what is not for its subnet; `None` for no default route.
     pub gateway: Option<IpAddr>,
+    /// The container's address of IPv6 beside that, and the length of its network part in bits.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// Where the container sends what is of IPv6 and not for its subnet.
+    pub gateway6: Option<Ipv6Addr>,
+    /// Whether the bridge passes nothing between this and other isolated endpoints (Linux 4.18).
+    pub isolated: bool,
     /// The MAC address in the container; `None` for a random one.
     pub mac: Option<[u8; 6]>,
     /// The largest packet in bytes; `None` is the kernel's 1500.
@@ -38,6 +44,9 @@ impl EndpointOptions {
             address,
             prefix_len,
             gateway: None,
+            ipv6: None,
+            gateway6: None,
+            isolated: false,
             mac: None,
             mtu: None,
         }
@@ -54,6 +63,22 @@ impl EndpointOptions {
     #[must_use]
     pub fn gateway(mut self, gateway: IpAddr) -> Self {
         self.gateway = Some(gateway);
+        self
+    }
+
+    /// Gives the container this address of IPv6 too, with so many bits of network part, and sends by `gateway` what is not for its
+    /// subnet.
+    #[must_use]
+    pub fn ipv6(mut self, address: Ipv6Addr, prefix_len: u8, gateway: Option<Ipv6Addr>) -> Self {
+        self.ipv6 = Some((address, prefix_len));
+        self.gateway6 = gateway;
+        self
+    }
+
+    /// Keeps it apart from other endpoints that are isolated too.
+    #[must_use]
+    pub fn isolated(mut self, isolated: bool) -> Self {
+        self.isolated = isolated;
         self
     }
 
@@ -99,12 +124,12 @@ impl Endpoint {
         bridge: &Bridge,
         options: &EndpointOptions,
     ) -> Result<Self> {
-        let mut inside = connect_in(netns, Protocol::Route)?;
+        let mut inside = open_inside(netns, options.ipv6.is_some() || options.address.is_ipv6())?;
         let mut host = Connection::open(Protocol::Route)?;
         Self::create_by(&mut host, &mut inside, netns, bridge, options)
     }
 
-    /// As [`Endpoint::create`], by sockets that are open already, on the host and in `netns`.
+    /// As [`Endpoint::create`], by sockets that are open already, on the host and in `netns` (see [`open_inside`]).
     pub(crate) fn create_by(
         host: &mut Connection,
         inside: &mut Connection,
@@ -122,9 +147,16 @@ impl Endpoint {
             rtnl::add_address(&ends.container, options.address, &subnet),
             rtnl::set_link_up(&options.container_name, None),
         ];
+        if let Some((address, prefix_len)) = options.ipv6 {
+            let address = IpAddr::V6(address);
+            let subnet = Subnet::new(address, prefix_len)?;
+            requests.push(rtnl::add_address(&ends.container, address, &subnet));
+        }
+        let gateways = [options.gateway, options.gateway6.map(IpAddr::V6)];
         requests.extend(
-            options
-                .gateway
+            gateways
+                .into_iter()
+                .flatten()
                 .map(|gateway| rtnl::add_default_route(&ends.container, gateway)),
         );
         let configured = inside.apply(
@@ -178,6 +210,48 @@ impl Endpoint {
     }
 }
 
+/// Opens a socket inside of `netns` for [`Endpoint::create_by`], after which the next interface there is ready for IPv6, or has none.
+pub(crate) fn open_inside(netns: BorrowedFd<'_>, ipv6: bool) -> Result<Connection> {
+    briefly_in(netns, || {
+        ipv6::prepare(ipv6)?;
+        Connection::open(Protocol::Route)
+    })
+}
+
+/// The names of the interfaces in `netns`.
+///
+/// # Errors
+///
+/// [`Error::Namespace`] if `netns` is not a network namespace or may not be entered, [`Error::Netlink`] for the rest.
+pub fn interfaces(netns: BorrowedFd<'_>) -> Result<Vec<String>> {
+    let mut inside = connect_in(netns, Protocol::Route)?;
+    let why = "so that it is known which names interfaces of the container have";
+    let links = rtnl::links(&mut inside, why)?;
+    Ok(links.into_iter().map(|link| link.name).collect())
+}
+
+/// Sends by `gateways`, over the interface of this index behind `inside`, what is for no subnet there. Where that goes elsewhere already, it
+/// stays so.
+pub(crate) fn default_routes(
+    inside: &mut Connection,
+    link: &Link,
+    gateways: impl IntoIterator<Item = IpAddr>,
+) -> Result<()> {
+    let gateways = gateways.into_iter();
+    let requests: Vec<_> = gateways
+        .map(|gateway| rtnl::add_default_route(link, gateway))
+        .collect();
+    let why = "so that the container has a way out by this network, unless it has another one";
+    let replies = inside.exchange(why, &requests)?;
+    for (reply, request) in replies.into_iter().zip(&requests) {
+        match reply.outcome {
+            Err(refusal) if refusal.is(libc::EEXIST) => {}
+            outcome => outcome.map_err(|refusal| refusal.of(request))?,
+        }
+    }
+    Ok(())
+}
+
 /// Brings the loopback interface of `netns` up: all the network that a container without network has.
 ///
 /// # Errors
@@ -206,6 +280,7 @@ fn create_pair(
     let EndpointOptions {
         host_name,
         container_name,
+        isolated,
         mac,
         mtu,
         ..
@@ -218,9 +293,14 @@ fn create_pair(
         mtu: *mtu,
         bridge: bridge.link(),
     };
-    let requests = [rtnl::create_veth(&pair), rtnl::get_link(host_name)];
+    let mut requests = vec![rtnl::create_veth(&pair), rtnl::get_link(host_name)];
+    // Before anything can be sent: the far end is not up yet.
+    requests.extend(isolated.then(|| rtnl::isolate_port(host_name)));
     let why = "so that a cable leads from the bridge into the container, its far end made directly in there";
     let mut replies = host.exchange(why, &requests)?;
+    let alone = replies
+        .get_mut(2)
+        .map(|reply| std::mem::replace(&mut reply.outcome, Ok(())));
     let (found, created) = (replies.remove(1), replies.remove(0));
     if let Err(refusal) = created.outcome {
         if !refusal.is(libc::EEXIST) {
@@ -238,6 +318,10 @@ fn create_pair(
     }
     found.outcome.map_err(|refusal| refusal.of(&requests[1]))?;
     let link = rtnl::read_reply(&found.messages, &requests[1])?;
+    if let Some(Err(refusal)) = alone {
+        delete(host, "so that no half-made veth is left", &link)?;
+        return Err(refusal.of(&requests[2]));
+    }
     let Some(index) = link.peer else {
         delete(host, "so that no half-made veth is left", &link)?;
         let (operation, object) = (requests[1].operation, requests[1].object.clone());

@@ -121,6 +121,58 @@ pub enum Error {
         /// The subnet.
         subnet: Subnet,
     },
+    /// The address asked for is somebody's.
+    #[error("{address} is taken by {owner}; choose another address")]
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        owner: String,
+    },
+    /// The address asked for is not one of the subnet.
+    #[error("{address} is no address of a host in {subnet}; choose one that lies in it")]
+    AddressOutside {
+        /// The address.
+        address: IpAddr,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// A network cannot be as it was asked for.
+    #[error("network {network}: {rule}")]
+    InvalidNetwork {
+        /// The network.
+        network: String,
+        /// What is wrong, and what would be right.
+        rule: String,
+    },
+    /// There is a network of that name.
+    #[error("there is a network {network} already; choose another name, or remove it first")]
+    NetworkExists {
+        /// The network.
+        network: String,
+    },
+    /// There is no network of that name.
+    #[error("there is no network {network}")]
+    NoNetwork {
+        /// The network.
+        network: String,
+    },
+    /// The owner is not attached to the network.
+    #[error("{owner} is not attached to network {network}")]
+    NotAttached {
+        /// The network.
+        network: String,
+        /// Who is not attached.
+        owner: String,
+    },
+    /// Somebody is attached to the network.
+    #[error("network {network} is in use by {}; detach them first", .owners.join(", "))]
+    NetworkInUse {
+        /// The network.
+        network: String,
+        /// Who is attached.
+        owners: Vec<String>,
+    },
     /// The subnet asked for overlaps something that the host or another network uses.
     #[error("subnet {subnet} overlaps {with}, which is in use; choose another one")]
     SubnetCollides {
@@ -242,6 +294,45 @@ pub enum Error {
         /// The errno.
         #[source]
         source: io::Error,
+    },
+    /// All ports of the host that would do are taken.
+    #[error("publish {ports}: none of these ports of the host is free")]
+    NoFreePort {
+        /// The ports, as they were asked for.
+        ports: String,
+    },
+    /// Each published port takes up two file descriptors.
+    #[error(
+        "publish {port}: this process may have no more open files, and a published port takes up to two; publish fewer, or \
+         raise the limit (ulimit -n)"
+    )]
+    TooManyPorts {
+        /// The port that there was no descriptor left for.
+        port: String,
+        /// EMFILE.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing can pass on what comes to published ports on the host's loopback.
+    #[error("start the thread that passes on published ports")]
+    Relay {
+        /// The errno.
+        #[source]
+        source: io::Error,
+    },
+    /// A chain of the host's drops what containers send and get, and rocker may not have a rule there.
+    #[error(
+        "the chain {chain} of the host's firewall refuses what containers on {bridge} send and get; let it pass there: \
+         nft insert rule {chain} iifname {bridge} accept; nft insert rule {chain} oifname {bridge} accept"
+    )]
+    ForeignChain {
+        /// Family, table and chain.
+        chain: String,
+        /// The containers' bridge.
+        bridge: String,
+        /// Why there can be no rule.
+        #[source]
+        source: Box<Self>,
     },
     /// Undoing went on after an error, and this is everything that failed. It has no source, as it has several: its
     /// text tells them all.

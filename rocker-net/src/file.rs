@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -16,6 +17,8 @@ use crate::trace::traced;
 
 /// How much is asked for at once: more than any of these files has.
 const CHUNK: usize = 4096;
+/// The same of files of names.
+const LARGE_CHUNK: usize = 64 << 10;
 
 /// Opens a file to read it.
 pub(crate) fn open(path: &Path, why: &'static str) -> io::Result<File> {
@@ -71,6 +74,80 @@ pub(crate) fn read(path: &Path, why: &'static str) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Opens a file that is there, to read and to change it. A symbolic link is not followed, and whoever has a lease on the file
+/// (`F_SETLEASE`, fcntl(2)) is not waited for: that is EWOULDBLOCK.
+pub(crate) fn open_to_change(path: &Path, why: &'static str) -> io::Result<File> {
+    let mut how = File::options();
+    how.read(true)
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let args = || format!("AT_FDCWD, {path:?}, O_RDWR|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC");
+    traced("openat", why, args, || how.open(path))
+}
+
+/// Reads an open file to its end, or up to `most` bytes.
+pub(crate) fn read_open(
+    file: &File,
+    path: &Path,
+    most: usize,
+    why: &'static str,
+) -> io::Result<Vec<u8>> {
+    let number = file.as_raw_fd();
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; LARGE_CHUNK];
+    while bytes.len() < most {
+        let args = || format!("{number}<{}>, {LARGE_CHUNK}", path.display());
+        match traced("read", why, args, || (&*file).read(&mut chunk)) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Writes over what a file begins with, by one call where the kernel takes all at once.
+pub(crate) fn write_at_start(
+    file: &File,
+    path: &Path,
+    content: &[u8],
+    why: &'static str,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < content.len() {
+        let rest = &content[done..];
+        let args = || {
+            let (number, path) = (file.as_raw_fd(), path.display());
+            format!("{number}<{path}>, …, {}, {done}", rest.len())
+        };
+        match traced("pwrite64", why, args, || file.write_at(rest, done as u64)) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a file off behind so many bytes.
+pub(crate) fn truncate(file: &File, path: &Path, bytes: u64, why: &'static str) -> io::Result<()> {
+    let args = || format!("{}<{}>, {bytes}", file.as_raw_fd(), path.display());
+    traced("ftruncate", why, args, || file.set_len(bytes))
+}
+
+/// Fills `bytes` from the beginning of a file that has as much, such as `/dev/urandom`.
+pub(crate) fn read_exact(path: &Path, bytes: &mut [u8], why: &'static str) -> io::Result<()> {
+    let mut file = open(path, why)?;
+    let args = (file.as_raw_fd(), bytes.len());
+    let args = || format!("{}<{}>, {}", args.0, path.display(), args.1);
+    traced("read", why, args, || {
+        file.read_exact(bytes).map(|()| bytes.len())
+    })?;
+    Ok(())
 }
 
 /// Reads a file as text.
@@ -137,6 +214,22 @@ pub(crate) fn unlink(path: &Path, why: &'static str) -> io::Result<()> {
     )
 }
 
+/// Removes a directory that is empty.
+pub(crate) fn remove_empty(path: &Path, why: &'static str) -> io::Result<()> {
+    traced(
+        "rmdir",
+        why,
+        || format!("{path:?}"),
+        || fs::remove_dir(path),
+    )
+}
+
+/// Removes a directory and all that is in it: a call for each, which are reported as the last of them.
+pub(crate) fn remove_tree(path: &Path, why: &'static str) -> io::Result<()> {
+    let args = || format!("AT_FDCWD, {path:?} /* and all beneath it */, AT_REMOVEDIR");
+    traced("unlinkat", why, args, || fs::remove_dir_all(path))
+}
+
 /// Makes a directory, and those above it that are missing. One that is there, or that another process makes meanwhile, is
 /// fine.
 pub(crate) fn make_directory(path: &Path, why: &'static str) -> io::Result<()> {
@@ -159,6 +252,12 @@ pub(crate) fn make_directory(path: &Path, why: &'static str) -> io::Result<()> {
         }
         (made, _) => made,
     }
+}
+
+/// Removes a directory that is empty.
+pub(crate) fn remove_directory(path: &Path, why: &'static str) -> io::Result<()> {
+    let args = || format!("{path:?}");
+    traced("rmdir", why, args, || fs::remove_dir(path))
 }
 
 /// The names in a directory.

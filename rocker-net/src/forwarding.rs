@@ -1,4 +1,4 @@
-//! Forwarding of IPv4 packets, switched on by interface and off again.
+//! Forwarding of packets, switched on by interface and off again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,6 +20,17 @@ const SYSCTL_ROOT: &str = "/proc/sys";
 pub(crate) struct Forwarding {
     dir: PathBuf,
     sysctl_root: PathBuf,
+    protocol: Protocol,
+}
+
+/// By which settings the kernel forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// Each interface has a switch of its own.
+    V4,
+    /// So it has since Linux 6.17 (`force_forwarding`). Before, there was one for the whole host alone, which makes it deaf to the router
+    /// advertisements that its own default route may come from: that one is left to the host's administrator.
+    V6,
 }
 
 /// The content of the file.
@@ -32,6 +43,15 @@ struct Record {
     /// Those of them that did not forward although the host was a router otherwise: somebody meant it.
     #[serde(default)]
     exempt: BTreeSet<String>,
+}
+
+impl Record {
+    fn guarded(&self, network: &str, router: bool) -> BTreeSet<String> {
+        let interfaces = self.interfaces.iter().filter(|(interface, networks)| {
+            networks.contains(network) && is_ours(interface, router, &self.exempt)
+        });
+        interfaces.map(|(interface, _)| interface.clone()).collect()
+    }
 }
 
 /// What [`Forwarding::claim`] has written down and [`Claim::switch_on`] will do; the lock is held in between.
@@ -49,7 +69,28 @@ impl Forwarding {
         Self {
             dir: dir.to_owned(),
             sysctl_root: SYSCTL_ROOT.into(),
+            protocol: Protocol::V4,
         }
+    }
+
+    /// The same for IPv6.
+    pub(crate) fn of_ipv6(&self) -> Self {
+        Self {
+            protocol: Protocol::V6,
+            ..self.clone()
+        }
+    }
+
+    /// Says so where the host does not forward IPv6, and its kernel has no switch by interface.
+    pub(crate) fn warn_if_impossible(&self, bridge: &str) -> Result<()> {
+        if self.get(bridge)?.is_none() && self.get("all")? == Some(false) {
+            tracing::warn!(
+                "containers reach no other host by IPv6: this kernel (before 6.17) forwards it for all interfaces or none; \
+                 where that is wanted, sysctl net.ipv6.conf.all.forwarding=1, and net.ipv6.conf.INTERFACE.accept_ra=2 \
+                 where the host's own route is advertised"
+            );
+        }
+        Ok(())
     }
 
     /// Switches forwarding on for an interface that will be removed and needs no restoring.
@@ -93,20 +134,19 @@ impl Forwarding {
             let why = "so that a crash after this is known to have left forwarding on";
             state::write(&self.file(), &record, why)?;
         }
-        let guarded = record
-            .interfaces
-            .iter()
-            .filter(|(interface, networks)| {
-                networks.contains(network) && is_ours(interface, router, &record.exempt)
-            })
-            .map(|(interface, _)| interface.clone())
-            .collect();
         Ok(Claim {
             forwarding: self,
             switch_on,
-            guarded,
+            guarded: record.guarded(network, router),
             _lock: lock,
         })
+    }
+
+    /// The interfaces that forward for `network` because rocker has switched it on; nothing is changed.
+    pub(crate) fn guarded(&self, network: &str) -> Result<BTreeSet<String>> {
+        let record = self.read()?;
+        let router = self.get("all")?.unwrap_or(false);
+        Ok(record.guarded(network, router))
     }
 
     /// Switches forwarding off wherever only `network` needed it. That it needed none is fine.
@@ -176,10 +216,12 @@ impl Forwarding {
     }
 
     fn sysctl(&self, interface: &str) -> PathBuf {
-        self.sysctl_root
-            .join("net/ipv4/conf")
-            .join(interface)
-            .join("forwarding")
+        let (conf, setting) = match (self.protocol, interface) {
+            (Protocol::V4, _) => ("net/ipv4/conf", "forwarding"),
+            (Protocol::V6, "all") => ("net/ipv6/conf", "forwarding"),
+            (Protocol::V6, _) => ("net/ipv6/conf", "force_forwarding"),
+        };
+        self.sysctl_root.join(conf).join(interface).join(setting)
     }
 
     fn read(&self) -> Result<Record> {
@@ -199,11 +241,18 @@ impl Forwarding {
 
     fn lock(&self) -> Result<Lock> {
         let why = "so that no other network changes what forwards meanwhile";
-        Lock::acquire(&self.dir.join(".forwarding.lock"), why)
+        let name = match self.protocol {
+            Protocol::V4 => ".forwarding.lock",
+            Protocol::V6 => ".forwarding6.lock",
+        };
+        Lock::acquire(&self.dir.join(name), why)
     }
 
     fn file(&self) -> PathBuf {
-        self.dir.join(".forwarding.json")
+        self.dir.join(match self.protocol {
+            Protocol::V4 => ".forwarding.json",
+            Protocol::V6 => ".forwarding6.json",
+        })
     }
 }
 
@@ -260,6 +309,7 @@ mod tests {
             let forwarding = Forwarding {
                 dir: dir.path().to_owned(),
                 sysctl_root,
+                protocol: Protocol::V4,
             };
             Self { dir, forwarding }
         }

@@ -1,6 +1,6 @@
 //! IP address management: who has which address.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use crate::lock::Lock;
 use crate::state;
-use crate::{Error, Result, Subnet, file};
+use crate::{Error, LeaseOptions, Result, Subnet, file};
 
 /// What stands for the owner in the name of the file that tells the address given last.
 const LAST: &str = ".last";
@@ -28,7 +28,8 @@ pub struct Ipam {
 struct Content {
     /// In the order of the addresses.
     leases: Vec<(String, IpAddr)>,
-    last: Option<IpAddr>,
+    /// What was given last, of each family.
+    last: Vec<IpAddr>,
 }
 
 impl Ipam {
@@ -56,27 +57,86 @@ impl Ipam {
     ///
     /// [`Error::SubnetFull`], [`Error::InvalidName`] if `owner` cannot be part of a file name, [`Error::File`].
     pub fn lease(&self, owner: &str, subnet: &Subnet, reserved: &[IpAddr]) -> Result<IpAddr> {
+        let wanted = LeaseOptions::new(*subnet).reserve(reserved);
+        Ok(self.lease_each(owner, &[wanted])?.remove(0))
+    }
+
+    /// Gives `owner` an address for each of `wanted`, in their order, such as one of IPv4 and one of IPv6: all at once, so that no
+    /// other owner comes in between. What `owner` had beside them it loses.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ipam::lease`], and with an address that is asked for [`Error::AddressTaken`] and [`Error::AddressOutside`]. What was
+    /// given before the error is kept, until `owner` is [released](Ipam::release).
+    pub fn lease_each(&self, owner: &str, wanted: &[LeaseOptions]) -> Result<Vec<IpAddr>> {
         check_name("owner", owner)?;
+        wanted.iter().try_for_each(LeaseOptions::check)?;
         let _lock = self.lock()?;
         let Content { leases, last } = self.read()?;
-        for (_, address) in leases.iter().filter(|(name, _)| name == owner) {
-            if subnet.contains(*address) {
-                return Ok(*address);
-            }
+        let own = leases.iter().filter(|(name, _)| name == owner);
+        let own: Vec<IpAddr> = own.map(|(_, address)| *address).collect();
+        let kept: Vec<Option<IpAddr>> = wanted
+            .iter()
+            .map(|wanted| own.iter().copied().find(|own| wanted.is_met_by(*own)))
+            .collect();
+        for address in own.iter().filter(|own| !kept.contains(&Some(**own))) {
             let why = "so that an address of the network's old subnet is free again";
             state::remove(&self.file(owner, *address), why)?;
         }
-        let mut taken: HashSet<IpAddr> = leases.iter().map(|(_, address)| *address).collect();
-        taken.extend(reserved);
-        taken.insert(subnet.gateway());
-        let address = subnet
-            .hosts_after(last)
-            .find(|address| !taken.contains(address))
-            .ok_or(Error::SubnetFull { subnet: *subnet })?;
+        let taken: HashMap<IpAddr, &str> = leases
+            .iter()
+            .filter(|(name, _)| name != owner)
+            .map(|(name, address)| (*address, name.as_str()))
+            .collect();
+        let mut given = Vec::with_capacity(wanted.len());
+        for (wanted, kept) in wanted.iter().zip(kept) {
+            given.push(match kept {
+                Some(address) => address,
+                None => self.take(owner, wanted, &taken, &last)?,
+            });
+        }
+        Ok(given)
+    }
+
+    /// Takes an address that is free; under the lock.
+    fn take(
+        &self,
+        owner: &str,
+        wanted: &LeaseOptions,
+        taken: &HashMap<IpAddr, &str>,
+        last: &[IpAddr],
+    ) -> Result<IpAddr> {
+        let address = match wanted.address {
+            Some(address) => match taken.get(&address) {
+                Some(by) => {
+                    let owner = (*by).to_owned();
+                    return Err(Error::AddressTaken { address, owner });
+                }
+                None => address,
+            },
+            None => {
+                let previous = last.iter().find(|last| wanted.subnet.contains(**last));
+                let is_free = |address: &IpAddr| {
+                    !taken.contains_key(address)
+                        && *address != wanted.gateway
+                        && !wanted.reserved.contains(address)
+                };
+                wanted
+                    .subnet
+                    .hosts_within(wanted.range, previous.copied())
+                    .find(is_free)
+                    .ok_or(Error::SubnetFull {
+                        subnet: wanted.range.unwrap_or(wanted.subnet),
+                    })?
+            }
+        };
         let file = self.file(owner, address);
         let why = "so that the address is taken: the file's name says by whom";
         file::create_new(&file, why).map_err(|error| Error::file("create", file, error))?;
-        self.set_last(last, address)?;
+        if wanted.address.is_none() {
+            let of_family = |last: &&IpAddr| last.is_ipv4() == address.is_ipv4();
+            self.set_last(last.iter().find(of_family).copied(), address)?;
+        }
         Ok(address)
     }
 
@@ -119,7 +179,7 @@ impl Ipam {
         for name in file::names(&self.dir, why).map_err(failed)? {
             let lease = name.to_str().and_then(|name| name.split_once('='));
             match lease.and_then(|(address, owner)| Some((address.parse().ok()?, owner))) {
-                Some((address, LAST)) => content.last = Some(address),
+                Some((address, LAST)) => content.last.push(address),
                 Some((address, owner)) => content.leases.push((owner.to_owned(), address)),
                 None => {}
             }
@@ -171,9 +231,12 @@ pub(crate) fn check_name(kind: &'static str, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
     use std::fs;
     use std::thread;
     use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
 
     fn ipam() -> (tempfile::TempDir, Ipam) {
         let dir = tempfile::tempdir().unwrap();
@@ -247,7 +310,7 @@ mod tests {
         let subnet = subnet("10.0.0.0/24");
         ipam.lease("a", &subnet, &[]).unwrap();
         fs::remove_file(ipam.file(LAST, "10.0.0.2".parse().unwrap())).unwrap();
-        assert_eq!(ipam.read().unwrap().last, None);
+        assert!(ipam.read().unwrap().last.is_empty());
         assert_eq!(
             ipam.lease("b", &subnet, &[]).unwrap().to_string(),
             "10.0.0.3"
@@ -307,5 +370,137 @@ mod tests {
             "{:?}",
             start.elapsed()
         );
+    }
+
+    #[test]
+    fn an_address_that_is_asked_for_is_given_once_and_only_from_the_subnet() {
+        let (_dir, ipam) = ipam();
+        let wanted = |text: &str| {
+            let address: IpAddr = text.parse().unwrap();
+            [LeaseOptions::new(subnet("10.0.0.0/24")).address(Some(address))]
+        };
+        let given = ipam.lease_each("a", &wanted("10.0.0.77")).unwrap();
+        assert_eq!(given[0].to_string(), "10.0.0.77");
+        assert_eq!(ipam.lease_each("a", &wanted("10.0.0.77")).unwrap(), given);
+        let error = ipam.lease_each("b", &wanted("10.0.0.77")).unwrap_err();
+        assert!(
+            error.to_string().contains("10.0.0.77 is taken by a"),
+            "{error}"
+        );
+        for (text, part) in [
+            ("10.0.0.1", "gateway"),
+            ("10.0.0.0", "no address of a host in 10.0.0.0/24"),
+            ("10.0.0.255", "no address of a host in 10.0.0.0/24"),
+            ("10.0.1.2", "no address of a host in 10.0.0.0/24"),
+            ("fd00::2", "no address of a host in 10.0.0.0/24"),
+        ] {
+            let error = ipam.lease_each("b", &wanted(text)).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        // Whoever wants another one lets go of the first, and where the search goes on is not moved by either.
+        ipam.lease_each("a", &wanted("10.0.0.78")).unwrap();
+        assert_eq!(ipam.leases().unwrap().len(), 1);
+        let next = ipam.lease("c", &subnet("10.0.0.0/24"), &[]).unwrap();
+        assert_eq!(next.to_string(), "10.0.0.2");
+    }
+
+    #[test]
+    fn an_owner_has_an_address_of_each_family_out_of_the_range() {
+        let (_dir, ipam) = ipam();
+        let wanted = [
+            LeaseOptions::new(subnet("10.0.0.0/24")).range(Some(subnet("10.0.0.128/30"))),
+            LeaseOptions::new(subnet("fd00:1::/64")),
+        ];
+        let mut seen = Vec::new();
+        for owner in ["a", "b", "c", "d"] {
+            let given = ipam.lease_each(owner, &wanted).unwrap();
+            seen.push(format!("{} {}", given[0], given[1]));
+        }
+        // A range is no subnet: its first and last addresses are as good as any.
+        assert_eq!(
+            seen,
+            [
+                "10.0.0.128 fd00:1::2",
+                "10.0.0.129 fd00:1::3",
+                "10.0.0.130 fd00:1::4",
+                "10.0.0.131 fd00:1::5"
+            ]
+        );
+        let error = ipam.lease_each("e", &wanted).unwrap_err().to_string();
+        assert!(error.contains("10.0.0.128/30"), "{error}");
+        ipam.release("b").unwrap();
+        assert_eq!(ipam.leases().unwrap().len(), 6);
+        assert_eq!(
+            ipam.lease_each("e", &wanted).unwrap()[0].to_string(),
+            "10.0.0.129"
+        );
+        // With the network's IPv6 gone, so is the address.
+        ipam.lease_each("a", &wanted[..1]).unwrap();
+        let of_a = ipam.leases().unwrap();
+        assert_eq!(of_a.iter().filter(|(owner, _)| owner == "a").count(), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever owners do in whatever order, and wherever a crash has lost the note of the last address.
+        #[test]
+        fn no_two_owners_ever_share_an_address(
+            steps in proptest::collection::vec((0u8..12, 0u8..5, 0u8..16), 1..60),
+            range in proptest::option::of(0u8..4),
+        ) {
+            let (_dir, ipam) = ipam();
+            let (four, six) = (subnet("10.0.0.0/28"), subnet("fd00::/124"));
+            let range = range.map(|part| subnet(&format!("10.0.0.{}/30", part * 4)));
+            let mut held: HashMap<String, Vec<IpAddr>> = HashMap::new();
+            for (owner, what, host) in steps {
+                let owner = format!("c{owner}");
+                let any = [LeaseOptions::new(four).range(range), LeaseOptions::new(six)];
+                let fixed = IpAddr::from([10, 0, 0, host]);
+                let outcome = match what {
+                    0 => ipam.release(&owner).map(|()| Vec::new()),
+                    1 => {
+                        let _ = fs::read_dir(&ipam.dir).unwrap().flatten().find(|entry| {
+                            let is_note = entry.file_name().to_str().unwrap().ends_with("=.last");
+                            is_note && fs::remove_file(entry.path()).is_ok()
+                        });
+                        continue;
+                    }
+                    2 => ipam.lease_each(&owner, &[LeaseOptions::new(four).address(Some(fixed))]),
+                    _ => ipam.lease_each(&owner, &any),
+                };
+                let leases = ipam.leases().unwrap();
+                let mine: Vec<IpAddr> =
+                    leases.iter().filter(|(name, _)| *name == owner).map(|(_, one)| *one).collect();
+                match outcome {
+                    Ok(given) => prop_assert_eq!(given.iter().collect::<HashSet<_>>(), mine.iter().collect()),
+                    Err(Error::SubnetFull { .. }) => {
+                        let free = four.hosts_within(range, None).filter(|one| {
+                            *one != four.gateway()
+                                && !leases.iter().any(|(name, taken)| taken == one && *name != owner)
+                        });
+                        let free6 = six.hosts().filter(|one| {
+                            *one != six.gateway() && !leases.iter().any(|(_, taken)| taken == one)
+                        });
+                        prop_assert!(free.count() == 0 || free6.count() == 0, "full, and there is a free one");
+                    }
+                    Err(Error::AddressTaken { address, .. }) => {
+                        let others = leases.iter().any(|(name, taken)| *taken == address && *name != owner);
+                        prop_assert!(others || address == four.gateway());
+                    }
+                    Err(Error::AddressOutside { address, .. }) => prop_assert!(!four.has_host(address)),
+                    Err(error) => return Err(TestCaseError::fail(error.to_string())),
+                }
+                held.insert(owner, mine);
+                let distinct: HashSet<_> = leases.iter().map(|(_, address)| *address).collect();
+                prop_assert_eq!(distinct.len(), leases.len());
+                // Nobody else's addresses have changed.
+                prop_assert_eq!(held.values().map(Vec::len).sum::<usize>(), leases.len());
+                for (owner, address) in &leases {
+                    prop_assert!(held[owner].contains(address));
+                    prop_assert!(*address != four.gateway() && *address != six.gateway());
+                }
+            }
+        }
     }
 }

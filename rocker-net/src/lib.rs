@@ -2,12 +2,20 @@
 
 mod answers;
 mod bridge;
+mod conntrack;
 mod endpoint;
 mod error;
 mod file;
+mod firewall;
+mod foreign;
 mod forwarding;
 mod free_port;
+mod held_ports;
+mod hosts;
 mod ipam;
+mod ipv6;
+mod lease;
+mod listening;
 mod lock;
 mod nat;
 mod netlink;
@@ -18,8 +26,11 @@ mod nla;
 mod pasta;
 mod pool;
 mod port_forward;
+mod published;
+mod relay;
 mod resolver;
 mod rtnl;
+mod spoof;
 mod state;
 mod subnet;
 #[expect(
@@ -30,12 +41,16 @@ mod sys;
 mod trace;
 
 pub use bridge::{Bridge, BridgeOptions};
-pub use endpoint::{Endpoint, EndpointOptions, loopback_up};
+pub use endpoint::{Endpoint, EndpointOptions, interfaces, loopback_up};
 pub use error::{Error, Result};
+pub use held_ports::HeldPorts;
 pub use ipam::Ipam;
+pub use lease::LeaseOptions;
 pub use nat::{Nat, NatOptions};
 pub use netns::Netns;
-pub use network::{Attachment, Network, NetworkOptions};
+pub use network::{
+    AttachOptions, Attachment, HostNames, Network, NetworkOptions, NetworkSubnet, RuleLine,
+};
 pub use pasta::{Pasta, PastaOptions};
 pub use port_forward::{PortForward, Transport};
 pub use subnet::{Hosts, Subnet};

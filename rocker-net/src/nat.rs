@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 
 use crate::bridge::GROUP;
-use crate::netlink::{Connection, Protocol, Refusal, Request};
-use crate::nft::{Chain, ChainKind, Expr, Hook, Meta, Rule, Table, interface};
-use crate::{Error, Result, Subnet};
+use crate::netlink::{Connection, Protocol};
+use crate::nft::{Base, Chain, ChainKind, Expr, Family, Hook, Meta, Rule, Table, interface};
+use crate::{Error, Result, Subnet, firewall};
 
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
-const IPV4: u8 = 2;
-const IPV6: u8 = 10;
+pub(crate) const IPV4: u8 = 2;
+pub(crate) const IPV6: u8 = 10;
 /// `established` and `related` of a connection's state bits.
 const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
+/// `IPS_DST_NAT` of what has been done to a connection.
+pub(crate) const DNAT: u32 = 1 << 5;
 /// The priorities that nft calls `filter` and `srcnat`.
 const PRIORITY_FILTER: i32 = 0;
-const PRIORITY_SRCNAT: i32 = 100;
+pub(crate) const PRIORITY_SRCNAT: i32 = 100;
 
 /// What [`Nat::ensure`] is to translate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,16 @@ pub struct NatOptions {
     pub bridge: String,
     /// The addresses to hide behind the host's.
     pub subnet: Subnet,
+    /// Others to hide, of IPv6.
+    pub subnet6: Option<Subnet>,
+    /// Whether there is no way out: nothing is hidden, and nothing passes between the bridge and elsewhere.
+    pub internal: bool,
+    /// Whether nothing is passed on from the bridge to itself, by which isolated ports would reach each other all the same.
+    pub isolated: bool,
     /// Interfaces that forward for the sake of the bridges alone.
     pub(crate) guarded: BTreeSet<Guarded>,
+    /// The same for IPv6.
+    pub(crate) guarded6: BTreeSet<Guarded>,
 }
 
 impl NatOptions {
@@ -37,7 +47,11 @@ impl NatOptions {
             table: table.into(),
             bridge: bridge.into(),
             subnet,
+            subnet6: None,
+            internal: false,
+            isolated: false,
             guarded: BTreeSet::new(),
+            guarded6: BTreeSet::new(),
         }
     }
 }
@@ -69,29 +83,12 @@ impl Nat {
     #[doc(alias = "nftables")]
     #[doc(alias = "iptables")]
     pub fn ensure(options: &NatOptions) -> Result<Self> {
-        Self::ensure_by(&mut Connection::open(Protocol::Netfilter)?, options)
-    }
-
-    /// As [`Nat::ensure`], by a socket that is open already. Closing it waits until the kernel has freed what the
-    /// transaction replaced (an RCU grace period, some milliseconds), so there is time to be won by closing it late.
-    pub(crate) fn ensure_by(netfilter: &mut Connection, options: &NatOptions) -> Result<Self> {
+        let mut netfilter = Connection::open(Protocol::Netfilter)?;
         let table = table(options);
-        let why = "so that it is seen whether the network's rules are in the packet filter";
-        let rules = netfilter
-            .dump(why, Table::get_rules(&table.name))
-            .map_err(missing_nf_tables)?;
-        if !table.is_there(&rules) {
-            let requests = table.replace();
+        let chains = firewall::chains(&mut netfilter)?;
+        if !table.is_among(&chains) {
             let why = "so that packets from containers leave under the host's address, in one transaction";
-            for (reply, request) in netfilter
-                .exchange(why, &requests)?
-                .into_iter()
-                .zip(&requests)
-            {
-                reply
-                    .outcome
-                    .map_err(|refusal| missing_module(refusal, request))?;
-            }
+            firewall::commit(&mut netfilter, why, table.put_among(&chains))?;
         }
         Ok(Self { table: table.name })
     }
@@ -108,80 +105,44 @@ impl Nat {
     ///
     /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Netlink`] for the rest.
     pub fn remove(table: &str) -> Result<()> {
-        Self::withdraw(table).map(drop)
-    }
-
-    /// As [`Nat::remove`]; returns the socket, to be closed late, see [`Nat::ensure_by`].
-    pub(crate) fn withdraw(table: &str) -> Result<Option<Connection>> {
         let mut netfilter = match Connection::open(Protocol::Netfilter) {
             Ok(netfilter) => netfilter,
             // A kernel without nf_tables has no table.
-            Err(Error::Unsupported { .. }) => return Ok(None),
+            Err(Error::Unsupported { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let requests = Table::remove(table);
-        let replies = netfilter.exchange("so that no rule of the network is left", &requests)?;
-        for (reply, request) in replies.into_iter().zip(&requests) {
-            match reply.outcome {
-                Err(refusal) if refusal.is(libc::ENOENT) || refusal.is(libc::EOPNOTSUPP) => {}
-                outcome => outcome.map_err(|refusal| refusal.of(request))?,
-            }
-        }
-        Ok(Some(netfilter))
-    }
-}
-
-/// A single message to a subsystem that does not exist is answered with EINVAL (a transaction with EOPNOTSUPP).
-fn missing_nf_tables(error: Error) -> Error {
-    match error {
-        Error::Netlink {
-            operation,
-            object,
-            source,
-            ..
-        } if source.raw_os_error() == Some(libc::EINVAL) => Error::Unsupported {
-            operation,
-            object,
-            module: "nf_tables",
-            source,
-        },
-        error => error,
-    }
-}
-
-/// Within the transaction everything that a message names exists, except what a module would have to bring.
-fn missing_module(refusal: Refusal, request: &Request) -> Error {
-    if !refusal.is(libc::ENOENT) {
-        return refusal.of(request);
-    }
-    Error::Unsupported {
-        operation: request.operation,
-        object: request.object.clone(),
-        module: if request.kind.1 == "NFT_MSG_NEWCHAIN" {
-            "nft_chain_nat"
-        } else {
-            "nft_masq"
-        },
-        source: refusal.source,
+        let why = "so that no rule of the network is left";
+        firewall::remove_tables(&mut netfilter, why, &[(Family::INET, table.to_owned())])
     }
 }
 
 /// The rules, in nft's language: see the comments.
-fn table(options: &NatOptions) -> Table {
+pub(crate) fn table(options: &NatOptions) -> Table {
     let NatOptions {
         table,
         bridge,
         subnet,
+        subnet6,
+        internal,
+        isolated,
         guarded,
+        guarded6,
     } = options;
-    let mut masquerade = from_subnet(subnet);
     // oifname != BRIDGE masquerade
-    masquerade.extend([
-        Expr::Meta(Meta::OifName),
-        Expr::NotEqual(interface(bridge)),
-        Expr::Masquerade,
-    ]);
-    // iifname != BRIDGE oifname BRIDGE ct state ! established,related drop
+    let masquerade = [Some(subnet), subnet6.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|subnet| {
+            let mut expressions = from_subnet(subnet);
+            expressions.extend([
+                Expr::Meta(Meta::OifName),
+                Expr::NotEqual(interface(bridge)),
+                Expr::Masquerade,
+            ]);
+            let comment = format!("rocker: {subnet} leaves under the host's address");
+            Rule::new(comment, expressions)
+        });
+    // iifname != BRIDGE oifname BRIDGE ct state ! established,related ct status ! dnat drop
     let unasked = vec![
         Expr::Meta(Meta::IifName),
         Expr::NotEqual(interface(bridge)),
@@ -190,32 +151,44 @@ fn table(options: &NatOptions) -> Table {
         Expr::CtState,
         Expr::Mask(ESTABLISHED_OR_RELATED.to_ne_bytes().to_vec()),
         Expr::Equal(vec![0; 4]),
+        Expr::CtStatus,
+        Expr::Mask(DNAT.to_ne_bytes().to_vec()),
+        Expr::Equal(vec![0; 4]),
         Expr::Drop,
     ];
-    let rule = |comment, expressions| Rule {
-        comment,
-        expressions,
-    };
-    let mut forward = vec![rule(
-        format!("rocker: nobody outside reaches {bridge} unasked"),
-        unasked,
-    )];
-    forward.extend(guarded.iter().map(guard));
+    let mut forward = Vec::new();
+    if *internal {
+        let rules = no_way(bridge).into_iter();
+        forward.extend(rules.map(|(comment, expressions)| Rule::new(comment, expressions)));
+    }
+    if *isolated {
+        let (comment, expressions) = no_detour(bridge);
+        forward.push(Rule::new(comment, expressions));
+    }
+    let comment =
+        format!("rocker: nobody outside reaches {bridge} unasked, but by published ports");
+    forward.push(Rule::new(comment, unasked));
+    forward.extend(guarded.iter().map(|one| guard(one, IPV4)));
+    forward.extend(guarded6.iter().map(|one| guard(one, IPV6)));
     Table {
+        family: Family::INET,
         name: table.clone(),
+        sets: Vec::new(),
         chains: vec![
             Chain {
                 name: "postrouting",
+                why: "containers reach the world under the host's address",
                 kind: ChainKind::Nat,
                 hook: Hook::Postrouting,
                 priority: PRIORITY_SRCNAT,
-                rules: vec![rule(
-                    format!("rocker: {subnet} leaves under the host's address"),
-                    masquerade,
-                )],
+                rules: match internal {
+                    true => Vec::new(),
+                    false => masquerade.collect(),
+                },
             },
             Chain {
                 name: "forward",
+                why: "the host passes on what is for containers, and no more than before",
                 kind: ChainKind::Filter,
                 hook: Hook::Forward,
                 priority: PRIORITY_FILTER,
@@ -225,36 +198,75 @@ fn table(options: &NatOptions) -> Table {
     }
 }
 
+/// Lets nothing pass between the bridge of an internal network and elsewhere, whatever routes somebody has and whatever the host
+/// forwards for others.
+fn no_way(bridge: &str) -> [(String, Vec<Expr>); 2] {
+    let other = |from: Meta, to: Meta| {
+        vec![
+            Expr::Meta(from),
+            Expr::Equal(interface(bridge)),
+            Expr::Meta(to),
+            Expr::NotEqual(interface(bridge)),
+            Expr::Drop,
+        ]
+    };
+    [
+        // iifname BRIDGE oifname != BRIDGE drop
+        (
+            format!("rocker: there is no way out of {bridge}"),
+            other(Meta::IifName, Meta::OifName),
+        ),
+        // oifname BRIDGE iifname != BRIDGE drop
+        (
+            format!("rocker: there is no way into {bridge}"),
+            other(Meta::OifName, Meta::IifName),
+        ),
+    ]
+}
+
+/// Keeps isolated ports of a bridge from reaching each other by way of the host, which would send back what it gets.
+fn no_detour(bridge: &str) -> (String, Vec<Expr>) {
+    // iifname BRIDGE oifname BRIDGE drop
+    let expressions = vec![
+        Expr::Meta(Meta::IifName),
+        Expr::Equal(interface(bridge)),
+        Expr::Meta(Meta::OifName),
+        Expr::Equal(interface(bridge)),
+        Expr::Drop,
+    ];
+    let comment = format!("rocker: containers on {bridge} do not reach each other");
+    (comment, expressions)
+}
+
 /// Keeps the neighbours on an interface from networks that they could not reach by the host before.
 ///
 /// A packet that one table drops is lost for all, so the rule must spare what is not its business: the bridges of other
-/// networks and state directories, which are all in one group, and IPv6, for which nothing was switched on.
-fn guard(guarded: &Guarded) -> Rule {
+/// networks and state directories, which are all in one group, and the protocol for which nothing was switched on.
+fn guard(guarded: &Guarded, protocol: u8) -> Rule {
     let name = &guarded.name;
-    // meta nfproto ipv4 iifname INTERFACE oifgroup != GROUP drop
+    // meta nfproto PROTOCOL iifname INTERFACE oifgroup != GROUP drop
     let mut expressions = vec![
         Expr::Meta(Meta::Nfproto),
-        Expr::Equal(vec![IPV4]),
+        Expr::Equal(vec![protocol]),
         Expr::Meta(Meta::IifName),
         Expr::Equal(interface(name)),
         Expr::Meta(Meta::OifGroup),
         Expr::NotEqual(GROUP.to_ne_bytes().to_vec()),
     ];
-    let mut comment = format!("rocker: what comes in by {name} is passed on to containers alone");
+    let ipv6 = if protocol == IPV6 { " by IPv6" } else { "" };
+    let mut comment =
+        format!("rocker: what comes in by {name}{ipv6} is passed on to containers alone");
     if guarded.is_bridge {
         // oifname != INTERFACE: with br_netfilter even what a bridge passes from port to port comes by here.
         expressions.extend([Expr::Meta(Meta::OifName), Expr::NotEqual(interface(name))]);
         comment.push_str(", or stays on it");
     }
     expressions.push(Expr::Drop);
-    Rule {
-        comment,
-        expressions,
-    }
+    Rule::new(comment, expressions)
 }
 
 /// `ip saddr SUBNET`, or `ip6 saddr SUBNET`.
-fn from_subnet(subnet: &Subnet) -> Vec<Expr> {
+pub(crate) fn from_subnet(subnet: &Subnet) -> Vec<Expr> {
     let (protocol, offset, network) = match subnet.network() {
         std::net::IpAddr::V4(network) => (IPV4, 12, network.octets().to_vec()),
         std::net::IpAddr::V6(network) => (IPV6, 8, network.octets().to_vec()),
@@ -267,7 +279,8 @@ fn from_subnet(subnet: &Subnet) -> Vec<Expr> {
     vec![
         Expr::Meta(Meta::Nfproto),
         Expr::Equal(vec![protocol]),
-        Expr::NetworkHeader {
+        Expr::Payload {
+            base: Base::Network,
             offset,
             len: network.len() as u32,
         },
@@ -295,6 +308,10 @@ mod tests {
             );
         }
         let v6 = from_subnet(&"fd00:8000::/17".parse().unwrap());
-        assert!(v6.contains(&Expr::NetworkHeader { offset: 8, len: 16 }));
+        assert!(v6.contains(&Expr::Payload {
+            base: Base::Network,
+            offset: 8,
+            len: 16
+        }));
     }
 }

@@ -6,10 +6,12 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_sys::{Socket, protocols};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
 
 use crate::answers::{self, Answers};
 use crate::nla;
@@ -20,6 +22,8 @@ use crate::{Error, Result};
 pub(crate) const HEADER: usize = 16;
 /// The kernel never makes a datagram of a dump larger than 32 KiB.
 const RECEIVE_BYTES: usize = 64 * 1024;
+/// What any socket takes at once (`net.core.wmem_default`), with room to spare.
+const SEND_BYTES: usize = 128 * 1024;
 /// How often a dump is begun again because the tables changed under it.
 const DUMP_ATTEMPTS: usize = 32;
 
@@ -201,10 +205,29 @@ impl Connection {
             detail: None,
             source,
         };
+        if datagram.len() > SEND_BYTES {
+            self.make_room(datagram.len());
+        }
         let args = || self.arguments(requests, datagram.len());
         let send = || self.socket.send(&datagram, 0);
         traced("sendto", why, args, send).map_err(broken)?;
         self.receive(first, requests).map_err(broken)
+    }
+
+    /// Lets the socket take a datagram of so many bytes, and the answers to it. Where that is not permitted, sending says so.
+    fn make_room(&self, bytes: usize) {
+        let number = self.socket.as_raw_fd();
+        let fd = self.socket.as_fd();
+        let twice = bytes.saturating_mul(2);
+        let args = |option| move || format!("{number}, SOL_SOCKET, {option}, [{twice}], 4");
+        let why = "so that a transaction of this size can be sent in one piece";
+        let _ = traced("setsockopt", why, args("SO_SNDBUFFORCE"), || {
+            Ok(setsockopt(&fd, SndBufForce, &twice)?)
+        });
+        let why = "so that there is room for all answers to it";
+        let _ = traced("setsockopt", why, args("SO_RCVBUFFORCE"), || {
+            Ok(setsockopt(&fd, RcvBufForce, &twice)?)
+        });
     }
 
     /// Sends `requests` as [`Connection::exchange`] does, and fails with the first error that came back.

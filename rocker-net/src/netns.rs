@@ -6,6 +6,7 @@ use std::panic;
 use std::path::Path;
 use std::thread;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::netlink::{Connection, Protocol};
@@ -56,6 +57,90 @@ impl Netns {
         Self { fd }
     }
 
+    /// Opens a network namespace by a path: one that is [pinned](Netns::pin) there, also by `ip netns add`, or `/proc/PID/ns/net`.
+    ///
+    /// Whether it is one shows when it is used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let why = "so that the network namespace that has this path can be used";
+        let fd = file::open(path, why).map_err(|error| Error::file("open", path, error))?;
+        Ok(Self { fd: fd.into() })
+    }
+
+    /// Keeps the namespace in being at `path`, a new file, until it is [unpinned](Netns::unpin) there: with no process in it and
+    /// nobody who holds it open. In `/run/netns`, `ip netns` knows it by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if there is something at `path`, or [mount(2)](https://man7.org/linux/man-pages/man2/mount.2.html) is not
+    /// permitted (it needs CAP_SYS_ADMIN).
+    pub fn pin(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let why = "so that there is a file over which the namespace can be mounted";
+        file::create_new(path, why).map_err(|error| Error::file("create", path, error))?;
+        let source = format!("/proc/thread-self/fd/{}", self.fd.as_raw_fd());
+        let pinned = traced(
+            "mount",
+            "so that the network namespace lives on without a process or descriptor",
+            || format!("\"{source}\", {path:?}, NULL, MS_BIND, NULL"),
+            || {
+                let nothing = None::<&str>;
+                Ok(mount(
+                    Some(source.as_str()),
+                    path,
+                    nothing,
+                    MsFlags::MS_BIND,
+                    nothing,
+                )?)
+            },
+        );
+        pinned.map_err(|error| {
+            let _ = file::unlink(
+                path,
+                "so that no file is left over which nothing is mounted",
+            );
+            Error::file("mount the network namespace on", path, error)
+        })
+    }
+
+    /// Undoes [`Netns::pin`]. That there is nothing at `path` is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if [umount2(2)](https://man7.org/linux/man-pages/man2/umount2.2.html) is not permitted, or the file is not
+    /// to be removed.
+    pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let unmounted = traced(
+            "umount2",
+            "so that the network namespace goes when nobody else needs it",
+            || format!("{path:?}, MNT_DETACH|UMOUNT_NOFOLLOW"),
+            || {
+                Ok(umount2(
+                    path,
+                    MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW,
+                )?)
+            },
+        );
+        match unmounted.map_err(|error: io::Error| (error.raw_os_error(), error)) {
+            // A crash may have left the file alone.
+            Ok(()) | Err((Some(libc::EINVAL), _)) => {}
+            Err((Some(libc::ENOENT), _)) => return Ok(()),
+            Err((_, error)) => return Err(Error::file("unmount", path, error)),
+        }
+        let why = "so that the name is free again";
+        match file::unlink(path, why) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::file("remove", path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The network namespace of the calling thread.
     ///
     /// # Errors
@@ -101,17 +186,26 @@ impl From<Netns> for OwnedFd {
 /// The calling thread itself goes there for that, and comes back, where it is sure to get back: a thread for these few calls takes
 /// a tenth of the time of a container that does nothing.
 pub(crate) fn connect_in(netns: BorrowedFd<'_>, protocol: Protocol) -> Result<Connection> {
+    briefly_in(netns, || Connection::open(protocol))
+}
+
+/// Runs `work` inside of `netns`, which is no more than a few system calls that cannot wait: it is the calling thread that goes there
+/// for it, see [`connect_in`].
+pub(crate) fn briefly_in<T: Send>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
     match Abroad::permitted() {
         Some(abroad) => {
             enter(
                 netns,
-                "so that the next socket is one of the container's network",
+                "so that the next socket and settings are those of the container's network",
             )?;
-            let connection = Connection::open(protocol);
+            let done = work();
             drop(abroad);
-            connection
+            done
         }
-        None => run_in(netns, || Connection::open(protocol))?,
+        None => run_in(netns, work)?,
     }
 }
 

@@ -1,97 +1,40 @@
 //! A network: bridge, addresses, NAT and forwarding together, for as long as a container is attached.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod config;
+mod firewall;
+mod macs;
+mod made;
+mod names;
+mod options;
+mod ports;
+mod rules;
+mod subnets;
+mod ways;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
-
-use crate::bridge::{check_interface_name, is_ours, mac};
+use crate::bridge::{check_interface_name, mac};
+use crate::endpoint::open_inside;
 use crate::forwarding::Forwarding;
 use crate::ipam::check_name;
 use crate::lock::Lock;
-use crate::nat::Guarded;
 use crate::netlink::{Connection, Protocol};
-use crate::netns::connect_in;
-use crate::rtnl::Link;
-use crate::{
-    Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Nat, NatOptions, Result, Subnet,
-};
-use crate::{file, pool, rtnl, state};
+use crate::{Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Result};
+
+use config::{Config, Made, Subnets};
+use subnets::{gateway6, read_subnets};
+use ways::Guards;
+
+pub use names::HostNames;
+pub use options::{AttachOptions, Attachment, NetworkOptions, NetworkSubnet};
+pub use rules::RuleLine;
 
 /// Below the state directory.
 const NETWORKS: &str = "networks";
-/// Below a network's directory.
-const CONFIG: &str = "config.json";
-
-/// What [`Network::open`] is to open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NetworkOptions {
-    /// The network's name, which its directory and its nf_tables table (`rocker-NAME`) are named after.
-    pub name: String,
-    /// The name of its bridge on the host, up to 15 bytes.
-    pub bridge: String,
-    /// Its subnet; `None` for one that collides with no route or address of the host.
-    pub subnet: Option<Subnet>,
-    /// The largest packet in bytes; `None` is the kernel's 1500.
-    pub mtu: Option<u32>,
-}
-
-impl Default for NetworkOptions {
-    /// The network `bridge` on the bridge `rocker0`, with whatever subnet is free.
-    fn default() -> Self {
-        Self {
-            name: "bridge".to_owned(),
-            bridge: "rocker0".to_owned(),
-            subnet: None,
-            mtu: None,
-        }
-    }
-}
-
-impl NetworkOptions {
-    /// A network called `name`, on a bridge called `bridge`.
-    pub fn new(name: impl Into<String>, bridge: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            bridge: bridge.into(),
-            ..Self::default()
-        }
-    }
-
-    /// Insists on this subnet.
-    #[must_use]
-    pub fn subnet(mut self, subnet: Subnet) -> Self {
-        self.subnet = Some(subnet);
-        self
-    }
-
-    /// Gives bridge and endpoints this MTU, in bytes.
-    #[must_use]
-    pub fn mtu(mut self, bytes: u32) -> Self {
-        self.mtu = Some(bytes);
-        self
-    }
-}
-
-/// How a container is connected, from [`Network::attach`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Attachment {
-    /// The container's address.
-    pub address: IpAddr,
-    /// The length of the network part of `address`, in bits.
-    pub prefix_len: u8,
-    /// The host's address on the bridge, by which the container's default route leads.
-    pub gateway: IpAddr,
-    /// The MAC address of the container's `eth0`.
-    pub mac: Option<[u8; 6]>,
-    /// The name of the host's end of the cable.
-    pub host_interface: String,
-}
 
 /// A network of containers that reach each other, and the world under the host's address.
 ///
@@ -106,30 +49,22 @@ pub struct Network {
     options: NetworkOptions,
     ipam: Ipam,
     forwarding: Forwarding,
-}
-
-/// The content of `config.json`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Config {
-    subnet: String,
+    forwarding6: Forwarding,
+    /// When it was made, by name.
+    created: Option<SystemTime>,
 }
 
 impl Network {
-    /// Opens the network; nothing is done to the host yet.
+    /// Opens the network; nothing is done to the host yet. One that somebody has [made](Network::create) is opened by
+    /// [`Network::find`].
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidName`], [`Error::Family`] if an IPv6 subnet is asked for (not yet), [`Error::File`] if the
-    /// directory cannot be created.
+    /// [`Error::InvalidName`], [`Error::InvalidNetwork`], [`Error::File`] if the directory cannot be created.
     pub fn open(state_dir: impl AsRef<Path>, options: &NetworkOptions) -> Result<Self> {
         check_name("network name", &options.name)?;
         check_interface_name(&options.bridge)?;
-        if let Some(subnet) = options.subnet.filter(|subnet| subnet.network().is_ipv6()) {
-            return Err(Error::Family {
-                address: subnet.network(),
-                rule: "a network's subnet is IPv4",
-            });
-        }
+        options.check()?;
         let networks = state_dir.as_ref().join(NETWORKS);
         let dir = networks.join(&options.name);
         let ipam = Ipam::open(dir.join("leases"))?;
@@ -139,8 +74,27 @@ impl Network {
             dir,
             options: options.clone(),
             ipam,
+            forwarding6: forwarding.of_ipv6(),
             forwarding,
+            created: None,
         })
+    }
+
+    /// What the network was opened with.
+    #[must_use]
+    pub fn options(&self) -> &NetworkOptions {
+        &self.options
+    }
+
+    /// Its subnets, that of IPv4 first; none as long as none is chosen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the state directory cannot be read.
+    pub fn subnets(&self) -> Result<Vec<NetworkSubnet>> {
+        let subnets = read_subnets(&self.dir)?;
+        let all = subnets.map(|Subnets { v4, v6 }| [Some(v4), v6].into_iter().flatten());
+        Ok(all.into_iter().flatten().collect())
     }
 
     /// Connects the network namespace `netns` on behalf of `owner`, which is best a container's ID: leases an address,
@@ -156,9 +110,24 @@ impl Network {
     /// [`Error::SubnetDiffers`], [`Error::Permission`] without root's privileges, [`Error::Unsupported`] for a kernel
     /// that lacks a module, [`Error::File`] for the state directory and sysctls, [`Error::Netlink`] for the rest.
     pub fn attach(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<Attachment> {
+        self.attach_with(owner, netns, &AttachOptions::default())
+    }
+
+    /// The same, with what `options` ask for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::attach`]; [`Error::AddressTaken`] and [`Error::AddressOutside`] for an address that is asked for,
+    /// [`Error::InvalidNetwork`] for one of IPv6 on a network that has none.
+    pub fn attach_with(
+        &self,
+        owner: &str,
+        netns: BorrowedFd<'_>,
+        options: &AttachOptions,
+    ) -> Result<Attachment> {
         check_name("owner", owner)?;
         let is_attached = |error: &Error| matches!(error, Error::NameTaken { name, .. } if *name == self.host_interface(owner));
-        self.try_attach(owner, netns).inspect_err(|error| {
+        self.try_attach(owner, netns, options).inspect_err(|error| {
             if !is_attached(error)
                 && let Err(left) = self.detach(owner)
             {
@@ -167,28 +136,66 @@ impl Network {
         })
     }
 
-    fn try_attach(&self, owner: &str, netns: BorrowedFd<'_>) -> Result<Attachment> {
-        // The first to be opened is the last to be closed, see `Nat::ensure_by`: the cable is made meanwhile.
+    fn try_attach(
+        &self,
+        owner: &str,
+        netns: BorrowedFd<'_>,
+        options: &AttachOptions,
+    ) -> Result<Attachment> {
+        if options.address6.is_some() && !self.options.ipv6 {
+            return Err(Error::InvalidNetwork {
+                network: self.options.name.clone(),
+                rule: "it has no IPv6, so nobody can have an address of it there".to_owned(),
+            });
+        }
+        // The first to be opened is the last to be closed: that waits until the kernel has freed what a transaction replaced (an
+        // RCU grace period, some milliseconds), and the cable is made meanwhile.
         let mut netfilter = Connection::open(Protocol::Netfilter)?;
-        let mut inside = connect_in(netns, Protocol::Route)?;
+        let mut inside = open_inside(netns, self.options.ipv6)?;
         let mut host = Connection::open(Protocol::Route)?;
-        let (subnet, address, bridge) = self.ensure(&mut host, &mut netfilter, owner)?;
+        let (attachment, bridge) = self.ensure(&mut host, &mut netfilter, owner, options)?;
         // From here on the lease alone keeps the network in being, and others need not wait.
-        let gateway = subnet.gateway();
-        let mac = mac(address);
-        let mut endpoint =
-            EndpointOptions::new(self.host_interface(owner), address, subnet.prefix_len())
-                .gateway(gateway)
-                .mac(mac);
+        let mut endpoint = EndpointOptions::new(
+            &attachment.host_interface,
+            attachment.address,
+            attachment.prefix_len,
+        )
+        .container_name(&options.interface)
+        .isolated(self.options.isolated);
+        endpoint.mac = attachment.mac;
+        endpoint.ipv6 = attachment.ipv6;
         endpoint.mtu = self.options.mtu;
-        let endpoint = Endpoint::create_by(&mut host, &mut inside, netns, &bridge, &endpoint)?;
-        Ok(Attachment {
+        if options.default_route && !self.options.internal {
+            endpoint.gateway = Some(attachment.gateway);
+            endpoint.gateway6 = attachment.gateway6;
+        }
+        Endpoint::create_by(&mut host, &mut inside, netns, &bridge, &endpoint)?;
+        Ok(attachment)
+    }
+
+    /// How `owner` is attached who has these addresses, and this MAC address, if it is not the one that follows from them.
+    fn described(
+        &self,
+        owner: &str,
+        subnets: &Subnets,
+        addresses: &[IpAddr],
+        own_mac: Option<[u8; 6]>,
+    ) -> Attachment {
+        let of = |family: fn(&&IpAddr) -> bool| addresses.iter().copied().find(|one| family(&one));
+        let address = of(|one| one.is_ipv4()).unwrap_or(subnets.v4.subnet.network());
+        let six = subnets.v6.and_then(|v6| match of(|one| one.is_ipv6())? {
+            IpAddr::V6(address) => Some((address, v6.subnet.prefix_len())),
+            IpAddr::V4(_) => None,
+        });
+        Attachment {
             address,
-            prefix_len: subnet.prefix_len(),
-            gateway,
-            mac: Some(mac),
-            host_interface: endpoint.host_name().to_owned(),
-        })
+            prefix_len: subnets.v4.subnet.prefix_len(),
+            gateway: subnets.v4.gateway,
+            ipv6: six,
+            gateway6: subnets.v6.and_then(gateway6),
+            mac: own_mac.or_else(|| Some(mac(address))),
+            host_interface: self.host_interface(owner),
+        }
     }
 
     /// Disconnects `owner` and takes its address back; with the last owner bridge, table and forwarding go too.
@@ -201,9 +208,11 @@ impl Network {
     /// [`Error::Permission`] without root's privileges, [`Error::File`], [`Error::Netlink`]; [`Error::Incomplete`]
     /// if several steps failed.
     pub fn detach(&self, owner: &str) -> Result<()> {
-        self.unplug(owner)?;
         let mut errors = Vec::new();
+        errors.extend(self.remove_names(owner).err());
+        self.unplug(owner)?;
         let lock = self.lock();
+        errors.extend(self.note_mac(owner, None).err());
         errors.extend(self.ipam.release(owner).err());
         errors.extend(lock.and_then(|_lock| self.take_down_if_idle()).err());
         Error::gather("detach", owner, errors)
@@ -218,8 +227,11 @@ impl Network {
     ///
     /// As [`Network::detach`].
     pub fn release(&self, owner: &str) -> Result<()> {
+        let unnamed = self.remove_names(owner);
         self.unplug(owner)?;
-        self.ipam.release(owner)
+        self.note_mac(owner, None)?;
+        self.ipam.release(owner)?;
+        unnamed
     }
 
     /// Removes bridge, table and forwarding, if nobody is attached.
@@ -241,8 +253,11 @@ impl Network {
     /// Removes the cable of `owner`: as long as that is there, somebody may use the address.
     fn unplug(&self, owner: &str) -> Result<()> {
         check_name("owner", owner)?;
+        let unpublished = self.unpublish(owner);
         let removed = Endpoint::remove_by_name(&self.host_interface(owner));
-        unless_foreign(removed).map_or(Ok(()), Err)
+        unless_foreign(removed).map_or(Ok(()), Err)?;
+        self.forget_member(owner)?;
+        unpublished
     }
 
     /// Under the lock.
@@ -259,18 +274,33 @@ impl Network {
     ///
     /// [`Error::File`] if the state directory cannot be read.
     pub fn attachment(&self, owner: &str) -> Result<Option<Attachment>> {
-        let leases = self.ipam.leases()?;
-        let found = leases.into_iter().find(|(other, _)| other == owner);
-        let (Some((_, address)), Some(subnet)) = (found, read_subnet(&self.dir)?) else {
-            return Ok(None);
+        Ok(self.attachments()?.remove(owner))
+    }
+
+    /// How each owner is attached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the state directory cannot be read.
+    pub fn attachments(&self) -> Result<BTreeMap<String, Attachment>> {
+        let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        for (owner, address) in self.ipam.leases()? {
+            addresses.entry(owner).or_default().push(address);
+        }
+        let subnets = match addresses.is_empty() {
+            true => None,
+            false => read_subnets(&self.dir)?,
         };
-        Ok(Some(Attachment {
-            address,
-            prefix_len: subnet.prefix_len(),
-            gateway: subnet.gateway(),
-            mac: Some(mac(address)),
-            host_interface: self.host_interface(owner),
-        }))
+        let Some(subnets) = subnets else {
+            return Ok(BTreeMap::new());
+        };
+        let macs = self.macs()?;
+        let described = |(owner, addresses): (String, Vec<IpAddr>)| {
+            let mac = macs.get(&owner).copied();
+            let attachment = self.described(&owner, &subnets, &addresses, mac);
+            (owner, attachment)
+        };
+        Ok(addresses.into_iter().map(described).collect())
     }
 
     /// Everyone who has an address, in the order of the addresses.
@@ -279,12 +309,13 @@ impl Network {
     ///
     /// [`Error::File`] if the leases cannot be read.
     pub fn owners(&self) -> Result<Vec<String>> {
-        Ok(self
-            .ipam
-            .leases()?
-            .into_iter()
-            .map(|(owner, _)| owner)
-            .collect())
+        let mut owners: Vec<String> = Vec::new();
+        for (owner, _) in self.ipam.leases()? {
+            if !owners.contains(&owner) {
+                owners.push(owner);
+            }
+        }
+        Ok(owners)
     }
 
     /// The name of the interface on the host for `owner`: its beginning, to be recognised, and a hash of both names,
@@ -305,42 +336,53 @@ impl Network {
             .collect()
     }
 
-    /// Everything on the host that is not of `owner` alone, and its lease, under the lock.
+    /// Everything on the host that is not of `owner` alone, and its leases, under the lock.
     fn ensure(
         &self,
         host: &mut Connection,
         netfilter: &mut Connection,
         owner: &str,
-    ) -> Result<(Subnet, IpAddr, Bridge)> {
+        wanted: &AttachOptions,
+    ) -> Result<(Attachment, Bridge)> {
         let NetworkOptions { bridge, mtu, .. } = &self.options;
         let _lock = self.lock()?;
-        let subnet = self.subnet(host)?;
-        let address = self.ipam.lease(owner, &subnet, &[])?;
-        let mut options = BridgeOptions::new(bridge, subnet);
+        let subnets = self.choose_subnets(host)?;
+        let mut leases = vec![subnets.v4.lease(wanted.address.map(IpAddr::V4))];
+        leases.extend(
+            subnets
+                .v6
+                .map(|v6| v6.lease(wanted.address6.map(IpAddr::V6))),
+        );
+        let addresses = self.ipam.lease_each(owner, &leases)?;
+        self.note_mac(owner, wanted.mac)?;
+        let mut options = BridgeOptions::new(bridge, subnets.v4.subnet).address(subnets.v4.gateway);
+        if let (Some(v6), Some(gateway)) = (subnets.v6, subnets.v6.and_then(gateway6)) {
+            options = options.ipv6(gateway, v6.subnet.prefix_len());
+        }
         options.mtu = *mtu;
         let made = Bridge::ensure_by(host, &options)?;
-        let ways = ways_out(host)?;
-        let claim = self.forwarding.claim(&self.options.name, ways.keys())?;
-        let mut nat = NatOptions::new(self.table(), bridge, subnet);
-        nat.guarded = claim
-            .guarded()
-            .iter()
-            .map(|name| Guarded {
-                name: name.clone(),
-                is_bridge: ways.get(name).is_some_and(|link| link.kind == "bridge"),
-            })
-            .collect();
-        // The guard is up before anything forwards.
-        Nat::ensure_by(netfilter, &nat)?;
-        self.forwarding.enable_own(bridge)?;
-        claim.switch_on()?;
-        Ok((subnet, address, made))
+        let attachment = self.described(owner, &subnets, &addresses, wanted.mac);
+        let member = self.member(owner, &attachment);
+        if self.options.internal {
+            let nat = self.nat(&subnets, Guards::default());
+            self.protect(netfilter, &nat, &member)?;
+            return Ok((attachment, made));
+        }
+        let claims = self.claim(host, &subnets)?;
+        let nat = self.nat(&subnets, claims.guards());
+        // The guard is up before anything forwards, or is plugged in.
+        self.protect(netfilter, &nat, &member)?;
+        claims.switch_on(&self.options.bridge)?;
+        Ok((attachment, made))
     }
 
     /// What [`Network::ensure`] made, in reverse; under the lock.
     fn take_down(&self) -> Vec<Error> {
         let mut errors = Vec::new();
         errors.extend(self.forwarding.release(&self.options.name).err());
+        if self.options.ipv6 {
+            errors.extend(self.forwarding6.release(&self.options.name).err());
+        }
         let used = Connection::open(Protocol::Route)
             .and_then(|mut host| Bridge::is_in_use(&mut host, &self.options.bridge));
         match used {
@@ -349,79 +391,22 @@ impl Network {
             Ok(true) => return errors,
             Err(error) => errors.push(error),
         }
-        // Closed when the bridge is gone, see `Nat::ensure_by`.
-        let netfilter = Nat::withdraw(&self.table());
+        // Closed when the bridge is gone, see `Network::try_attach`.
+        let netfilter = self.unprotect();
         let _netfilter = netfilter.map_err(|error| errors.push(error));
-        match read_subnet(&self.dir) {
-            Ok(subnet) => errors.extend(self.remove_bridge(subnet)),
+        match read_subnets(&self.dir) {
+            Ok(subnets) => errors.extend(self.remove_bridge(subnets)),
             Err(error) => errors.push(error),
         }
         errors
     }
 
-    /// Removes the bridge that was made for `subnet`. One of the same name with another address is somebody else's.
-    fn remove_bridge(&self, subnet: Option<Subnet>) -> Option<Error> {
+    /// Removes the bridge that was made for these subnets. One of the same name with another address is somebody else's.
+    fn remove_bridge(&self, subnets: Option<Subnets>) -> Option<Error> {
         unless_foreign(Bridge::remove_with_address(
             &self.options.bridge,
-            subnet?.gateway(),
+            subnets?.v4.gateway,
         ))
-    }
-
-    /// The network's subnet: that of its owners, or with none yet, one that is free.
-    fn subnet(&self, host: &mut Connection) -> Result<Subnet> {
-        let config = read_subnet(&self.dir)?;
-        let wanted = self.options.subnet;
-        if let (Some(current), false) = (config, self.ipam.leases()?.is_empty()) {
-            return match wanted.filter(|wanted| *wanted != current) {
-                None => Ok(current),
-                Some(requested) => Err(Error::SubnetDiffers {
-                    network: self.options.name.clone(),
-                    current,
-                    requested,
-                }),
-            };
-        }
-        // With no lease nothing of ours is on the bridge. What is there has its address from another network or state
-        // directory, and this one would give that address a second time.
-        if Bridge::is_in_use(host, &self.options.bridge)? {
-            return Err(Error::NameTaken {
-                name: self.options.bridge.clone(),
-                wanted: "a bridge without containers of another network or state directory",
-            });
-        }
-        let why = "so that two networks that choose at the same time do not choose the same subnet";
-        let _lock = Lock::acquire(&self.networks.join(".subnets.lock"), why)?;
-        let mut used = pool::in_use(host, Some(&self.options.bridge))?;
-        used.extend(self.subnets_of_others()?);
-        let subnet = pool::choose(wanted, config, &used)?;
-        if config != Some(subnet) {
-            // A crash may have left the bridge, with the gateway's address of the old subnet.
-            self.remove_bridge(config).map_or(Ok(()), Err)?;
-            let why = "so that the network has the same subnet next time";
-            state::write(
-                &self.dir.join(CONFIG),
-                &Config {
-                    subnet: subnet.to_string(),
-                },
-                why,
-            )?;
-        }
-        Ok(subnet)
-    }
-
-    /// The subnets of the other networks, which need not be on the host at the moment.
-    fn subnets_of_others(&self) -> Result<Vec<Subnet>> {
-        let failed = |error| Error::file("read", &self.networks, error);
-        let mut subnets = Vec::new();
-        let why = "so that the subnets of other networks are known, and are not taken twice";
-        for name in file::names(&self.networks, why).map_err(failed)? {
-            let dir = self.networks.join(name);
-            let why = "so that other files between the networks' directories are passed over";
-            if dir != self.dir && file::is_dir(&dir, why) {
-                subnets.extend(read_subnet(&dir)?);
-            }
-        }
-        Ok(subnets)
     }
 
     fn table(&self) -> String {
@@ -434,12 +419,6 @@ impl Network {
     }
 }
 
-fn read_subnet(dir: &Path) -> Result<Option<Subnet>> {
-    let why = "so that a network keeps the subnet that it has";
-    let config: Option<Config> = state::read(&dir.join(CONFIG), why)?;
-    config.map(|config| config.subnet.parse()).transpose()
-}
-
 /// The error, unless it is that something foreign has the name: that is not ours to remove.
 fn unless_foreign(removed: Result<()>) -> Option<Error> {
     removed
@@ -447,23 +426,10 @@ fn unless_foreign(removed: Result<()>) -> Option<Error> {
         .filter(|error| !matches!(error, Error::NameTaken { .. }))
 }
 
-/// The interfaces by which the host reaches others, by name: what answers to containers come in by.
-fn ways_out(host: &mut Connection) -> Result<BTreeMap<String, Link>> {
-    let why = "so that the interfaces are known by which answers to containers come in";
-    let routes = rtnl::routes(host, why)?.into_iter();
-    let ways: BTreeSet<u32> = routes
-        .filter(|route| route.unicast)
-        .flat_map(|route| route.interfaces)
-        .collect();
-    let links = rtnl::links(host, why)?.into_iter();
-    Ok(links
-        .filter(|link| ways.contains(&link.index) && !link.loopback && !is_ours(link))
-        .map(|link| (link.name.clone(), link))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -486,15 +452,5 @@ mod tests {
             "{names:?}"
         );
         assert!(names[0].starts_with("rk3f9a2c"));
-    }
-
-    #[test]
-    fn an_ipv6_subnet_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = NetworkOptions::default().subnet("fd00::/64".parse().unwrap());
-        assert!(matches!(
-            Network::open(dir.path(), &options),
-            Err(Error::Family { .. })
-        ));
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bridge::check_interface_name;
 use crate::netlink::{Connection, Protocol};
+use crate::rtnl::Family;
 use crate::{Error, PortForward, Result, Subnet};
 use crate::{free_port, pool, resolver};
 use arguments::Plan;
@@ -136,7 +137,7 @@ impl Pasta {
         check_interface_name(&options.interface)?;
         let program = options.program.clone().or_else(Self::find);
         let program = program.ok_or(Error::NoPasta { source: None })?;
-        let used = pool::in_use(&mut Connection::open(Protocol::Route)?, None)?;
+        let used = pool::in_use(&mut Connection::open(Protocol::Route)?, None, Family::V4)?;
         let subnet = pool::choose(options.subnet, None, &used)?;
         let plan = Plan::new(subnet, &resolver::servers(Path::new(RESOLV_CONF))?, options)?;
         let arguments = plan.arguments(options)?;

@@ -28,7 +28,9 @@ impl fmt::Display for Transport {
 
 /// Ports of the host that lead to as many of a container, in the same order.
 ///
-/// As text it is written as for Docker: `[ADDRESS:]PORT[-PORT]:PORT[-PORT][/tcp|/udp]`.
+/// As text it is written as for Docker: `[ADDRESS:]PORT[-PORT]:PORT[-PORT][/tcp|/udp]`. Which port of the host that is can be left
+/// open: `PORT` and `ADDRESS::PORT` are for any that is free, `PORT-PORT:PORT` is for the first one of several that is;
+/// [`HeldPorts`](crate::HeldPorts) settles it.
 ///
 /// ```
 /// use rocker_net::{PortForward, Transport};
@@ -44,8 +46,10 @@ impl fmt::Display for Transport {
 pub struct PortForward {
     /// The address of the host; `None` for all that it has.
     pub host_address: Option<IpAddr>,
-    /// The first port of the host.
+    /// The first port of the host; 0 for any that is free, each on its own.
     pub host_port: u16,
+    /// With how many ports of the host from the first on one of the container may be reached: with the first of them that is free.
+    pub among: u16,
     /// The first port of the container.
     pub container_port: u16,
     /// How many ports.
@@ -61,10 +65,17 @@ impl PortForward {
         Self {
             host_address: None,
             host_port,
+            among: 1,
             container_port,
             count: 1,
             transport: Transport::Tcp,
         }
+    }
+
+    /// One port of TCP that is reached by any port of the host which is free, on every address.
+    #[must_use]
+    pub fn any(container_port: u16) -> Self {
+        Self::new(0, container_port)
     }
 
     /// Takes connections at this address of the host only.
@@ -88,11 +99,36 @@ impl PortForward {
         self
     }
 
+    /// Takes the first port of so many that is free on the host, for one port of the container.
+    #[must_use]
+    pub fn among(mut self, count: u16) -> Self {
+        self.among = count;
+        self
+    }
+
+    /// Whether it is known which ports of the host these are.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.host_port != 0 && self.among == 1
+    }
+
+    /// The ports of the host that one of the container's may be reached by; none says any.
+    pub(crate) fn choices(&self) -> impl Iterator<Item = u16> + use<> {
+        let more = self.among.saturating_sub(1);
+        self.host_port..=self.host_port.saturating_add(more)
+    }
+
+    /// Each port of the container, whichever of the host leads to it.
+    pub(crate) fn container_ports(&self) -> impl Iterator<Item = u16> + use<> {
+        let more = self.count.saturating_sub(1);
+        self.container_port..=self.container_port.saturating_add(more)
+    }
+
     /// Each port of the host with that of the container.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidPorts`] if there is none, or one that is 0 or above 65535.
+    /// [`Error::InvalidPorts`] if there is none, one that is above 65535, or one of the host that is not settled.
     pub fn pairs(&self) -> Result<impl Iterator<Item = (u16, u16)> + use<>> {
         let wrong = |reason| Error::InvalidPorts {
             ports: self.to_string(),
@@ -101,8 +137,11 @@ impl PortForward {
         if self.count == 0 {
             return Err(wrong("there is no port in it"));
         }
-        if self.host_port == 0 || self.container_port == 0 {
+        if self.container_port == 0 {
             return Err(wrong("a port is a number from 1 to 65535"));
+        }
+        if !self.is_settled() {
+            return Err(wrong("it is not settled which port of the host that is"));
         }
         let more = self.count - 1;
         match (
@@ -120,6 +159,7 @@ impl PortForward {
     pub(crate) fn only(&self, host_port: u16, container_port: u16) -> Self {
         Self {
             host_port,
+            among: 1,
             container_port,
             count: 1,
             ..*self
@@ -129,32 +169,33 @@ impl PortForward {
 
 impl fmt::Display for PortForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host_address {
-            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
-            Some(address) => write!(f, "{address}:")?,
-            None => {}
-        }
-        let range = |first: u16| match self.count {
+        let range = |first: u16, count: u16| match count {
             1 => first.to_string(),
             count => format!(
                 "{first}-{}",
                 u32::from(first) + u32::from(count).saturating_sub(1)
             ),
         };
-        write!(
-            f,
-            "{}:{}/{}",
-            range(self.host_port),
-            range(self.container_port),
-            self.transport
-        )
+        match self.host_address {
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            Some(address) => write!(f, "{address}:")?,
+            None => {}
+        }
+        match (self.host_port, self.host_address) {
+            (0, None) => {}
+            (0, Some(_)) => f.write_str(":")?,
+            (host, _) => write!(f, "{}:", range(host, self.count.max(self.among)))?,
+        }
+        let inside = range(self.container_port, self.count);
+        write!(f, "{inside}/{}", self.transport)
     }
 }
 
 impl FromStr for PortForward {
     type Err = Error;
 
-    /// Reads `[ADDRESS:]PORT[-PORT]:PORT[-PORT][/tcp|/udp]`; an IPv6 address stands in brackets.
+    /// Reads `[ADDRESS:]PORT[-PORT]:PORT[-PORT][/tcp|/udp]`; an IPv6 address stands in brackets, and the port of the host may be
+    /// missing.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |reason| Error::InvalidPorts {
             ports: text.to_owned(),
@@ -163,12 +204,18 @@ impl FromStr for PortForward {
         let (ports, transport) = match text.rsplit_once('/') {
             None | Some((_, "tcp")) => (text.strip_suffix("/tcp").unwrap_or(text), Transport::Tcp),
             Some((ports, "udp")) => (ports, Transport::Udp),
+            Some((_, "sctp")) => {
+                return Err(wrong(
+                    "SCTP is not among what rocker publishes: tcp and udp",
+                ));
+            }
             Some(_) => return Err(wrong("what stands behind the / is neither tcp nor udp")),
         };
-        let (host, container) = ports
-            .rsplit_once(':')
-            .ok_or_else(|| wrong("it names one port; write HOST:CONTAINER"))?;
-        let (address, host) = match host.rsplit_once(':') {
+        let (host, container) = match ports.rsplit_once(':') {
+            Some((host, container)) => (Some(host), container),
+            None => (None, ports),
+        };
+        let (address, host) = match host.and_then(|host| host.rsplit_once(':')) {
             None => (None, host),
             Some((address, host)) => {
                 let bare = address
@@ -180,7 +227,7 @@ impl FromStr for PortForward {
                 };
                 let address =
                     address.map_err(|_| wrong("what stands before the ports is no IP address"))?;
-                (Some(address), host)
+                (Some(address), Some(host).filter(|host| !host.is_empty()))
             }
         };
         let range = |text: &str| {
@@ -198,21 +245,28 @@ impl FromStr for PortForward {
                 )),
             }
         };
-        let (host_port, count) = range(host)?;
-        let (container_port, container_count) = range(container)?;
-        if count != container_count {
-            return Err(wrong(
-                "the host has not as many ports in it as the container",
-            ));
-        }
-        let forward = Self {
+        let (container_port, count) = range(container)?;
+        let (host_port, host_count) = match host {
+            None | Some("0") => (0, count),
+            Some(host) => range(host)?,
+        };
+        let among = match count {
+            1 => host_count,
+            _ if host_count == count => 1,
+            _ => {
+                return Err(wrong(
+                    "the host has not as many ports in it as the container",
+                ));
+            }
+        };
+        Ok(Self {
             host_address: address,
             host_port,
+            among,
             container_port,
             count,
             transport,
-        };
-        forward.pairs().map(|_| forward)
+        })
     }
 }
 
@@ -227,6 +281,10 @@ mod tests {
             ("8080:80", "8080:80/tcp"),
             ("127.0.0.1:53:53/udp", "127.0.0.1:53:53/udp"),
             ("[::1]:9000-9002:90-92/tcp", "[::1]:9000-9002:90-92/tcp"),
+            ("80", "80/tcp"),
+            ("0:80-81", "80-81/tcp"),
+            ("127.0.0.1::53/udp", "127.0.0.1::53/udp"),
+            ("8000-8010:80", "8000-8010:80/tcp"),
         ] {
             assert_eq!(text.parse::<PortForward>().unwrap().to_string(), same);
         }
@@ -235,13 +293,17 @@ mod tests {
     #[test]
     fn what_is_no_port_is_refused_with_a_reason() {
         for (text, part) in [
-            ("80", "one port"),
-            ("80:80/sctp", "neither tcp nor udp"),
-            ("0:80", "1 to 65535"),
+            ("", "1 to 65535"),
+            (":80", "1 to 65535"),
+            ("80:", "1 to 65535"),
+            ("80:80/sctp", "SCTP"),
+            ("80:80/icmp", "neither tcp nor udp"),
+            ("80:0", "1 to 65535"),
             ("80:65536", "1 to 65535"),
             ("+80:80", "1 to 65535"),
             ("90-80:80-90", "lower first"),
-            ("80-90:80", "as many"),
+            ("80-90:80-81", "as many"),
+            ("80:80-81", "as many"),
             ("host:80:80", "no IP address"),
             ("::1:80:80", "no IP address"),
             (":80:80", "no IP address"),
@@ -267,7 +329,9 @@ mod tests {
         fn any_text_is_refused_or_says_the_same_again(text in "[0-9a-f:.\\[\\]/tcpu-]{0,30}") {
             if let Ok(forward) = text.parse::<PortForward>() {
                 prop_assert_eq!(forward.to_string().parse::<PortForward>().unwrap(), forward);
-                prop_assert_eq!(forward.pairs().unwrap().count(), usize::from(forward.count));
+                let pairs = forward.pairs();
+                prop_assert_eq!(pairs.is_ok(), forward.is_settled());
+                prop_assert!(pairs.map_or(true, |pairs| pairs.count() == usize::from(forward.count)));
             }
         }
 
@@ -277,7 +341,7 @@ mod tests {
             count in 1u16..100, udp: bool,
         ) {
             let transport = if udp { Transport::Udp } else { Transport::Tcp };
-            let forward = PortForward { host_address, host_port, container_port, count, transport };
+            let forward = PortForward { host_address, host_port, among: 1, container_port, count, transport };
             match forward.pairs() {
                 Ok(_) => prop_assert_eq!(forward.to_string().parse::<PortForward>().unwrap(), forward),
                 Err(_) => prop_assert!(forward.to_string().parse::<PortForward>().is_err()),

@@ -4,15 +4,18 @@
 //! that a newer kernel with attributes of another size cannot make the rest unreadable.
 //! <https://man7.org/linux/man-pages/man7/rtnetlink.7.html>
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod answer;
+
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NetlinkSerializable,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -20,28 +23,9 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::netlink::{Connection, Request};
-use crate::{Error, Result, Subnet, nla};
+use crate::{Error, Result, Subnet};
 
-/// `sizeof(struct ifinfomsg)`, `ifaddrmsg` and `rtmsg`.
-const LINK_HEADER: usize = 16;
-const ADDRESS_HEADER: usize = 8;
-const ROUTE_HEADER: usize = 12;
-
-const IFF_UP: u32 = 1;
-const IFF_LOOPBACK: u32 = 1 << 3;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_GROUP: u16 = 27;
-const IFLA_INFO_KIND: u16 = 1;
-const IFA_ADDRESS: u16 = 1;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_MULTIPATH: u16 = 9;
-const RTN_UNICAST: u8 = 1;
+use answer::{read_address, read_link, read_route};
 
 /// What is known of an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +54,29 @@ pub(crate) struct Route {
     pub(crate) unicast: bool,
     /// The indices of the interfaces it leaves by; several with a multipath route.
     pub(crate) interfaces: Vec<u32>,
+}
+
+/// One of the two protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn number(self) -> AddressFamily {
+        match self {
+            Self::V4 => AddressFamily::Inet,
+            Self::V6 => AddressFamily::Inet6,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
 }
 
 fn request(
@@ -179,13 +186,13 @@ pub(crate) fn create_veth(pair: &VethPair<'_>) -> Request {
     request
 }
 
-/// Asks for what is known of the interface.
+/// Asks for what is known of the interface. The answer is acknowledgement enough.
 pub(crate) fn get_link(name: &str) -> Request {
     let message = RouteNetlinkMessage::GetLink(named(name));
     request(
         &message,
         "RTM_GETLINK",
-        NLM_F_ACK,
+        0,
         "look up",
         format!("interface {name}"),
     )
@@ -218,6 +225,26 @@ pub(crate) fn set_link_up(name: &str, mtu: Option<u32>) -> Request {
     )
 }
 
+/// Asks for a port of a bridge to be isolated: the bridge passes nothing between two such ports (Linux 4.18).
+///
+/// Only a port that there is can be told; the kernel reads no settings of a port when it makes the interface.
+pub(crate) fn isolate_port(name: &str) -> Request {
+    let mut message = named(name);
+    let port = InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(true)]);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(port),
+    ]));
+    let message = RouteNetlinkMessage::NewLink(message);
+    request(
+        &message,
+        "RTM_NEWLINK",
+        NLM_F_ACK,
+        "isolate",
+        format!("{name} isolated on"),
+    )
+}
+
 /// Asks for the interface to be in this group.
 pub(crate) fn set_link_group(name: &str, group: u32) -> Request {
     let mut message = named(name);
@@ -246,7 +273,8 @@ pub(crate) fn delete_link(link: &Link) -> Request {
     )
 }
 
-/// Asks for the interface to have the address; having it already is fine.
+/// Asks for the interface to have the address; having it already is fine. One of IPv6 can be used at once: nobody else on the
+/// link can have it, so that the kernel need not spend a second on asking (duplicate address detection).
 pub(crate) fn add_address(link: &Link, address: IpAddr, subnet: &Subnet) -> Request {
     let mut message = AddressMessage::default();
     message.header.family = family(address);
@@ -254,6 +282,9 @@ pub(crate) fn add_address(link: &Link, address: IpAddr, subnet: &Subnet) -> Requ
     message.header.index = link.index;
     message.attributes.push(AddressAttribute::Address(address));
     message.attributes.push(AddressAttribute::Local(address));
+    if address.is_ipv6() {
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
     if let (IpAddr::V4(broadcast), 0..=30) = (subnet.last(), subnet.prefix_len()) {
         message
             .attributes
@@ -308,6 +339,34 @@ pub(crate) fn find_link(
     }
 }
 
+/// The interfaces of these indices, in one go. One that is gone is left out.
+pub(crate) fn links_at(
+    host: &mut Connection,
+    why: &'static str,
+    indices: impl IntoIterator<Item = u32>,
+) -> Result<Vec<Link>> {
+    let ask = |index: u32| {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let message = RouteNetlinkMessage::GetLink(message);
+        let object = format!("interface {index}");
+        request(&message, "RTM_GETLINK", 0, "look up", object)
+    };
+    let requests: Vec<_> = indices.into_iter().map(ask).collect();
+    let mut links = Vec::new();
+    if requests.is_empty() {
+        return Ok(links);
+    }
+    for (reply, request) in host.exchange(why, &requests)?.into_iter().zip(&requests) {
+        match reply.outcome {
+            Ok(()) => links.push(read_reply(&reply.messages, request)?),
+            Err(refusal) if refusal.is(libc::ENODEV) => {}
+            Err(refusal) => return Err(refusal.of(request)),
+        }
+    }
+    Ok(links)
+}
+
 /// The link in the answer to [`get_link`].
 pub(crate) fn read_reply(messages: &[Vec<u8>], request: &Request) -> Result<Link> {
     messages
@@ -329,17 +388,21 @@ pub(crate) fn links(host: &mut Connection, why: &'static str) -> Result<Vec<Link
         .collect())
 }
 
-/// All IPv4 routes of the namespace, of all tables.
-pub(crate) fn routes(host: &mut Connection, why: &'static str) -> Result<Vec<Route>> {
+/// All routes of this family in the namespace, of all tables.
+pub(crate) fn routes(
+    host: &mut Connection,
+    why: &'static str,
+    family: Family,
+) -> Result<Vec<Route>> {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    message.header.address_family = family.number();
     let message = RouteNetlinkMessage::GetRoute(message);
     let request = request(
         &message,
         "RTM_GETROUTE",
         NLM_F_DUMP,
         "list",
-        "IPv4 routes".to_owned(),
+        format!("{} routes", family.name()),
     );
     Ok(host
         .dump(why, request)?
@@ -348,17 +411,21 @@ pub(crate) fn routes(host: &mut Connection, why: &'static str) -> Result<Vec<Rou
         .collect())
 }
 
-/// All IPv4 addresses of the namespace, each with its subnet and the index of its interface.
-pub(crate) fn addresses(host: &mut Connection, why: &'static str) -> Result<Vec<(Subnet, u32)>> {
+/// All addresses of this family in the namespace, each with its subnet and the index of its interface.
+pub(crate) fn addresses(
+    host: &mut Connection,
+    why: &'static str,
+    family: Family,
+) -> Result<Vec<(Subnet, u32)>> {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = family.number();
     let message = RouteNetlinkMessage::GetAddress(message);
     let request = request(
         &message,
         "RTM_GETADDR",
         NLM_F_DUMP,
         "list",
-        "IPv4 addresses".to_owned(),
+        format!("{} addresses", family.name()),
     );
     Ok(host
         .dump(why, request)?
@@ -367,86 +434,9 @@ pub(crate) fn addresses(host: &mut Connection, why: &'static str) -> Result<Vec<
         .collect())
 }
 
-fn read_link(message: &[u8]) -> Option<Link> {
-    let (header, attributes) = message.split_at_checked(LINK_HEADER)?;
-    let flags = nla::read_u32(&header[8..12])?;
-    let mut link = Link {
-        index: nla::read_u32(&header[4..8])?,
-        up: flags & IFF_UP != 0,
-        loopback: flags & IFF_LOOPBACK != 0,
-        ..Link::default()
-    };
-    for (kind, value) in nla::attributes(attributes) {
-        match kind {
-            IFLA_ADDRESS => link.mac = value.to_vec(),
-            IFLA_IFNAME => link.name = nla::read_str(value),
-            IFLA_MTU => link.mtu = nla::read_u32(value)?,
-            IFLA_LINK => link.peer = nla::read_u32(value),
-            IFLA_GROUP => link.group = nla::read_u32(value)?,
-            IFLA_MASTER => link.bridge = nla::read_u32(value),
-            IFLA_LINKINFO => {
-                link.kind = nla::find(value, IFLA_INFO_KIND)
-                    .map(nla::read_str)
-                    .unwrap_or_default();
-            }
-            _ => {}
-        }
-    }
-    Some(link)
-}
-
-fn read_route(message: &[u8]) -> Option<Route> {
-    let (header, attributes) = message.split_at_checked(ROUTE_HEADER)?;
-    let network = match nla::find(attributes, RTA_DST) {
-        Some(value) => read_ip(value)?,
-        None => Ipv4Addr::UNSPECIFIED.into(),
-    };
-    let mut interfaces: Vec<u32> = nla::find(attributes, RTA_OIF)
-        .and_then(nla::read_u32)
-        .into_iter()
-        .collect();
-    if let Some(mut hops) = nla::find(attributes, RTA_MULTIPATH) {
-        // struct rtnexthop: length, flags, hops, interface; attributes follow.
-        while let Some((hop, _)) = hops.split_first_chunk::<8>() {
-            interfaces.push(u32::from_ne_bytes([hop[4], hop[5], hop[6], hop[7]]));
-            let len = usize::from(u16::from_ne_bytes([hop[0], hop[1]])).max(8);
-            hops = hops.get(nla::align(len)..).unwrap_or_default();
-        }
-    }
-    Some(Route {
-        destination: Subnet::new(network, header[1]).ok()?,
-        unicast: header[7] == RTN_UNICAST,
-        interfaces,
-    })
-}
-
-fn read_address(message: &[u8]) -> Option<(Subnet, u32)> {
-    let (header, attributes) = message.split_at_checked(ADDRESS_HEADER)?;
-    let address = read_ip(nla::find(attributes, IFA_ADDRESS)?)?;
-    Some((
-        Subnet::new(address, header[1]).ok()?,
-        nla::read_u32(&header[4..8])?,
-    ))
-}
-
-fn read_ip(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        4 => value
-            .first_chunk()
-            .copied()
-            .map(|bytes: [u8; 4]| Ipv4Addr::from(bytes).into()),
-        16 => value
-            .first_chunk()
-            .copied()
-            .map(|bytes: [u8; 16]| Ipv6Addr::from(bytes).into()),
-        _ => None,
-    }
-}
-
 fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
+    match address {
+        IpAddr::V4(_) => Family::V4.number(),
+        IpAddr::V6(_) => Family::V6.number(),
     }
 }

@@ -23,16 +23,24 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path, why: &'static str) -> Resul
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T, why: &'static str) -> Result<()> {
     let bytes =
         serde_json::to_vec_pretty(value).map_err(|error| Error::file("write", path, error))?;
-    replace(path, &bytes, why).map_err(|error| Error::file("write", path, error))
+    replace(path, &bytes, true, why).map_err(|error| Error::file("write", path, error))
 }
 
-fn replace(path: &Path, content: &[u8], why: &'static str) -> io::Result<()> {
+/// The same without waiting for the disk, for what does not matter any more after a power cut.
+pub(crate) fn write_quickly<T: Serialize>(path: &Path, value: &T, why: &'static str) -> Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(|error| Error::file("write", path, error))?;
+    replace(path, &bytes, false, why).map_err(|error| Error::file("write", path, error))
+}
+
+fn replace(path: &Path, content: &[u8], lasting: bool, why: &'static str) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let beside = "so that the new content is written beside the old, which stays until then";
     let file = file::create(&temporary, beside)?;
     file::write(&file, &temporary, content, why)?;
-    let whole = "so that the new content is on the disk before it has the name";
-    file::sync(&file, &temporary, whole)?;
+    if lasting {
+        let whole = "so that the new content is on the disk before it has the name";
+        file::sync(&file, &temporary, whole)?;
+    }
     let at_once = "so that a reader finds the old content or the new, never half of it";
     file::rename(&temporary, path, at_once)
 }

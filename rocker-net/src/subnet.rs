@@ -92,21 +92,35 @@ impl Subnet {
         }
     }
 
-    /// As [`Subnet::hosts`], but beginning behind `previous` and coming round to it last.
-    pub(crate) fn hosts_after(&self, previous: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    /// Whether a host can have this address.
+    pub(crate) fn has_host(&self, address: IpAddr) -> bool {
+        self.contains(address) && self.host_bits().contains(&to_bits(address))
+    }
+
+    /// As [`Subnet::hosts`], but only those in `range`, where there is one, beginning behind `previous` and coming round to it last.
+    pub(crate) fn hosts_within(
+        &self,
+        range: Option<Subnet>,
+        previous: Option<IpAddr>,
+    ) -> impl Iterator<Item = IpAddr> {
         let all = self.host_bits();
+        let (first, last) = match range.filter(|range| range.overlaps(self)) {
+            Some(range) => (
+                to_bits(range.network).max(*all.start()),
+                to_bits(range.last()).min(*all.end()),
+            ),
+            None => (*all.start(), *all.end()),
+        };
         let previous = previous
             .filter(|address| self.contains(*address))
-            .map(to_bits);
+            .map(to_bits)
+            .filter(|bits| (first..=last).contains(bits));
         // Beginning behind the last host leaves the first part empty.
-        let start = previous.map_or(*all.start(), |bits| {
-            bits.saturating_add(1).max(*all.start())
-        });
+        let start = previous.map_or(first, |bits| bits.saturating_add(1));
         let family = self.network;
-        let behind = (start..=*all.end()).map(move |bits| from_bits(bits, family));
+        let behind = (start..=last).map(move |bits| from_bits(bits, family));
         behind.chain(
-            (*all.start()..start.min(all.end().saturating_add(1)))
-                .map(move |bits| from_bits(bits, family)),
+            (first..start.min(last.saturating_add(1))).map(move |bits| from_bits(bits, family)),
         )
     }
 
@@ -247,7 +261,7 @@ mod tests {
                 .map(Some)
                 .chain([None, Some(subnet.last()), Some(subnet.network())])
         {
-            let mut round: Vec<_> = subnet.hosts_after(previous).collect();
+            let mut round: Vec<_> = subnet.hosts_within(None, previous).collect();
             if let Some(previous) =
                 previous.filter(|address| subnet.hosts().any(|host| host == *address))
             {

@@ -8,7 +8,7 @@
 //! Left out: close(2), getdents64(2) and the fstat(2) that the C library makes before it, and what the C library does to
 //! start and end a thread. Of `pasta`, the execve(2) stands for what the standard library does to start it (fork, streams, signal
 //! mask); how it is searched for in `PATH`, copies of descriptors and a look whether it has ended already are left out
-//! too. Messages of netlink stand with their type, their flags and our words for what they are about,
+//! too. So is what the thread does that passes on published ports: it goes on for as long as the container. Messages of netlink stand with their type, their flags and our words for what they are about,
 //! not with each attribute.
 
 use std::fs::File;

@@ -240,16 +240,24 @@ fn the_rules_read_as_meant_and_come_back_when_somebody_flushes_them() {
             "type nat hook postrouting priority srcnat; policy accept;",
             "ip saddr 10.88.0.0/16 oifname != \"rocker0\" masquerade comment \"rocker: ",
             "type filter hook forward priority filter; policy accept;",
-            "iifname != \"rocker0\" oifname \"rocker0\" ct state ! established,related drop comment \"rocker: ",
+            "iifname != \"rocker0\" oifname \"rocker0\" ct state ! established,related ct status ! dnat drop comment \"rocker: ",
+            "table bridge rocker-bridge",
+            "type filter hook prerouting priority filter; policy accept;",
+            " . 02:72:0a:58:00:02 . 10.88.0.2 comment \"rocker: one\"",
         ] {
             assert!(rules.contains(part), "{part} is not in\n{rules}");
         }
         host.sh("nft flush ruleset");
         network.attach("two", two.as_fd()).unwrap();
-        assert_eq!(
-            host.sh("nft list table inet rocker-bridge"),
-            rules[rules.find("table inet").unwrap()..]
-        );
+        let own = |family: &str| host.sh(&format!("nft list table {family} rocker-bridge"));
+        for family in ["inet", "bridge"] {
+            let table = own(family);
+            let chains = &table[table.find("chain").unwrap()..];
+            assert!(rules.contains(chains), "{chains} is not in\n{rules}");
+        }
+        for owner in ["one", "two"] {
+            assert!(own("bridge").contains(&format!("comment \"rocker: {owner}\"")));
+        }
         network.detach("one").unwrap();
         network.detach("two").unwrap();
         assert_eq!(host.sh("nft list ruleset"), "");

@@ -11,10 +11,10 @@ mod fake_host;
 
 use std::os::fd::AsFd;
 
-use rocker_net::{Netns, Network, NetworkOptions};
+use rocker_net::{HeldPorts, Netns, Network, NetworkOptions};
 
 /// Every call that the crate makes, but for getdents64(2) and close(2).
-const CALLS: [&str; 17] = [
+const CALLS: [&str; 20] = [
     "unshare",
     "setns",
     "socket",
@@ -29,6 +29,9 @@ const CALLS: [&str; 17] = [
     "mkdir",
     "rename",
     "unlink",
+    "rmdir",
+    "bind",
+    "listen",
     "statx",
     "mount",
     "clone3",
@@ -50,8 +53,13 @@ fn an_attachment_is_reported_call_by_call() {
                 let options = NetworkOptions::default().subnet("10.88.0.0/16".parse().unwrap());
                 let network = Network::open(&state, &options).unwrap();
                 let netns = Netns::new().unwrap();
-                network.attach("c", netns.as_fd()).unwrap();
+                let address = network.attach("c", netns.as_fd()).unwrap().address;
                 network.attach("c", netns.as_fd()).unwrap_err();
+                let held =
+                    HeldPorts::hold(&["8080:80".parse().unwrap(), "53:53/udp".parse().unwrap()]);
+                let held = held.unwrap();
+                network.publish("c", &[address], held.forwards()).unwrap();
+                network.unpublish("c").unwrap();
                 network.detach("c").unwrap();
                 network.detach("c").unwrap();
             },
@@ -124,13 +132,21 @@ const OF_NETFILTER: &[(&str, &str)] = &[
     ("0xa00 ", "NFT_MSG_NEWTABLE"),
     ("0xa02 ", "NFT_MSG_DELTABLE"),
     ("0xa03 ", "NFT_MSG_NEWCHAIN"),
+    ("0xa04 ", "NFT_MSG_GETCHAIN"),
     ("0xa06 ", "NFT_MSG_NEWRULE"),
     ("0xa07 ", "NFT_MSG_GETRULE"),
+    ("0xa09 ", "NFT_MSG_NEWSET"),
+    ("0xa0c ", "NFT_MSG_NEWSETELEM"),
+    ("0xa0e ", "NFT_MSG_DELSETELEM"),
+    ("0x101 ", "IPCTNL_MSG_CT_GET"),
 ];
 
 /// The type and the flags of each message that is sent, as `TYPE, FLAGS`.
 fn messages(args: &str) -> Vec<String> {
-    let unnamed = match args.contains("nlmsg_type=0xa") {
+    let netfilter = ["0xa", "0x101"]
+        .iter()
+        .any(|kind| args.contains(&format!("nlmsg_type={kind}")));
+    let unnamed = match netfilter {
         true => OF_NETFILTER,
         false => OF_ROUTE,
     };

@@ -221,7 +221,12 @@ fn seen(log: &str) -> Vec<String> {
         };
         if whole.contains(BEGIN) || whole.contains(END) {
             inside = whole.contains(BEGIN);
-        } else if inside && whole.contains(" = ") && !whole.ends_with(" = ?") {
+        } else if inside
+            && whole.contains(" = ")
+            && !whole.ends_with(" = ?")
+            // The kernel makes it anew by itself, as it does for a setting of the network while somebody else changes one.
+            && !whole.contains(" = ? ERESTART")
+        {
             // `?` stands where a process died in its call.
             calls.push(plain(&whole));
         }

@@ -17,7 +17,7 @@ const VARIABLE: &str = "COMPLETE";
 /// The name of the program.
 const NAME: &str = "rocker";
 
-/// Print what makes a shell complete commands, flags, and the names of containers and images
+/// Print what makes a shell complete commands, flags, and the names of containers, networks and images
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: rocker completion bash > /etc/bash_completion.d/rocker\n\
@@ -100,6 +100,7 @@ fn with_names(command: Command) -> Command {
     command.mut_subcommands(|command| {
         let command = command.mut_args(|arg| match arg.get_id().as_str() {
             "container" | "containers" => arg.add(ArgValueCandidates::new(containers)),
+            "network" | "networks" => arg.add(ArgValueCandidates::new(networks)),
             "image" | "images" => arg.add(ArgValueCandidates::new(images)),
             "volumes" => arg.add(ArgValueCandidates::new(volumes)),
             "names" => arg.add(ArgValueCandidates::new(|| {
@@ -121,6 +122,12 @@ fn containers() -> Vec<CompletionCandidate> {
 /// The names of volumes.
 fn volumes() -> Vec<CompletionCandidate> {
     let names = Engine::look(Roots::from_env()).volume_names();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// The names of networks, likewise.
+fn networks() -> Vec<CompletionCandidate> {
+    let names = Engine::look(Roots::from_env()).network_names();
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 

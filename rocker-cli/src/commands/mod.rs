@@ -29,6 +29,7 @@ mod login;
 mod logout;
 mod logs;
 mod mount;
+mod network;
 mod outcome;
 mod pause;
 mod plan;
@@ -176,6 +177,8 @@ enum Command {
     Container(container::Container),
     /// Look after volumes
     Volume(volume::Volume),
+    /// Look after networks
+    Network(network::Network),
     /// Look after all of rocker
     System(system::System),
     /// Show what run would have a container's process do, without doing it
@@ -254,6 +257,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Image(command) => command.run(),
         Command::Container(command) => command.run(),
         Command::Volume(command) => command.run(),
+        Command::Network(command) => command.run(),
         Command::System(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Doctor(command) => command.run(),

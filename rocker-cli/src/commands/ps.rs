@@ -204,7 +204,7 @@ fn fits(container: &ContainerSummary, name: &str, wanted: &str) -> bool {
             let bare = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
             bare(&container.image) == bare(wanted)
         }
-        "network" => container.network == wanted,
+        "network" => container.network.split(',').any(|one| one == wanted),
         "health" => match container.status {
             Status::Running { health, .. } => {
                 health.map_or("none", |health| health.word()) == wanted

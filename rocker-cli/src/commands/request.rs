@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use rocker_image::Platform;
 
-use crate::{Io, Network, PullPolicy, Result, RunOptions};
+use crate::{Io, PullPolicy, Result, RunOptions};
 
 mod files;
 mod life;
 mod limits;
 mod mount;
+pub(crate) mod network;
 pub(crate) mod resources;
 mod security;
 mod sharing;
@@ -21,6 +22,7 @@ mod volume;
 use files::Files;
 use life::Life;
 use limits::Limits;
+use network::Networking;
 use security::Security;
 use sharing::Sharing;
 pub(crate) use value::keys;
@@ -96,25 +98,17 @@ pub(crate) struct Request {
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Files")]
     storage_opt: Vec<String>,
 
-    /// bridge for root, pasta for an ordinary user; none or host
-    #[arg(
-        long,
-        visible_alias = "net",
-        value_name = "NETWORK",
-        default_value = "default",
-        hide_default_value = true,
-        help_heading = "Network"
-    )]
-    network: String,
-    /// Publish a port: [ADDRESS:]PORT:PORT[/udp], of ordinary users' containers so far
+    /// Publish a port: [[ADDRESS:]HOST[-LAST]:]PORT[-LAST][/udp]
     #[arg(short, long, value_name = "PORTS", help_heading = "Network")]
     publish: Vec<String>,
-    /// Name the host
-    #[arg(short = 'h', long, value_name = "NAME", help_heading = "Network")]
-    hostname: Option<String>,
-    /// Name the NIS domain
-    #[arg(long, value_name = "NAME", help_heading = "Network")]
-    domainname: Option<String>,
+    /// Publish all ports that are exposed, under ones that are free
+    #[arg(short = 'P', long, help_heading = "Network")]
+    publish_all: bool,
+    /// Say that it serves a port: PORT[-LAST][/udp]
+    #[arg(long, value_name = "PORTS", help_heading = "Network")]
+    expose: Vec<String>,
+    #[command(flatten)]
+    networking: Networking,
 
     #[command(flatten)]
     sharing: Sharing,
@@ -176,13 +170,13 @@ impl Request {
         options.env.extend_from_slice(&self.env);
         options.workdir = self.workdir.clone();
         options.user = self.user.clone();
-        options.hostname = self.hostname.clone();
-        options.network = self.network()?;
+        self.networking.add_to(&mut options)?;
         let ports = self.publish.iter().map(|text| Ok(text.parse()?));
         options.ports = ports.collect::<Result<_>>()?;
+        options.publish_all = self.publish_all;
+        options.expose = self.expose.clone();
         self.limits.add_to(&mut options)?;
         options.group_add = self.group_add.clone();
-        options.domainname = self.domainname.clone();
         let limits = self.ulimit.iter().map(|text| Ok(text.parse()?));
         options.rlimits = limits.collect::<Result<_>>()?;
         options.oom_score_adj = self.oom_score_adj;
@@ -203,21 +197,6 @@ impl Request {
             .map(str::parse::<Platform>)
             .transpose()?;
         Ok(options)
-    }
-
-    fn network(&self) -> Result<Network> {
-        match self.network.as_str() {
-            "default" => Ok(Network::Default),
-            "bridge" => Ok(Network::Bridge),
-            "pasta" => Ok(Network::Pasta),
-            "none" => Ok(Network::None),
-            "host" => Ok(Network::Host),
-            other => Err(value::bad(
-                "--network",
-                other,
-                "bridge, pasta, none or host",
-            )),
-        }
     }
 
     fn pull_policy(&self) -> Result<PullPolicy> {

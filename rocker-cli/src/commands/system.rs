@@ -19,7 +19,7 @@ pub(crate) struct System {
 enum Command {
     /// Show how much room images, containers and volumes take
     Df(Df),
-    /// Remove containers that do not run, images without a name, and volumes if asked
+    /// Remove containers that do not run, networks that none needs, images without a name, and volumes if asked
     Prune(Prune),
     /// Start the containers whose restart policy asks for it, after a boot
     Boot(Boot),
@@ -111,8 +111,9 @@ impl Prune {
             true => ", and all volumes that no container has and nobody named",
             false => "",
         };
-        let question =
-            format!("This removes all containers that do not run, and {images}{volumes}.");
+        let question = format!(
+            "This removes all containers that do not run, all networks that no container has a place on, and {images}{volumes}."
+        );
         if !self.force && !ask(&question) {
             return Ok(0);
         }
@@ -124,6 +125,10 @@ impl Prune {
         };
         let mut list = Titled::new("Deleted Containers:");
         containers.iter().for_each(|line| list.print(line));
+        list.end();
+        let networks = engine.prune_networks(|_| true)?;
+        let mut list = Titled::new("Deleted Networks:");
+        networks.iter().for_each(|line| list.print(line));
         list.end();
         let mut list = Titled::new("Deleted Images:");
         let more = engine.prune_images(&prune, |_| true, |line| list.print(line))?;

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::runtime::Spec;
-use rocker_net::{Pasta, PastaOptions};
+use rocker_net::{AttachOptions, HostNames, Pasta, PastaOptions};
 use rocker_ns::Namespace;
 
 use super::container::Container;
-use super::options::{Network, RunOptions};
+use super::options::{Network, NetworkEndpoint, RunOptions};
+use super::ports::Ports;
+use super::record::Record;
 use super::{Engine, files};
 use crate::{Error, Result};
 
@@ -19,9 +21,9 @@ use crate::{Error, Result};
 /// [`Error::BadValue`] for what cannot be had here.
 pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
     let privileged = !rocker_ns::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?;
-    let network = match options.network {
+    let network = match options.network.clone() {
         Network::Default if privileged => Network::Bridge,
-        Network::Default if !options.ports.is_empty() => Network::Pasta,
+        Network::Default if options.publishes() => Network::Pasta,
         Network::Default => match missing_for_pasta() {
             None => Network::Pasta,
             Some(missing) => {
@@ -32,26 +34,33 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
         Network::Bridge if !privileged => {
             return Err(Error::bad_value(
                 "--network",
-                "bridge",
-                "pasta, none or host for an ordinary user",
+                options.network_names(),
+                "pasta, none, host or container:NAME for an ordinary user",
             ));
         }
         Network::Pasta if privileged => {
             return Err(Error::bad_value(
                 "--network",
                 "pasta",
-                "bridge, none or host for root",
+                "a network (bridge is the default one), none, host or container:NAME for root",
             ));
         }
         other => other,
     };
-    match (network, options.ports.first()) {
-        (Network::Pasta, _) | (_, None) => Ok(network),
-        (_, Some(port)) => Err(Error::bad_value(
+    super::ports::exposed(options, None)?;
+    match (&network, options.ports.first()) {
+        (Network::Host, Some(_)) => {
+            tracing::warn!(
+                "published ports are discarded: a container on the host's network is reached by the ports that it listens on"
+            );
+            Ok(network)
+        }
+        (Network::None | Network::Container(_), Some(port)) => Err(Error::bad_value(
             "--publish",
             port.to_string(),
-            "a container of an ordinary user, on its default network: rocker does not publish ports of root's containers yet",
+            "a container on a network of its own: one without cannot be reached",
         )),
+        _ => Ok(network),
     }
 }
 
@@ -71,6 +80,18 @@ pub(crate) fn missing_for_pasta() -> Option<String> {
 const TUN: &str = "/dev/net/tun";
 
 impl Engine {
+    /// The places on networks that a container asks for, by the networks' names, if there are such networks.
+    ///
+    /// # Errors
+    /// [`Error::NoNetwork`], [`Error::AmbiguousNetwork`].
+    pub(crate) fn known_places(&self, options: &RunOptions<'_>) -> Result<Vec<NetworkEndpoint>> {
+        let mut places = options.endpoints.clone();
+        for place in places.iter_mut().filter(|place| !place.is_default()) {
+            place.network = self.network_name(&place.network)?;
+        }
+        Ok(places)
+    }
+
     /// Connects the network namespace of a process that sets itself up meanwhile. What is returned has to live as long as the
     /// container.
     pub(crate) fn connect(
@@ -79,42 +100,104 @@ impl Engine {
         options: &RunOptions<'_>,
         netns: &OwnedFd,
         spec: &Spec,
+        ports: &mut Ports,
     ) -> Result<Option<Pasta>> {
-        let hosts = |address: IpAddr| {
-            let hostname = spec.hostname().as_deref().unwrap_or_default();
-            files::write(
-                &container.file("hosts"),
-                &files::hosts(Some(address), hostname),
-            )
-        };
+        let hostname = spec.hostname().as_deref().unwrap_or_default();
         match options.network {
             Network::Pasta => {
-                let wanted = options
-                    .ports
+                let wanted = ports
+                    .forwards()
                     .iter()
                     .fold(PastaOptions::default(), |wanted, ports| {
                         wanted.forward(*ports)
                     });
                 let pasta = Pasta::start(netns.as_fd(), &wanted)?;
-                hosts(pasta.address())?;
-                let text = files::resolv_conf_of(pasta.dns());
-                files::write(&container.file("resolv.conf"), &text)?;
+                let text = files::hosts(&[pasta.address()], None, hostname, options);
+                files::write(&container.file("hosts"), &text)?;
+                if options.dns.is_empty() {
+                    let text = files::resolv_conf_of(pasta.dns(), options);
+                    files::write(&container.file("resolv.conf"), &text)?;
+                }
                 Ok(Some(pasta))
             }
             Network::Bridge | Network::Default => {
-                let network = self.network()?;
-                if container.state.is_some() {
-                    // Its place of last time may be left to be taken back later.
-                    network.release(container.id())?;
-                }
-                let attachment = network.attach(container.id(), netns.as_fd())?;
-                hosts(attachment.address)?;
+                self.attach_to_networks(container, options, netns, hostname, ports)?;
                 Ok(None)
             }
-            Network::None | Network::Host => {
+            Network::None | Network::Host | Network::Container(_) => {
                 rocker_net::loopback_up(netns.as_fd())?;
                 Ok(None)
             }
         }
     }
+
+    /// Attaches a container that is about to start to its networks, and tells it and the others of the names.
+    fn attach_to_networks(
+        &self,
+        container: &Container,
+        options: &RunOptions<'_>,
+        netns: &OwnedFd,
+        hostname: &str,
+        ports: &mut Ports,
+    ) -> Result<()> {
+        let (mut own, mut networks) = (Vec::new(), Vec::new());
+        let (mut gateway, mut way_out) = (None, false);
+        for (number, place) in options.places().into_iter().enumerate() {
+            let network = self.network(&place.network)?;
+            if container.state.is_some() {
+                // Its place of last time may be left to be taken back later.
+                network.release(container.id())?;
+            }
+            let mut attach = AttachOptions::new(format!("eth{number}")).default_route(!way_out);
+            attach.address = place.address;
+            attach.address6 = place.address6;
+            attach.mac = place.mac;
+            let attached = network.attach_with(container.id(), netns.as_fd(), &attach)?;
+            let has_six = attached.ipv6.is_some();
+            if way_out && has_six {
+                // The first way out may be one of IPv4 alone.
+                network.default_route(container.id(), netns.as_fd())?;
+            }
+            if !way_out && !network.options().internal {
+                // What comes from outside goes in where it gets out again.
+                ports.lead_to(container.id(), Some((&network, &attached)))?;
+                way_out = true;
+            }
+            gateway = gateway.or(Some(attached.gateway));
+            own.push(attached.address);
+            own.extend(attached.ipv6.map(|(address, _)| IpAddr::V6(address)));
+            networks.push((network, place));
+        }
+        let text = files::hosts(&own, gateway, hostname, options);
+        files::write(&container.file("hosts"), &text)?;
+        if !way_out {
+            ports.lead_to(container.id(), None)?;
+            let text = files::resolv_conf_of_internal(options);
+            files::write(&container.file("resolv.conf"), &text)?;
+        }
+        for (network, place) in networks.iter().filter(|(_, place)| !place.is_default()) {
+            let names = names_on(&container.record, place);
+            let names = HostNames::new(names, container.file("hosts"));
+            network.set_names(container.id(), &names)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a container is called on a network that somebody has made: by its name, its aliases, its host name, and its ID, short and long.
+pub(crate) fn names_on(record: &Record, place: &NetworkEndpoint) -> Vec<String> {
+    let id = &record.id;
+    let mut names = vec![record.name.clone()];
+    let further = place
+        .aliases
+        .iter()
+        .chain(&record.options.hostname)
+        .cloned();
+    let ids = [id.get(..12).unwrap_or(id).to_owned(), id.clone()];
+    for name in further.chain(ids) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }

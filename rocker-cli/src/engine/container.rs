@@ -203,9 +203,14 @@ impl Container {
         }
     }
 
-    /// Whether it is on the bridge.
+    /// Whether it is on networks, and not on somebody else's.
     pub(crate) fn is_bridged(&self) -> bool {
         matches!(self.options().network, Network::Bridge | Network::Default)
+    }
+
+    /// Whether all that is known of it is its id.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.record.name.is_empty() && self.record.options.image.is_empty()
     }
 
     /// The OCI runtime specification.
@@ -253,13 +258,15 @@ impl Container {
         remove_run_dir(&self.run)
     }
 
-    /// Takes note of what somebody has changed about it meanwhile: its name, its limits, and when it is started again.
+    /// Takes note of what somebody has changed about it meanwhile: its name, its limits, when it is started again, and its networks.
     pub(crate) fn learn_changes(&mut self, engine: &Engine) {
         if let Ok(Some(record)) = engine.record(self.id()) {
             self.record.name = record.name;
             self.record.other_name = record.other_name;
             self.record.options.limits = record.options.limits;
             self.record.options.restart = record.options.restart;
+            self.record.options.network = record.options.network;
+            self.record.options.endpoints = record.options.endpoints;
         }
     }
 

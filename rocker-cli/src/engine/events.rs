@@ -81,6 +81,14 @@ impl Engine {
         self.note("volume", action, name.to_owned(), attributes);
     }
 
+    /// Notes that something has happened to a network, and to which container's place on it.
+    pub(crate) fn tell_of_network(&self, network: &str, action: &str, container: Option<&str>) {
+        let mut attributes = BTreeMap::from([("name".to_owned(), network.to_owned())]);
+        attributes.insert("type".to_owned(), "bridge".to_owned());
+        attributes.extend(container.map(|id| ("container".to_owned(), id.to_owned())));
+        self.note("network", action, network.to_owned(), attributes);
+    }
+
     fn note(&self, kind: &str, action: &str, id: String, attributes: BTreeMap<String, String>) {
         let event = Event {
             kind: kind.to_owned(),

@@ -5,52 +5,135 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::disk;
-use super::options::Network;
+use super::options::{Network, RunOptions};
 use crate::Result;
 
 /// What Docker falls back to where the host has no resolver that a container could reach.
 const FALLBACK: &str = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
+/// What a container is told then.
+const SAID: &str = "# The host asks only itself for names (or nobody), which a container cannot: --dns says whom to ask.\n";
+/// The host's own.
+const OWN: &str = "/etc/resolv.conf";
 /// What systemd-resolved keeps for those who do not ask it.
 const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
-/// The text of `/etc/hosts`.
-pub(crate) fn hosts(address: Option<IpAddr>, hostname: &str) -> String {
+/// What stands for the host's own address on the container's network, in a line of `/etc/hosts`.
+pub(crate) const HOST_GATEWAY: &str = "host-gateway";
+
+/// The text of `/etc/hosts` of a container that has these addresses, and finds the host by `gateway`. What else is in it comes from
+/// rocker-net: who else is on its networks.
+pub(crate) fn hosts(
+    own: &[IpAddr],
+    gateway: Option<IpAddr>,
+    hostname: &str,
+    options: &RunOptions<'_>,
+) -> String {
     let mut text =
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                     ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
             .to_owned();
-    if let Some(address) = address {
-        // A string takes all that is written to it.
-        let _ = writeln!(text, "{address}\t{hostname}");
+    // A string takes all that is written to it.
+    for (name, address) in &options.hosts {
+        match (address.as_str(), gateway) {
+            (HOST_GATEWAY, Some(gateway)) => drop(writeln!(text, "{gateway}\t{name}")),
+            // It is known when the network is.
+            (HOST_GATEWAY, None) => {}
+            (address, _) => drop(writeln!(text, "{address}\t{name}")),
+        }
+    }
+    for address in own {
+        match &options.domainname {
+            Some(domain) => drop(writeln!(text, "{address}\t{hostname}.{domain} {hostname}")),
+            None => drop(writeln!(text, "{address}\t{hostname}")),
+        }
     }
     text
 }
 
-/// The text of `/etc/resolv.conf` for a container on `network`.
-pub(crate) fn resolv_conf(network: Network) -> String {
+/// The text of `/etc/resolv.conf` for a container with these options.
+pub(crate) fn resolv_conf(options: &RunOptions<'_>) -> String {
     let read = |path| {
         let why = "so that the container asks the resolvers that the host asks";
         let text = disk::read(Path::new(path), why).unwrap_or_default();
         String::from_utf8(text).unwrap_or_default()
     };
-    let host = read("/etc/resolv.conf");
-    match network {
-        Network::Host => host,
-        Network::None => String::new(),
-        // With pasta it is written anew when it is known what answers.
-        Network::Bridge | Network::Default | Network::Pasta => reachable(&host)
-            .or_else(|| reachable(&read(UPSTREAM)))
-            .unwrap_or_else(|| FALLBACK.to_owned() + &options(&host)),
+    let host = || read(OWN);
+    // Where all is said already, nothing is looked up.
+    if !options.dns.is_empty() && !options.dns_search.is_empty() && !options.dns_options.is_empty()
+    {
+        return over("", options);
     }
+    let text = match options.network {
+        Network::Host => host(),
+        Network::None | Network::Container(_) => String::new(),
+        // With pasta it is written anew when it is known what answers.
+        Network::Bridge | Network::Default | Network::Pasta => {
+            let host = host();
+            reachable(&host)
+                .or_else(|| reachable(&read(UPSTREAM)))
+                .unwrap_or_else(|| format!("{SAID}{FALLBACK}{}", settings(&host)))
+        }
+    };
+    over(&text, options)
 }
 
-/// The text of `/etc/resolv.conf` for a container that asks these resolvers, with the host's own search domains and options.
-pub(crate) fn resolv_conf_of(servers: &[IpAddr]) -> String {
+/// The same for one that can reach no resolver but those that it was given.
+pub(crate) fn resolv_conf_of_internal(options: &RunOptions<'_>) -> String {
+    over(
+        "# There is no way out of this container's networks, and so no resolver.\n",
+        options,
+    )
+}
+
+/// The same for a container that asks these resolvers, with the host's own search domains and options.
+pub(crate) fn resolv_conf_of(servers: &[IpAddr], options: &RunOptions<'_>) -> String {
     let mut text = String::new();
     for server in servers {
         let _ = writeln!(text, "nameserver {server}");
     }
-    text + &options(&resolv_conf(Network::Host))
+    let why = "so that the container looks for names where the host does";
+    let host = disk::read(Path::new(OWN), why).unwrap_or_default();
+    over(
+        &(text + &settings(&String::from_utf8_lossy(&host))),
+        options,
+    )
+}
+
+/// The text with what the options say in place of what it has.
+fn over(text: &str, options: &RunOptions<'_>) -> String {
+    let replaced = |line: &&str| {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        match word {
+            "nameserver" => !options.dns.is_empty(),
+            "search" | "domain" => !options.dns_search.is_empty(),
+            "options" => !options.dns_options.is_empty(),
+            _ => !options.dns.is_empty() && line.starts_with(SAID.trim_end()),
+        }
+    };
+    let mut result: String = text
+        .split_inclusive('\n')
+        .filter(|line| !replaced(line))
+        .collect();
+    if !result.is_empty() && !result.ends_with('\n') {
+        result.push('\n');
+    }
+    for server in &options.dns {
+        let _ = writeln!(result, "nameserver {server}");
+    }
+    // A dot alone is nowhere.
+    let search: Vec<_> = options
+        .dns_search
+        .iter()
+        .filter(|one| *one != ".")
+        .collect();
+    if !search.is_empty() {
+        let words: Vec<_> = search.iter().map(|one| one.as_str()).collect();
+        let _ = writeln!(result, "search {}", words.join(" "));
+    }
+    if !options.dns_options.is_empty() {
+        let _ = writeln!(result, "options {}", options.dns_options.join(" "));
+    }
+    result
 }
 
 /// The file without the resolvers that only the host itself can reach; none when no resolver is left.
@@ -74,7 +157,8 @@ fn reachable(text: &str) -> Option<String> {
         .then(|| kept.join("\n") + "\n")
 }
 
-fn options(text: &str) -> String {
+/// The lines that are about anything but resolvers.
+fn settings(text: &str) -> String {
     text.lines()
         .filter(|line| line.starts_with("search") || line.starts_with("options"))
         .map(|line| format!("{line}\n"))
@@ -108,12 +192,46 @@ mod tests {
             "search lan\nnameserver 192.0.2.1\noptions ndots:1\n"
         );
         assert_eq!(reachable("nameserver 127.0.0.1\nsearch lan\n"), None);
-        assert_eq!(options(text), "search lan\noptions ndots:1\n");
+        assert_eq!(settings(text), "search lan\noptions ndots:1\n");
     }
 
     #[test]
-    fn the_container_finds_itself_by_name() {
-        assert!(hosts(Some([10, 88, 0, 2].into()), "web").ends_with("10.88.0.2\tweb\n"));
-        assert!(!hosts(None, "web").contains("web"));
+    fn the_container_finds_itself_and_whom_it_was_told_of() {
+        let mut options = RunOptions::new("x");
+        let own = [IpAddr::from([10, 88, 0, 2])];
+        let text =
+            |options: &RunOptions<'_>| hosts(&own, Some([10, 88, 0, 1].into()), "web", options);
+        assert!(text(&options).ends_with("10.88.0.2\tweb\n"));
+        assert!(!hosts(&[], None, "web", &options).contains("web"));
+        options.hosts = vec![
+            ("db".to_owned(), "192.0.2.1".to_owned()),
+            ("host".to_owned(), HOST_GATEWAY.to_owned()),
+        ];
+        options.domainname = Some("example.org".to_owned());
+        let all = "192.0.2.1\tdb\n10.88.0.1\thost\n10.88.0.2\tweb.example.org web\n";
+        assert!(text(&options).ends_with(all), "{}", text(&options));
+        assert!(hosts(&[], None, "web", &options).ends_with("192.0.2.1\tdb\n"));
+    }
+
+    #[test]
+    fn what_is_asked_for_takes_the_place_of_what_the_host_has() {
+        let host = "domain lan\nnameserver 192.0.2.1\noptions ndots:1";
+        let mut options = RunOptions::new("x");
+        assert_eq!(over(host, &options), format!("{host}\n"));
+        options.dns = vec![[192, 0, 2, 7].into(), "fd00::7".parse().unwrap()];
+        assert_eq!(
+            over(host, &options),
+            "domain lan\noptions ndots:1\nnameserver 192.0.2.7\nnameserver fd00::7\n"
+        );
+        options.dns_search = vec!["a.example".into(), "b.example".into()];
+        options.dns_options = vec!["timeout:1".into(), "use-vc".into()];
+        let all = "nameserver 192.0.2.7\nnameserver fd00::7\nsearch a.example b.example\noptions timeout:1 use-vc\n";
+        assert_eq!(over(host, &options), all);
+        assert_eq!(resolv_conf(&options), all);
+        options.dns_search = vec![".".into()];
+        assert!(!over(host, &options).contains("search"));
+        assert!(resolv_conf_of_internal(&options).starts_with("# There is no way out"));
+        let said = format!("{SAID}{FALLBACK}");
+        assert!(!over(&said, &options).contains("--dns"));
     }
 }

@@ -62,6 +62,12 @@ impl Host {
         self.read(&format!("sys/{name}"))?.parse().ok()
     }
 
+    /// Whether there is a firewall of legacy iptables, which nf_tables does not show.
+    pub(crate) fn has_legacy_filter(&self) -> bool {
+        let tables = self.read("net/ip_tables_names").unwrap_or_default();
+        tables.lines().any(|table| table == "filter")
+    }
+
     /// The security modules in force; none where securityfs is not mounted.
     pub(crate) fn security_modules(&self) -> Vec<String> {
         let list = fs::read_to_string(self.sys.join("kernel/security/lsm")).unwrap_or_default();
@@ -202,6 +208,17 @@ pub(crate) mod tests {
             fs::write(path, text).unwrap();
         }
         (dir, host)
+    }
+
+    #[test]
+    fn a_firewall_that_nf_tables_does_not_show_is_known_by_its_table() {
+        let found = |names| {
+            let (_dir, host) = with(&[("net/ip_tables_names", names)]);
+            host.has_legacy_filter()
+        };
+        assert!(found("nat\nfilter\n"));
+        assert!(!found("nat\n"));
+        assert!(!with(&[]).1.has_legacy_filter());
     }
 
     #[test]

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use rocker_image::Image;
+use rocker_net::PortForward;
 use serde_json::{Map, Value, json};
 
 use super::image::the_one;
 use super::inspect_mounts;
 use super::log::LOG;
-use super::options::{
-    LogDriver, Network, RunOptions, SeccompProfile, Share, StorageOptions, Users,
-};
+use super::options::{LogDriver, RunOptions, SeccompProfile, Share, StorageOptions, Users};
 use super::record::{Health, Record, State};
 use super::storage::Storage;
 use super::time::text;
@@ -114,36 +113,26 @@ impl Engine {
     }
 
     fn network_settings(&self, record: &Record, status: &Status) -> Value {
-        let options = &record.options;
         let is_up = status.is_up();
-        let attached = (options.network == Network::Bridge && is_up)
-            .then(|| self.network().ok()?.attachment(&record.id).ok()?)
-            .flatten();
-        let mut network = json!({
-            "NetworkID": options.network.to_string(),
-            "IPAddress": "",
-            "IPPrefixLen": 0,
-            "Gateway": "",
-            "MacAddress": "",
-        });
-        if let (Some(attached), Some(map)) = (attached, network.as_object_mut()) {
-            let mac = attached
-                .mac
-                .unwrap_or_default()
-                .map(|byte| format!("{byte:02x}"));
-            map.insert("IPAddress".into(), attached.address.to_string().into());
-            map.insert("IPPrefixLen".into(), attached.prefix_len.into());
-            map.insert("Gateway".into(), attached.gateway.to_string().into());
-            map.insert("MacAddress".into(), mac.join(":").into());
-        }
-        let mut settings = network.clone();
+        let (mut settings, networks) = self.endpoints_of(record, is_up);
         if let Some(map) = settings.as_object_mut() {
-            map.remove("NetworkID");
-            map.insert("Ports".into(), ports(options, is_up));
-            map.insert(
-                "Networks".into(),
-                json!({options.network.to_string(): network}),
-            );
+            // What only a place on a network has.
+            for name in [
+                "IPAMConfig",
+                "Links",
+                "Aliases",
+                "DriverOpts",
+                "GwPriority",
+                "NetworkID",
+                "DNSNames",
+            ] {
+                map.remove(name);
+            }
+            let found = super::ports::found(&self.roots().running().join(&record.id));
+            let found = found.as_ref().unwrap_or(&record.options.ports);
+            let found: &[_] = if is_up { found } else { &[] };
+            map.insert("Ports".into(), ports(found));
+            map.insert("Networks".into(), networks);
         }
         settings
     }
@@ -277,8 +266,13 @@ fn host_config(options: &RunOptions<'_>) -> Value {
             false => from.container.clone(),
         }).collect::<Vec<_>>(),
         "LogConfig": {"Type": driver, "Config": log},
-        "NetworkMode": options.network.to_string(),
-        "PortBindings": ports(options, true),
+        "NetworkMode": options.endpoints.first().map_or_else(|| options.network.to_string(), |first| first.network.clone()),
+        "Dns": options.dns,
+        "DnsSearch": options.dns_search,
+        "DnsOptions": options.dns_options,
+        "ExtraHosts": options.hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect::<Vec<_>>(),
+        "PortBindings": ports(&options.ports),
+        "PublishAllPorts": options.publish_all,
         "RestartPolicy": {"Name": policy, "MaximumRetryCount": most},
         "AutoRemove": options.remove,
         "Annotations": options.annotations,
@@ -375,18 +369,27 @@ fn config(record: &Record, image: Option<&Image>) -> Value {
     config
 }
 
-/// `80/tcp` and where it is found on the host.
-fn ports(options: &RunOptions<'_>, published: bool) -> Value {
+/// `80/tcp` and where it is found on the host; as asked for, where that is not settled.
+fn ports(forwards: &[PortForward]) -> Value {
     let mut ports: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for forward in options.ports.iter().filter(|_| published) {
+    for forward in forwards {
         let address = forward
             .host_address
             .map_or_else(|| "0.0.0.0".to_owned(), |one| one.to_string());
-        for (host, inside) in forward.pairs().into_iter().flatten() {
+        let open = (0..forward.count).map(|number| {
+            let first = forward.host_port;
+            let host = match (first, forward.among) {
+                (0, _) => String::new(),
+                (_, 1) => (u32::from(first) + u32::from(number)).to_string(),
+                (_, among) => format!("{first}-{}", u32::from(first) + u32::from(among) - 1),
+            };
+            (host, u32::from(forward.container_port) + u32::from(number))
+        });
+        for (host, inside) in open {
             let at = ports
                 .entry(format!("{inside}/{}", forward.transport))
                 .or_default();
-            at.push(json!({"HostIp": address, "HostPort": host.to_string()}));
+            at.push(json!({"HostIp": address, "HostPort": host}));
         }
     }
     json!(ports)

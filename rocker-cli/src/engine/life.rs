@@ -94,7 +94,7 @@ impl Engine {
             running: options.running,
             fail_at: options.fail_at,
         };
-        match Supervisor::new(&container, &base, &hierarchy, &signals, caller) {
+        match Supervisor::new(self, &container, &base, &hierarchy, &signals, caller) {
             Ok(supervisor) => self.live(container, supervisor),
             Err(error) => {
                 let _ = self
@@ -138,7 +138,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        match Supervisor::new(&container, &base, &hierarchy, &signals, caller) {
+        match Supervisor::new(self, &container, &base, &hierarchy, &signals, caller) {
             Ok(supervisor) => self.live(container, supervisor),
             Err(error) => {
                 container.remove_run_dir()?;
@@ -232,6 +232,7 @@ impl Engine {
             health,
             options: RunOptions {
                 network: network_of(options)?,
+                endpoints: self.known_places(options)?,
                 env: resolved(&options.env),
                 labels: labels_over(&options.labels, base.config()),
                 volumes: self.settled_volumes(options, base)?,

@@ -21,6 +21,7 @@ mod events;
 mod exec;
 mod export;
 mod files;
+mod firewall;
 mod frozen;
 mod hello;
 pub(crate) mod host;
@@ -37,12 +38,14 @@ mod log;
 mod logs;
 mod mounted;
 mod name;
+mod network;
 mod options;
 mod others;
 mod packing;
 mod parts;
 mod pause;
 mod plan;
+mod ports;
 mod probe;
 mod process;
 mod prune;
@@ -91,10 +94,12 @@ pub use import::ImportOptions;
 pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};
 pub use mounted::Mounted;
+pub use network::{NetworkRequest, NetworkSummary};
 pub use options::{
     Beneath, BindPropagation, DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions,
-    MountIds, Network, PullPolicy, Restart, RootDirectory, RunOptions, SeccompProfile, Share,
-    StorageDriver, StorageOptions, Tmpfs, Users, Volume, VolumeSource, VolumesFrom,
+    MountIds, Network, NetworkEndpoint, PullPolicy, Restart, RootDirectory, RunOptions,
+    SeccompProfile, Share, StorageDriver, StorageOptions, Tmpfs, Users, Volume, VolumeSource,
+    VolumesFrom,
 };
 pub use prune::ImagePrune;
 pub use record::HealthStatus;
@@ -258,12 +263,5 @@ impl Engine {
 
     fn hierarchy(&self) -> Result<Hierarchy> {
         Ok(Hierarchy::detect()?)
-    }
-
-    fn network(&self) -> Result<rocker_net::Network> {
-        Ok(rocker_net::Network::open(
-            self.roots.data(),
-            &rocker_net::NetworkOptions::new("bridge", "rocker0"),
-        )?)
     }
 }

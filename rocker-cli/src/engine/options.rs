@@ -1,5 +1,6 @@
 //! What is asked of a container.
 
+mod endpoint;
 mod health;
 mod log;
 mod restart;
@@ -7,6 +8,7 @@ mod storage;
 mod volume;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::as_text;
 
+pub(crate) use endpoint::DEFAULT_NETWORK;
+pub use endpoint::NetworkEndpoint;
 pub(crate) use health::OfImage as HealthCheckOfImage;
 pub use health::{HealthCheck, HealthOptions};
 pub use log::{LogDriver, LogOptions};
@@ -38,12 +42,12 @@ pub struct Io {
 }
 
 /// What a container sees of the network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// The outside: by a bridge for root, by pasta for an ordinary user who has that program, and otherwise only itself, with a warning.
     #[default]
     Default,
-    /// An address of its own on the bridge, and the outside under the host's address.
+    /// An address of its own on each of some networks, see [`RunOptions::endpoints`], and the outside under the host's address.
     Bridge,
     /// The outside as an ordinary user's program sees it, by the program `pasta`.
     Pasta,
@@ -51,16 +55,19 @@ pub enum Network {
     None,
     /// All that the host sees.
     Host,
+    /// All that another container sees, which runs: its name, or the beginning of its ID.
+    Container(String),
 }
 
 impl std::fmt::Display for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Default => "default",
-            Self::Bridge => "bridge",
+            Self::Bridge => DEFAULT_NETWORK,
             Self::Pasta => "pasta",
             Self::None => "none",
             Self::Host => "host",
+            Self::Container(name) => return write!(f, "container:{name}"),
         })
     }
 }
@@ -233,9 +240,23 @@ pub struct RunOptions<'a> {
     pub device_rules: Vec<DeviceRule>,
     /// What it sees of the network.
     pub network: Network,
-    /// Ports of the host that lead into it; with [`Network::Pasta`] alone so far.
+    /// The networks that it is on with [`Network::Bridge`]; the default one without. The first one with a way out is its way out.
+    pub endpoints: Vec<NetworkEndpoint>,
+    /// The resolvers that it asks, in place of the host's.
+    pub dns: Vec<IpAddr>,
+    /// Where its names are looked for that have no dot, in place of the host's search domains; `.` alone for nowhere.
+    pub dns_search: Vec<String>,
+    /// Options of its resolver, see resolv.conf(5), in place of the host's.
+    pub dns_options: Vec<String>,
+    /// Further lines of its `/etc/hosts`: names, and addresses, of which `host-gateway` is the host's own on its network.
+    pub hosts: Vec<(String, String)>,
+    /// Ports of the host that lead into it, by the first of its networks with a way out.
     #[serde(with = "as_text")]
     pub ports: Vec<PortForward>,
+    /// Ports that it serves, as `PORT[-PORT][/tcp|/udp]`, beside those that its image names.
+    pub expose: Vec<String>,
+    /// Whether each port that it serves is reached by one of the host that is free.
+    pub publish_all: bool,
     /// What it may use.
     pub limits: Limits,
     /// The cgroup in which it has its own, such as `/batch`, below the place where containers have theirs. It is made where it is missing,
@@ -338,7 +359,14 @@ impl RunOptions<'static> {
             devices: Vec::new(),
             device_rules: Vec::new(),
             network: Network::default(),
+            endpoints: Vec::new(),
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            hosts: Vec::new(),
             ports: Vec::new(),
+            expose: Vec::new(),
+            publish_all: false,
             limits: Limits::default(),
             cgroup_parent: None,
             cgroup: Share::default(),
@@ -366,7 +394,34 @@ impl RunOptions<'static> {
     }
 }
 
+impl RunOptions<'_> {
+    /// The places on networks of a container that is on some.
+    pub(crate) fn places(&self) -> Vec<NetworkEndpoint> {
+        match (&self.network, &self.endpoints[..]) {
+            (Network::Bridge | Network::Default, []) => vec![NetworkEndpoint::new(DEFAULT_NETWORK)],
+            (Network::Bridge | Network::Default, endpoints) => endpoints.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Its networks, as a list of them shows it.
+    pub(crate) fn network_names(&self) -> String {
+        match (&self.network, &self.endpoints[..]) {
+            (Network::Bridge, [_, ..]) => {
+                let names: Vec<_> = self.endpoints.iter().map(|one| &*one.network).collect();
+                names.join(",")
+            }
+            (network, _) => network.to_string(),
+        }
+    }
+}
+
 impl<'a> RunOptions<'a> {
+    /// Whether ports of the host lead into it.
+    pub(crate) fn publishes(&self) -> bool {
+        !self.ports.is_empty() || self.publish_all
+    }
+
     /// Has `progress` watch the pull, if there is one.
     #[must_use]
     pub fn watched_by(mut self, progress: &'a dyn Progress) -> Self {

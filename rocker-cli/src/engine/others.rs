@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rocker_ns::{Command, Namespace, Process};
 
-use super::options::{RunOptions, Share};
+use super::options::{Network, RunOptions, Share};
 use super::record::{Running, State};
 use super::{Engine, disk, parts};
 use crate::{Error, Result};
@@ -18,6 +18,11 @@ use crate::{Error, Result};
 pub(crate) struct Others {
     pub(crate) pid: Option<Process>,
     pub(crate) ipc: Option<Process>,
+    pub(crate) network: Option<Process>,
+    /// The directory with the files about names of the one who has the network.
+    pub(crate) network_files: Option<PathBuf>,
+    /// The host name of that one.
+    pub(crate) hostname: Option<String>,
 }
 
 impl Others {
@@ -30,16 +35,46 @@ impl Others {
         if let Share::Container(name) = &options.pid {
             engine.refuse_tracers(name)?;
         }
-        Ok(Self {
+        let mut others = Self {
             pid: find(&options.pid)?,
             ipc: find(&options.ipc)?,
-        })
+            ..Self::default()
+        };
+        if let Network::Container(name) = &options.network {
+            others.network = Some(engine.process_of(name)?);
+            others.find_names(engine, name)?;
+        }
+        Ok(others)
+    }
+
+    /// Finds the files about names of the one whose network a container has that has the network of another one.
+    fn find_names(&mut self, engine: &Engine, name: &str) -> Result<()> {
+        let mut next = name.to_owned();
+        // One that is gone meanwhile, and whose network lives on in those that share it, has taken its files with it.
+        while let Ok(found) = engine.lookup(&next)
+            && let Some(record) = engine.record(&found.id)?
+        {
+            if let Network::Container(further) = record.options.network {
+                next = further;
+                continue;
+            }
+            let spec = engine.spec_of(&found.id)?;
+            self.hostname = spec.and_then(|spec| spec.hostname().clone());
+            let files = engine.roots().running().join(&found.id);
+            let why = "so that names mean the same for all that share a network";
+            self.network_files = disk::exists(&files.join("hosts"), why).then_some(files);
+            break;
+        }
+        Ok(())
     }
 
     /// Puts a process into what it shares.
     pub(crate) fn share_with(&self, command: &mut Command) -> Result<()> {
         if let Some(process) = &self.ipc {
             command.join(Namespace::Ipc, of(process, Namespace::Ipc)?);
+        }
+        if let Some(process) = &self.network {
+            command.join(Namespace::Net, of(process, Namespace::Net)?);
         }
         if let Some(process) = &self.pid {
             command.enter(process.to_fd()?, [Namespace::Pid]);
@@ -49,7 +84,7 @@ impl Others {
 }
 
 /// A namespace of a process that has not ended, and so is the one that its number says.
-fn of(process: &Process, kind: Namespace) -> Result<OwnedFd> {
+pub(crate) fn of(process: &Process, kind: Namespace) -> Result<OwnedFd> {
     let found = kind.of(process.id())?;
     match process.is_alive() {
         true => Ok(found),

@@ -1,5 +1,6 @@
 //! A run of a container's program, from image to exit.
 
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::SystemTime;
@@ -22,7 +23,7 @@ use super::spec::{self, Facts};
 use super::storage::ROOT;
 use super::supervisor::Supervisor;
 use super::surroundings::Surroundings;
-use super::{CGROUP_PARENT, Engine, cgroup_name, disk, parts, steps};
+use super::{CGROUP_PARENT, Engine, cgroup_name, disk, files, parts, steps};
 use crate::{Error, Result};
 
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
@@ -76,8 +77,8 @@ impl Engine {
         let mut created = create_in(&mut command, hierarchy, cgroup.as_ref())?;
         let cgroup = cgroup.map(Cgroup::keep);
         // Opened while the process waits: one that fails soon takes its namespace with it.
-        let netns = match options.network {
-            Network::Host => None,
+        let netns = match &options.network {
+            Network::Host | Network::Container(_) => None,
             _ => {
                 let netns = created.namespace(Namespace::Net).map_err(Error::from);
                 Some(or_its_own(&mut created, netns)?)
@@ -91,7 +92,8 @@ impl Engine {
         or_its_own(&mut created, written)?;
         let _pasta = match netns {
             Some(netns) => {
-                let connected = self.connect(container, options, &netns, &spec);
+                let connected =
+                    self.connect(container, options, &netns, &spec, &mut supervisor.ports);
                 or_its_own(&mut created, connected)?
             }
             None => None,
@@ -153,7 +155,7 @@ impl Engine {
     ) -> Result<Spec> {
         let config = base.config();
         let user = user_of(root, &wanted_user(options, config), &options.group_add)?;
-        let files = container.file("");
+        let directory = container.file("");
         let cgroups = hierarchy.mounts_for_container();
         let scratch = container.data().join("volumes");
         let users = surroundings.users.as_ref();
@@ -164,21 +166,21 @@ impl Engine {
             image: config,
             user: &user,
             cgroups: &cgroups,
-            files: &files,
+            files: &directory,
             places: &places,
             surroundings,
         };
         let spec = spec::build(&facts)?;
         let hostname = spec.hostname().clone().unwrap_or_default();
-        super::files::write(&container.file("hostname"), &format!("{hostname}\n"))?;
-        super::files::write(
-            &container.file("hosts"),
-            &super::files::hosts(None, &hostname),
-        )?;
-        super::files::write(
-            &container.file("resolv.conf"),
-            &super::files::resolv_conf(options.network),
-        )?;
+        files::write(&container.file("hostname"), &format!("{hostname}\n"))?;
+        let gateway = match options.network {
+            Network::Host => Some(Ipv4Addr::LOCALHOST.into()),
+            _ => None,
+        };
+        let hosts = files::hosts(&[], gateway, &hostname, options);
+        files::write(&container.file("hosts"), &hosts)?;
+        let resolv_conf = files::resolv_conf(options);
+        files::write(&container.file("resolv.conf"), &resolv_conf)?;
         Ok(spec)
     }
 }

@@ -260,7 +260,7 @@ impl Engine {
         record::write(&path, &record)?;
         self.free_name(&old, &found.id)?;
         self.tell(&record, "rename", &[("oldName", old)]);
-        Ok(())
+        self.name_anew(&record)
     }
 
     /// Sends a signal to the program. Where there is none right now, whoever looks after the container sees soon that its end is

@@ -10,6 +10,7 @@ use super::Engine;
 use super::container::ids;
 use super::lock::is_held;
 use super::options::{Io, Volume, VolumeSource};
+use super::ports;
 use super::record::{HealthStatus, Record, State};
 use crate::{Error, Result};
 
@@ -127,16 +128,17 @@ impl From<Option<&State>> for Status {
 
 impl ContainerSummary {
     fn of(record: Record, status: Status) -> Self {
+        let network = record.options.network_names();
         Self {
             id: record.id,
             name: record.name,
+            network,
             image: record.options.image,
             command: record.command,
             created: record.created,
             status,
             labels: record.options.labels,
             ports: record.options.ports,
-            network: record.options.network.to_string(),
             mounts: record.options.volumes.iter().map(mounted).collect(),
             oom_level: None,
         }
@@ -204,10 +206,14 @@ impl Engine {
                         oom_killed: false,
                     };
                 }
-                Ok(Some(ContainerSummary {
+                let mut summary = ContainerSummary {
                     oom_level,
                     ..ContainerSummary::of(record, status)
-                }))
+                };
+                if let Some(ports) = ports::found(&self.roots().running().join(id)) {
+                    summary.ports = ports;
+                }
+                Ok(Some(summary))
             }
             (Ok(Some(record)), Err(Error::Damaged { .. })) => {
                 Ok(Some(ContainerSummary::of(record, Status::Damaged)))

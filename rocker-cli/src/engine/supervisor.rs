@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use rocker_cgroup::Hierarchy;
 use rocker_ns::{Attach, DetachKeys, Signals};
 
+use super::Engine;
 use super::base::Base;
 use super::container::Container;
 use super::keeper::Wish;
 use super::log::Log;
 use super::options::{Io, LogDriver};
+use super::ports::Ports;
 use super::process::{Leave, Streams};
 use crate::Result;
 
@@ -38,6 +40,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) streams: Streams,
     pub(crate) log: Option<Log>,
     pub(crate) attach: Attach,
+    /// The ports of the host that lead into it: they stay its own while it is started again.
+    pub(crate) ports: Ports,
     /// Whether its program has run at all.
     pub(crate) has_run: bool,
     /// How often it was started again.
@@ -50,6 +54,7 @@ pub(crate) struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     pub(crate) fn new(
+        engine: &Engine,
         container: &Container,
         base: &'a Base,
         hierarchy: &'a Hierarchy,
@@ -57,6 +62,8 @@ impl<'a> Supervisor<'a> {
         caller: Caller<'a>,
     ) -> Result<Self> {
         let options = container.options();
+        // Before anything that somebody could notice: a port that is taken is the first thing to fail.
+        let ports = Ports::take(engine, container, base)?;
         // Who runs a container in front of him, and keeps nothing of it, has heard all that there is to hear.
         let passing = options.remove && !caller.detach;
         let driver = options.log.driver.unwrap_or(match passing {
@@ -85,6 +92,7 @@ impl<'a> Supervisor<'a> {
             caller,
             log,
             attach,
+            ports,
             has_run: false,
             restarts: 0,
             haste: 0,

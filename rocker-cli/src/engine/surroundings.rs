@@ -1,5 +1,7 @@
 //! What a container finds around it: what is not its own, and who its users are.
 
+use std::path::PathBuf;
+
 use rocker_ns::{IdMap, Namespace, Process};
 
 use super::options::{Network, RunOptions, Share, Users};
@@ -15,6 +17,12 @@ pub(crate) struct Surroundings {
     pub(crate) pid: Option<u32>,
     /// The process whose IPC namespace it shares.
     pub(crate) ipc: Option<u32>,
+    /// The process whose network it shares.
+    pub(crate) network: Option<u32>,
+    /// Where that one's files about names are.
+    pub(crate) network_files: Option<PathBuf>,
+    /// What that one is called.
+    pub(crate) hostname: Option<String>,
     /// Who its users are outside; none where they are the same.
     pub(crate) users: Option<Maps>,
     /// The groups that there are where rocker runs; none where there are all.
@@ -72,6 +80,11 @@ impl Surroundings {
                 return Err(Error::bad_value(flag, value, expected));
             }
         }
+        if let (Network::Container(_), true) = (&options.network, users.is_some()) {
+            let value = options.network.to_string();
+            let expected = "host, none or a network for a container with users of its own";
+            return Err(Error::bad_value("--network", value, expected));
+        }
         let surroundings = Self {
             foreign: Foreign {
                 ipc: foreign(options.ipc == Share::Host, Namespace::Ipc)?,
@@ -80,6 +93,9 @@ impl Surroundings {
             },
             pid: others.pid.as_ref().map(Process::id),
             ipc: others.ipc.as_ref().map(Process::id),
+            network: others.network.as_ref().map(Process::id),
+            network_files: others.network_files.clone(),
+            hostname: others.hostname.clone(),
             users,
             groups,
         };

@@ -39,10 +39,21 @@ impl Engine {
         hierarchy: &Hierarchy,
     ) -> Result<()> {
         let mut errors = end_processes(container, hierarchy);
+        if container.is_bridged() && container.options().publishes() {
+            // At once, and while they are still held: whoever takes a port next must not find it leading here.
+            let taken_back = self.networks_of(container).and_then(|networks| {
+                let mut all = networks.iter();
+                Ok(all.try_for_each(|network| network.unpublish(container.id()))?)
+            });
+            errors.extend(taken_back.err().map(|error| error.chain()));
+        }
         let left = match (self.tidier, container.is_bridged()) {
             (_, false) => Ok(()),
             (None, true) => self.disconnect(container),
-            (Some(tidier), true) => self.leave_for_later(tidier),
+            // Nobody is to find it by its names from here on.
+            (Some(tidier), true) => self
+                .unname(container)
+                .and_then(|()| self.leave_for_later(tidier)),
         };
         errors.extend(left.err().map(|error| error.chain()));
         errors.extend(container.remove_run_dir().err().map(|error| error.chain()));
@@ -70,16 +81,53 @@ impl Engine {
         errors
     }
 
+    /// Takes a container off all its networks; it goes on after an error, and returns the first one.
     fn disconnect(&self, container: &Container) -> Result<()> {
-        Ok(self.network()?.detach(container.id())?)
+        let mut outcome = Ok(());
+        for network in self.networks_of(container)? {
+            let detached = network.detach(container.id());
+            outcome = outcome.and(detached.map_err(Error::from));
+        }
+        outcome
     }
 
-    /// Takes down the containers whose supervisor died, so that every command after it sees things as they are. What
+    /// Lets nobody find a container by its names; on the default network nobody can.
+    fn unname(&self, container: &Container) -> Result<()> {
+        let places = container.options().places();
+        for place in places.iter().filter(|place| !place.is_default()) {
+            if let Some(network) = self.find_network(&place.network)? {
+                network.remove_names(container.id())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The networks of a container, as far as they still are; all, where it is not known which.
+    fn networks_of(&self, container: &Container) -> Result<Vec<rocker_net::Network>> {
+        if container.is_unknown() {
+            return self.networks();
+        }
+        let mut networks = Vec::new();
+        for place in container.options().places() {
+            networks.extend(self.find_network(&place.network)?);
+        }
+        Ok(networks)
+    }
+
+    /// Takes down the containers whose supervisor died, so that every command after it sees things as they are, and puts
+    /// back rules of the network that somebody has flushed. What
     /// cannot be undone of one is a warning: the others go on.
     ///
     /// # Errors
     /// [`Error::State`] when the containers' directories cannot be read.
     pub fn reconcile(&self) -> Result<()> {
+        self.reconcile_leaving_rules()?;
+        self.restore_network();
+        Ok(())
+    }
+
+    /// The same without a look at the packet filter.
+    pub(super) fn reconcile_leaving_rules(&self) -> Result<()> {
         self.reconcile_by(|run| is_held(run).map(|held| !held))
     }
 

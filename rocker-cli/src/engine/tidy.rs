@@ -88,30 +88,34 @@ impl Engine {
         }
     }
 
-    /// Takes back the places of those that have ended, and the network, unless it was used just now. Whether to look again.
+    /// Takes back the places of those that have ended, and the networks, unless they were used just now. Whether to look again.
     fn tidy_if_idle(&self) -> Result<bool> {
-        let still_used = self.release_ended()?;
-        let network = self.network()?;
-        if !still_used {
-            // Somebody may just have come and gone.
-            let used = network.last_use().unwrap_or(SystemTime::UNIX_EPOCH);
-            if used.elapsed().is_ok_and(|since| since < LINGER) {
-                return Ok(true);
+        let mut again = false;
+        for network in self.networks()? {
+            if !self.release_ended(&network)? {
+                // Somebody may just have come and gone.
+                let used = network.last_use().unwrap_or(SystemTime::UNIX_EPOCH);
+                if used.elapsed().is_ok_and(|since| since < LINGER) {
+                    again = true;
+                    continue;
+                }
             }
+            network.tidy()?;
         }
-        network.tidy()?;
-        Ok(false)
+        Ok(again)
     }
 
     /// The same at once.
     fn tidy(&self) -> Result<()> {
-        self.release_ended()?;
-        self.network()?.tidy().map_err(Into::into)
+        for network in self.networks()? {
+            self.release_ended(&network)?;
+            network.tidy()?;
+        }
+        Ok(())
     }
 
     /// Takes back the places of those that have ended. Whether there are others.
-    fn release_ended(&self) -> Result<bool> {
-        let network = self.network()?;
+    pub(super) fn release_ended(&self, network: &rocker_net::Network) -> Result<bool> {
         let mut others = false;
         for owner in network.owners()? {
             match is_held(&self.roots().running().join(&owner))? {

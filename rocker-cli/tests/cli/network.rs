@@ -1,7 +1,7 @@
 //! Containers reach each other, themselves and the outside, or nothing of it.
 
 use crate::fake_host::{self, Host};
-use crate::support::Scene;
+use crate::support::{LIMIT, Scene};
 
 /// The address of a running container.
 fn address(scene: &Scene<'_>, name: &str) -> String {
@@ -17,9 +17,18 @@ fn address(scene: &Scene<'_>, name: &str) -> String {
 fn internet(host: &Host) {
     host.sh("ip netns add internet
          ip link add up0 type veth peer name down0 netns internet
+         [ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/up0/disable_ipv6
          ip addr add 198.51.100.2/24 dev up0; ip link set up0 up
          ip -n internet addr add 198.51.100.1/24 dev down0; ip -n internet link set down0 up
          ip -n internet link set lo up");
+    plugged_in(host);
+}
+
+/// Waits until the kernel has noticed that the cable at `up0` has its other end: how things are before is told by that.
+pub fn plugged_in(host: &Host) {
+    host.wait_until("the cable is plugged in", LIMIT, || {
+        !host.sh("ip -o link show up0").contains("NO-CARRIER")
+    });
 }
 
 /// The same machine, and the way to all others leads by it.

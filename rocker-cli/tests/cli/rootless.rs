@@ -215,6 +215,8 @@ fn whatever_ends_a_container_nothing_is_left() {
             ("run -p 80:80 $I true", 125),
             ("run --userns auto $I true", 125),
             ("run --network bridge $I true", 125),
+            ("run --network front $I true", 125),
+            ("network create front", 1),
         ] {
             let done = scene.run(args);
             assert_eq!(done.code, code, "{done:?}");

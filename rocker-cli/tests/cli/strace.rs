@@ -116,8 +116,11 @@ fn whole_lines(trace: &str) -> Vec<(&str, String)> {
             lines.push((pid, text.to_owned()));
         }
     }
-    // `?` stands where a process died in its call.
-    lines.retain(|(_, call)| call.contains(") = ") || call.contains(") "));
+    // `?` stands where a process died in its call, or the kernel makes it anew by itself, as it does for a setting of the network while
+    // somebody else changes one.
+    lines.retain(|(_, call)| {
+        (call.contains(") = ") || call.contains(") ")) && !call.contains(" = ? ERESTARTNOINTR")
+    });
     lines
 }
 

@@ -69,7 +69,9 @@ fn what_a_killed_tidier_leaves_is_taken_back_by_the_next_command() {
         let tidier = pid_of_tidier(&scene).expect("somebody is about to take it back");
         host.sh(&format!("kill -9 {tidier}"));
         host.wait_until("it is dead", LIMIT, || pid_of_tidier(&scene).is_none());
-        assert_eq!(host.sh("ls /sys/class/net").lines().count(), 2);
+        host.wait_until("its cable has gone with its namespace", LIMIT, || {
+            host.sh("ls /sys/class/net").lines().count() == 2
+        });
         scene.ok("ps");
         scene.assert_all_gone("the next command");
     });

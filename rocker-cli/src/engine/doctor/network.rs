@@ -24,6 +24,7 @@ pub(super) fn checks(host: &Host, is_root: bool) -> Vec<Check> {
     }
     checks.push(forwarding(host));
     checks.extend(bridge_filter(host));
+    checks.extend(legacy_filter(host));
     checks
 }
 
@@ -95,6 +96,20 @@ fn forwarding(host: &Host) -> Check {
         Some(_) => Check::ok(name, "off; a run turns it on where its packets pass"),
         None => Check::note(name, "not known without /proc/sys/net"),
     }
+}
+
+/// What nf_tables does not show cannot be opened for containers.
+fn legacy_filter(host: &Host) -> Option<Check> {
+    host.has_legacy_filter().then(|| Check {
+        advice: Some(Advice::new(
+            "iptables-legacy -S FORWARD says whether it drops what it does not know",
+            "iptables-legacy -A FORWARD -i rocker0 -j ACCEPT; iptables-legacy -A FORWARD -o rocker0 -j ACCEPT",
+        )),
+        ..Check::note(
+            "legacy iptables",
+            "has a filter of its own here, which rocker cannot see into: it may keep containers from the network",
+        )
+    })
 }
 
 fn bridge_filter(host: &Host) -> Option<Check> {

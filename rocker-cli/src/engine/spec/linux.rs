@@ -113,8 +113,10 @@ fn namespaces(facts: &Facts<'_>) -> Result<Vec<LinuxNamespace>> {
             (_, None) => list.push(own(kind)),
         }
     }
-    if options.network != Network::Host {
-        list.push(own(Kind::Network));
+    match (&options.network, facts.surroundings.network) {
+        (Network::Host, _) => {}
+        (_, Some(pid)) => list.push(own(Kind::Network).path(format!("/proc/{pid}/ns/net"))),
+        (_, None) => list.push(own(Kind::Network)),
     }
     if facts.surroundings.users.is_some() {
         list.push(own(Kind::User));

@@ -83,12 +83,11 @@ pub(super) fn by_depth(mounts: &mut [Mount]) {
 /// The files that rocker makes for the container.
 fn files(facts: &Facts<'_>) -> Result<Vec<Mount>> {
     let file = |name: &str| {
-        mount(
-            Path::new("/etc").join(name),
-            "bind",
-            facts.files.join(name),
-            &BIND,
-        )
+        // Names mean the same for all that share a network.
+        let theirs = facts.surroundings.network_files.as_deref();
+        let files = theirs.filter(|_| name != "hostname").unwrap_or(facts.files);
+        let file = files.join(name);
+        mount(Path::new("/etc").join(name), "bind", file, &BIND)
     };
     ["resolv.conf", "hostname", "hosts"]
         .into_iter()

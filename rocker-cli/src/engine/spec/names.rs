@@ -8,7 +8,10 @@ use crate::{Error, Result};
 pub(super) fn hostname(facts: &Facts<'_>) -> Result<String> {
     match (&facts.options.hostname, &facts.options.uts) {
         (Some(name), Share::Own) => checked("--hostname", name),
-        (None, _) => Ok(facts.id[..12].to_owned()),
+        (None, _) => {
+            let of_network = facts.surroundings.hostname.clone();
+            Ok(of_network.unwrap_or_else(|| facts.id[..12].to_owned()))
+        }
         (Some(name), _) => Err(Error::bad_value(
             "--hostname",
             name.clone(),

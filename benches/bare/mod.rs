@@ -1,0 +1,191 @@
+//! The messages of an attachment, by hand: what the kernel takes for a container's cable if nobody thinks about it, plans it, or
+//! writes anything down.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_sys::Socket;
+
+const ROUTE: isize = 0;
+const NETFILTER: isize = 12;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_NEW: u16 = 0x600;
+const IFF_UP: u32 = 1;
+
+/// A socket to rtnetlink in the calling thread's network namespace.
+pub(crate) fn route() -> Socket {
+    Socket::new(ROUTE).expect("a socket")
+}
+
+/// And one to nf_tables.
+pub(crate) fn netfilter() -> Socket {
+    Socket::new(NETFILTER).expect("a socket")
+}
+
+/// Messages that go out in one datagram.
+#[derive(Default)]
+struct Datagram {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Datagram {
+    /// Adds a message; `fill` appends what stands behind the netlink header.
+    fn add(mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes
+            .extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
+        self.bytes.extend_from_slice(&[0; 8]);
+        fill(&mut self.bytes);
+        let len = self.bytes.len() - start;
+        self.bytes[start..start + 4].copy_from_slice(&(len as u32).to_ne_bytes());
+        self.count += 1;
+        self
+    }
+
+    /// Sends them, and takes their answers.
+    fn send(self, socket: &Socket) -> Vec<u8> {
+        socket.send(&self.bytes, 0).expect("sent");
+        let mut answers = Vec::new();
+        let mut left = self.count;
+        let mut buffer = Vec::with_capacity(65536);
+        while left > 0 {
+            buffer.clear();
+            socket.recv(&mut buffer, 0).expect("an answer");
+            let mut rest = &buffer[..];
+            while rest.len() >= 16 {
+                let len = u32::from_ne_bytes(rest[..4].try_into().expect("four bytes")) as usize;
+                // NLMSG_ERROR and NLMSG_DONE.
+                if matches!(rest[4], 2 | 3) && rest[5] == 0 {
+                    let errno = i32::from_ne_bytes(rest[16..20].try_into().expect("four bytes"));
+                    assert!(errno == 0, "the kernel says {errno}");
+                    left -= 1;
+                }
+                rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+            }
+            answers.extend_from_slice(&buffer);
+        }
+        answers
+    }
+}
+
+fn attribute(to: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
+    let start = to.len();
+    to.extend_from_slice(&[0; 2]);
+    to.extend_from_slice(&kind.to_ne_bytes());
+    fill(to);
+    let len = (to.len() - start) as u16;
+    to[start..start + 2].copy_from_slice(&len.to_ne_bytes());
+    to.resize(to.len().next_multiple_of(4), 0);
+}
+
+fn bytes(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    attribute(to, kind, |to| to.extend_from_slice(value));
+}
+
+/// `struct ifinfomsg`
+fn link(to: &mut Vec<u8>, index: u32, flags: u32) {
+    to.extend_from_slice(&[0; 4]);
+    to.extend_from_slice(&index.to_ne_bytes());
+    to.extend_from_slice(&flags.to_ne_bytes());
+    to.extend_from_slice(&flags.to_ne_bytes());
+}
+
+/// What an attachment asks before it does anything: routes, links, and what is in the packet filter.
+pub(crate) fn look(host: &Socket, filter: &Socket) {
+    Datagram::default()
+        .add(26, NLM_F_DUMP, |to| {
+            to.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        })
+        .send(host);
+    Datagram::default()
+        .add(18, NLM_F_DUMP, |to| link(to, 0, 0))
+        .send(host);
+    Datagram::default()
+        .add(10 << 8 | 4, NLM_F_DUMP, |to| to.extend_from_slice(&[0; 4]))
+        .send(filter);
+}
+
+/// The cable: made with its far end in `netns`, looked at, and set up in there.
+pub(crate) fn plug(host: &Socket, inside: &Socket, netns: BorrowedFd<'_>, bridge: u32) {
+    let name = b"rkbare\0";
+    let answers = Datagram::default()
+        .add(16, NLM_F_ACK | NLM_F_NEW, |to| {
+            link(to, 0, IFF_UP);
+            bytes(to, 3, name);
+            bytes(to, 10, &bridge.to_ne_bytes());
+            attribute(to, 18, |to| {
+                bytes(to, 1, b"veth\0");
+                attribute(to, 2, |to| {
+                    attribute(to, 1, |to| {
+                        link(to, 0, 0);
+                        bytes(to, 3, b"eth0\0");
+                        bytes(to, 28, &netns.as_raw_fd().to_ne_bytes());
+                        bytes(to, 1, &[2, 0x72, 10, 88, 0, 9]);
+                    });
+                });
+            });
+        })
+        .add(18, NLM_F_ACK, |to| {
+            link(to, 0, 0);
+            bytes(to, 3, name);
+        })
+        .send(host);
+    let index = peer(&answers);
+    Datagram::default()
+        .add(19, NLM_F_ACK, |to| {
+            link(to, 0, IFF_UP);
+            bytes(to, 3, b"lo\0");
+        })
+        .add(20, NLM_F_ACK | NLM_F_NEW, |to| {
+            to.extend_from_slice(&[2, 16, 0, 0]);
+            to.extend_from_slice(&index.to_ne_bytes());
+            bytes(to, 1, &[10, 88, 0, 9]);
+            bytes(to, 2, &[10, 88, 0, 9]);
+            bytes(to, 4, &[10, 88, 255, 255]);
+        })
+        .add(19, NLM_F_ACK, |to| {
+            link(to, 0, IFF_UP);
+            bytes(to, 3, b"eth0\0");
+        })
+        .add(24, NLM_F_ACK | NLM_F_NEW, |to| {
+            to.extend_from_slice(&[2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
+            bytes(to, 5, &[10, 88, 0, 1]);
+            bytes(to, 4, &index.to_ne_bytes());
+        })
+        .send(inside);
+}
+
+/// Takes the cable away.
+pub(crate) fn unplug(host: &Socket) {
+    Datagram::default()
+        .add(17, NLM_F_ACK, |to| {
+            link(to, 0, 0);
+            bytes(to, 3, b"rkbare\0");
+        })
+        .send(host);
+}
+
+/// The index of the other end, out of what a link says of itself.
+fn peer(mut answers: &[u8]) -> u32 {
+    while answers.len() >= 32 {
+        let len = u32::from_ne_bytes(answers[..4].try_into().expect("four bytes")) as usize;
+        let mut attributes = &answers[32..len.max(32)];
+        // RTM_NEWLINK
+        while answers[4] == 16 && attributes.len() >= 4 {
+            let len = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
+            // IFLA_LINK
+            if attributes[2] == 5 && attributes[3] == 0 {
+                return u32::from_ne_bytes(attributes[4..8].try_into().expect("four bytes"));
+            }
+            attributes = attributes
+                .get(len.next_multiple_of(4)..)
+                .unwrap_or_default();
+        }
+        answers = answers.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    panic!("no index of the other end");
+}
