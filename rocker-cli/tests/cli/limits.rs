@@ -148,8 +148,8 @@ fn limits_that_make_no_sense_are_refused_by_name() {
             ("--network 5g", "no network \"5g\""),
             ("--network 5:g", "--network"),
             ("--pull often", "--pull"),
-            ("-v relative:/x", "--volume"),
-            ("-v /x", "--volume"),
+            ("-v relative/:x", "--volume"),
+            ("-v not!a!name:/x", "--volume"),
             ("--name 'a b'", "a b"),
             ("--platform pdp11", "pdp11"),
         ] {
