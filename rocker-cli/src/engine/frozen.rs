@@ -30,6 +30,10 @@ impl Engine {
         let run = self.roots().running().join(id);
         let (path, note) = (run.join(FROZEN), self.still(id)?);
         let why = "so that whoever finds this lock free knows that the container is to go on";
+        if pause::is_wished(&run) && !cgroup.is_frozen()? {
+            // Whoever wanted it to stand still was killed before it did, or after it went on: it is to go on afterwards.
+            self.no_longer_paused(id);
+        }
         disk::overwrite(&note, "frozen\n", why).map_err(disk::failed("write", &path))?;
         // From here on the way back is the same, also if only some of them stand still.
         let frozen = Frozen { cgroup, note, run };
