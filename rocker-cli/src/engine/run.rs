@@ -111,6 +111,9 @@ impl Engine {
             Ok(())
         })?;
         supervisor.has_run = true;
+        if let Err(error) = self.catch_up(container, cgroup.as_ref(), &mut spec) {
+            tracing::warn!("an update that came meanwhile: {}", error.chain());
+        }
         self.tell(&container.record, "start", &[]);
         if let Some(running) = supervisor.caller.running.take() {
             running(container.id());
