@@ -324,6 +324,56 @@ fn a_fork_that_failed_and_the_last_process_are_events() {
     });
 }
 
+#[test]
+fn the_removal_of_a_cgroup_is_no_lack_of_memory() {
+    fake_host::run(|host| {
+        let before = host.state();
+        let cgroup = create("rocker", "events", &Limits::default());
+        let mut events = cgroup.events().unwrap();
+        cgroup.remove().unwrap();
+        // v1 says a little later that it is gone.
+        let quiet = PollTimeout::from(500_u16);
+        loop {
+            let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
+            let woken = poll(&mut fds, quiet).unwrap();
+            let seen = events.take().unwrap();
+            assert!(
+                !seen.iter().any(|one| matches!(one, Event::Oom(_))),
+                "{seen:?}"
+            );
+            if woken == 0 {
+                break;
+            }
+        }
+        assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn a_list_of_cpus_that_is_not_granted_is_an_error_and_what_was_before_comes_back() {
+    fake_host::run(|host| {
+        let before = host.state();
+        let parent = create("rocker", "parent", &Limits::default().cpuset_cpus("0"));
+        let child = create("rocker/parent", "child", &Limits::default());
+        let limits = Limits::default().pids(7_u64).cpuset_cpus("0-1");
+        let former = child.former(&limits);
+        let error = child.apply(&limits, Compat::Require).unwrap_err();
+        let expected = match on_v2(Controller::Cpuset) {
+            true => matches!(&error, Error::NotInForce { found, .. } if found == "0"),
+            false => matches!(error, Error::Limit { .. } | Error::PermissionDenied { .. }),
+        };
+        assert!(expected, "{error:?}");
+        let pids = |cgroup: &Cgroup| cgroup.stats().unwrap().pids_limit;
+        assert_eq!(pids(&child), Some(Max::At(7)));
+        child.restore(&former).unwrap();
+        assert_eq!(pids(&child), Some(Max::Unlimited));
+        assert_eq!(child.former(&limits), former);
+        child.remove().unwrap();
+        parent.remove().unwrap();
+        assert_eq!(host.state(), before);
+    });
+}
+
 /// What came of opening and making devices in the cgroup, in the words of the shell: `ok`, or the error.
 fn devices(cgroup: &Cgroup) -> String {
     let script = "read line
