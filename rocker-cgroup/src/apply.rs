@@ -87,6 +87,13 @@ impl Cgroup {
             return Ok(write.value.clone());
         }
         let why = "so that it is known which value is in force: the kernel may have rounded it";
+        let path = match controller {
+            // v2 takes whatever CPUs the machine could have, and gives those of them that the cgroup above has.
+            Controller::Cpuset if dir.is_v2() && !write.is_raw => {
+                dir.path.join(format!("{}.effective", write.file))
+            }
+            _ => path,
+        };
         let found = match file::read(&path, why) {
             Ok(found) => found.trim_end().to_owned(),
             // One that can only be written to.
