@@ -42,6 +42,7 @@ mod others;
 mod packing;
 mod parts;
 mod pause;
+mod place;
 mod plan;
 mod probe;
 mod process;

@@ -22,7 +22,7 @@ use super::spec::{self, Facts};
 use super::storage::ROOT;
 use super::supervisor::Supervisor;
 use super::surroundings::Surroundings;
-use super::{CGROUP_PARENT, Engine, cgroup_name, disk, parts, steps};
+use super::{CGROUP_PARENT, Engine, cgroup_name, disk, parts, place, steps};
 use crate::{Error, Result};
 
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
@@ -232,12 +232,18 @@ fn make_cgroup(
             }
             made => made?,
         };
+        place::note(container.run_dir(), hierarchy)?;
     }
     let parent = container.options().cgroup_parent.as_deref();
     let (parent, name) = (parent.unwrap_or(CGROUP_PARENT), cgroup_name(container.id()));
     let made = Cgroup::create_if_delegated(hierarchy, parent, &name, &limits, Compat::Require);
     match made {
-        Ok((cgroup, _)) => Ok(cgroup),
+        Ok((cgroup, _)) => {
+            if cgroup.is_none() {
+                place::forget(container.run_dir());
+            }
+            Ok(cgroup)
+        }
         Err(source) => match limited(&limits) {
             wanted if !wanted.is_empty() && rocker_ns::in_user_namespace()? => {
                 Err(Error::NoLimit {

@@ -288,11 +288,27 @@ fn an_ordinary_user_in_a_delegated_cgroup_has_limits_that_bite() {
             ("update --cpus 0.7 web", "web"),
             ("stats --no-stream", "web"),
             ("top web", "sleep 1000"),
+            ("commit web of-alice", "sha256:"),
             ("rm -f web", "web"),
         ] {
             let done = rocker.run(args);
             assert!(done.code == 0 && done.out.contains(said), "{done:?}");
         }
+        rocker.ok("rmi of-alice");
+        run("run -d --name web --network none --pids-limit 20 $I sleep 1000").succeeded();
+        // What cannot be held to its limits is not run in it.
+        let done = rocker.run("exec web true");
+        assert!(done.failed(125).contains("cannot join"), "{done:?}");
+        // Who looked after it is killed, and the next command comes from elsewhere.
+        let cgroups =
+            || host.sh("find /sys/fs/cgroup/alice-* -name 'rocker-*' ! -name '*supervisors'");
+        assert_ne!(cgroups(), "");
+        host.sh(&format!("kill -KILL {}", rocker.supervisor("web")));
+        host.wait_until("it has ended", LIMIT, || {
+            rocker.at("web", "/State/Status") == "exited"
+        });
+        assert_eq!(cgroups(), "");
+        rocker.ok("rm web");
         // Rules on devices are not hers to make.
         let done = run("run --rm --network none --device-cgroup-rule 'c 1:1 r' $I true");
         assert!(
