@@ -374,6 +374,44 @@ fn a_list_of_cpus_that_is_not_granted_is_an_error_and_what_was_before_comes_back
     });
 }
 
+#[test]
+fn a_device_that_the_cgroup_above_forbids_is_reported_and_stays_forbidden() {
+    fake_host::run(|host| {
+        let before = host.state();
+        let rules = |texts: &[&str]| {
+            let allowed = texts.iter().map(|text| text.parse().unwrap());
+            let mut limits = Limits::default();
+            limits.devices = Some([DeviceRule::DENY_ALL].into_iter().chain(allowed).collect());
+            limits
+        };
+        if !fake_host::require("devices", has(Controller::Devices)) {
+            return;
+        }
+        let parent = create("rocker", "parent", &rules(&["c 1:3 rwm"]));
+        let child = create("rocker/parent", "child", &Limits::default());
+        let applied = child
+            .apply(&rules(&["c 1:3 rwm", "c 1:5 r"]), Compat::Require)
+            .unwrap();
+        let skipped: Vec<_> = applied.skipped.iter().map(ToString::to_string).collect();
+        // On v2 the program of the cgroup above is asked as well.
+        match on_v2(Controller::Devices) {
+            true => assert_eq!(skipped, [""; 0]),
+            false => assert_eq!(
+                skipped,
+                ["devices.allow = c 1:5 r: the cgroup above does not allow this device"]
+            ),
+        }
+        let opened = |node: &str| {
+            let status = sh(&child, &format!("exec 3<{node}")).wait().unwrap();
+            status.success()
+        };
+        assert!(opened("/dev/null") && !opened("/dev/zero"));
+        child.remove().unwrap();
+        parent.remove().unwrap();
+        assert_eq!(host.state(), before);
+    });
+}
+
 /// What came of opening and making devices in the cgroup, in the words of the shell: `ok`, or the error.
 fn devices(cgroup: &Cgroup) -> String {
     let script = "read line
@@ -593,7 +631,7 @@ fn what_few_hosts_have_is_set_or_an_error_that_names_the_file() {
         match v2 {
             true => assert_eq!(high.unwrap().in_force[0].reads, (8 * MIB).to_string()),
             false => assert!(
-                matches!(high, Err(Error::MissingController { file, .. }) if file == "memory.high")
+                matches!(high, Err(Error::FileOfV2 { file, .. }) if file == "memory.high")
             ),
         }
         cgroup

@@ -101,6 +101,7 @@ fn every_resource_flag_is_in_the_cgroup_of_the_container_and_in_what_inspect_say
             if of_v1 == is_v2() {
                 let line = done.failed(125);
                 assert!(line.contains(file), "{line}");
+                assert!(of_v1 || line.contains("cgroup v1 here"), "{line}");
             } else {
                 done.succeeded();
             }
