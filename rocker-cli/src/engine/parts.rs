@@ -1,5 +1,7 @@
 //! From the OCI runtime specification to what each crate takes.
 
+mod devices;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -37,7 +39,8 @@ pub(crate) fn rootfs(spec: &Spec, root: OwnedFd) -> Result<Rootfs> {
         own.set(flag, namespaces.contains(&kind));
     }
     let mut rootfs = Rootfs::new(root, TARGET)
-        .all_devices(allows_all_devices(spec))
+        .all_devices(devices::all_allowed(spec))
+        .devices_made_later(devices::further_allowed(spec)?)
         .host_devices(has_devices_of_host(spec)?)
         .own_namespaces(own);
     if let Some(process) = spec.process() {
@@ -95,24 +98,6 @@ fn source_of(spec: &Spec, path: &Path) -> Option<PathBuf> {
     let name = format!("{DEVICE_SOURCE}{}", path.to_string_lossy());
     let source = spec.annotations().as_ref()?.get(&name)?;
     Some(PathBuf::from(source))
-}
-
-/// Whether the specification's last word on devices is that all are allowed, for whatever use, as it is for a privileged container.
-fn allows_all_devices(spec: &Spec) -> bool {
-    let resources = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref());
-    let rules = resources.and_then(|resources| resources.devices().as_ref());
-    let any = |number: Option<i64>| number.is_none_or(|number| number == -1);
-    let all_uses = |access: &String| "rwm".chars().all(|one| access.contains(one));
-    rules.and_then(|rules| rules.last()).is_some_and(|rule| {
-        rule.allow()
-            && rule.typ() == Some(LinuxDeviceType::A)
-            && any(rule.major())
-            && any(rule.minor())
-            && rule.access().as_ref().is_none_or(all_uses)
-    })
 }
 
 /// Whether device nodes are the host's own, since in a user namespace none can be made.
@@ -438,34 +423,4 @@ pub(crate) fn process(spec: &Spec) -> Result<rocker_ns::Command> {
         command.selinux_label(label);
     }
     Ok(command)
-}
-
-#[cfg(test)]
-mod tests {
-    use oci_spec::runtime::{LinuxBuilder, LinuxResources, SpecBuilder};
-    use rocker_cgroup::DeviceRule;
-
-    use super::*;
-
-    #[test]
-    fn only_who_may_do_all_with_all_devices_has_their_nodes_work_everywhere() {
-        for (rules, expected) in [
-            (&["a"][..], true),
-            (&["a *:* rwm"], true),
-            (&["a *:* m"], false),
-            (&["a *:* rw"], false),
-            (&["a 1:* rwm"], false),
-            (&["c *:* rwm"], false),
-            (&["a", "c 1:3 r"], false),
-            (&[], false),
-        ] {
-            let mut limits = Limits::default();
-            let parsed = rules.iter().map(|rule| rule.parse::<DeviceRule>().unwrap());
-            limits.devices = Some(parsed.collect());
-            let resources = LinuxResources::try_from(&limits).unwrap();
-            let linux = LinuxBuilder::default().resources(resources).build();
-            let spec = SpecBuilder::default().linux(linux.unwrap()).build();
-            assert_eq!(allows_all_devices(&spec.unwrap()), expected, "{rules:?}");
-        }
-    }
 }

@@ -43,6 +43,41 @@ fn a_container_opens_the_devices_that_it_was_given_and_no_other() {
         let out = rocker
             .ok("run --rm --network none --device /dev/kmsg:/dev/log0:m $I sh -c '(: </dev/log0); true' 2>&1");
         assert!(out.contains("Operation not permitted"), "{out}");
+        // A rule is for a node that the container makes, as with Docker: in /dev, and for what the rule says.
+        let make = "mknod /dev/log1 c 1 11 && mknod /log1 c 1 11";
+        let tries = format!(
+            "try() {{ \"$@\" 2>/dev/null && echo -n y || echo -n n; }}; {make}
+            for d in /dev/log1 /log1; do try sh -c \": <$d\"; try sh -c \": >>$d\"; done"
+        );
+        for (rule, expected) in [
+            ("--device-cgroup-rule 'c 1:* r'", "ynnn"),
+            ("--device-cgroup-rule 'c 1:11 m'", "nnnn"),
+            ("--device-cgroup-rule 'c 10:200 rw'", "nnnn"),
+            ("", "nnnn"),
+        ] {
+            let out = rocker.ok(&format!(
+                "run --rm --network none --cap-add SYSLOG {rule} $I sh -c '{tries}'"
+            ));
+            assert_eq!(out, expected, "{rule}");
+        }
+        if !is_v2() {
+            // What the cgroup above does not have cannot be asked for, and is not left out in silence.
+            host.sh("mkdir /sys/fs/cgroup/devices/strict; cd /sys/fs/cgroup/devices/strict; echo a >devices.deny
+                for rule in 'c *:* m' 'b *:* m' 'c 1:3 rwm' 'c 5:* rwm' 'c 136:* rwm'; do echo $rule >devices.allow; done");
+            let run = |rule: &str| {
+                rocker.run(&format!(
+                    "run --rm --network none --cgroup-parent strict {rule} $I true"
+                ))
+            };
+            run("").succeeded();
+            run("--device-cgroup-rule 'c 1:3 r'").succeeded();
+            let line = run("--device-cgroup-rule 'c 1:11 r'").failed(125);
+            assert!(
+                line.contains("c 1:11 r") && line.contains("/strict"),
+                "{line}"
+            );
+            host.sh("rmdir /sys/fs/cgroup/*/strict");
+        }
         // The customary ones open as ever, and a terminal does.
         let all = "for d in null zero full random urandom; do head -c 1 /dev/$d >/dev/null && echo -n $d,; done; : </dev/ptmx && echo ptmx";
         assert_eq!(
