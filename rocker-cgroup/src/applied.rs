@@ -22,7 +22,8 @@ pub enum Compat {
 pub struct Applied {
     /// What was written, with what the kernel made of it.
     pub in_force: Vec<InForce>,
-    /// What this host cannot enforce; always empty with [`Compat::Require`].
+    /// What this host cannot enforce; with [`Compat::Require`] that is an error, and here are only devices that a cgroup above forbids,
+    /// which are no less forbidden for it ([`SkipReason::NotAllowed`]).
     pub skipped: Vec<Skipped>,
 }
 
@@ -56,6 +57,10 @@ pub enum SkipReason {
     NotDelegated,
     /// The controller has no such file, such as that for swap on a kernel without swap accounting.
     MissingFile,
+    /// The file is of v2, and the host has the controller on v1.
+    FileOfV2,
+    /// A cgroup above does not allow the device, so that it stays forbidden (v1).
+    NotAllowed,
 }
 
 impl fmt::Display for Skipped {
@@ -72,6 +77,14 @@ impl fmt::Display for Skipped {
                 "{write}: the {} controller is not delegated to this user",
                 write.controller
             ),
+            SkipReason::FileOfV2 => write!(
+                f,
+                "{write}: the {} controller is on cgroup v1 here, and this is a file of v2",
+                write.controller
+            ),
+            SkipReason::NotAllowed => {
+                write!(f, "{write}: the cgroup above does not allow this device")
+            }
             SkipReason::MissingFile => {
                 write!(
                     f,
@@ -105,6 +118,8 @@ impl Applied {
             Err(Error::MissingFile { .. }) if compat == Compat::BestEffort => {
                 SkipReason::MissingFile
             }
+            Err(Error::FileOfV2 { .. }) if compat == Compat::BestEffort => SkipReason::FileOfV2,
+            Err(Error::DeviceNotAllowed { .. }) => SkipReason::NotAllowed,
             Err(error) => return Err(error),
         };
         self.skipped.push(Skipped { write, reason });

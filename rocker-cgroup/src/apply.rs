@@ -19,7 +19,7 @@ impl Cgroup {
     /// # Errors
     ///
     /// [`Error::InvalidLimit`] before anything is written. [`Error::MissingController`], [`Error::NotDelegated`] and
-    /// [`Error::MissingFile`] with [`Compat::Require`]. [`Error::Limit`] when the kernel refuses a value, [`Error::NotInForce`] when it reads back
+    /// [`Error::MissingFile`] and [`Error::FileOfV2`] with [`Compat::Require`]. [`Error::Limit`] when the kernel refuses a value, [`Error::NotInForce`] when it reads back
     /// as another; what was written before stays.
     pub fn apply(&self, limits: &Limits, compat: Compat) -> Result<Applied> {
         limits.validate()?;
@@ -50,11 +50,15 @@ impl Cgroup {
     /// Makes one write, or the one that stands in for it, and returns what the file reads then.
     fn put(&self, write: &Write, limits: &Limits) -> Result<String> {
         let controller = write.controller;
-        let Some(dir) = self
-            .directory_of(controller)
-            .filter(|dir| dir.is_v2() || !write.is_raw)
-        else {
-            return Err(self.hierarchy.unavailable(controller, write.file.clone()));
+        let dir = match self.directory_of(controller) {
+            Some(dir) if write.is_raw && !dir.is_v2() => {
+                return Err(Error::FileOfV2 {
+                    controller,
+                    file: write.file.clone(),
+                });
+            }
+            Some(dir) => dir,
+            None => return Err(self.hierarchy.unavailable(controller, write.file.clone())),
         };
         if write.file == DEVICE_PROGRAM {
             return self.guard_devices(dir, write, limits);
@@ -70,8 +74,10 @@ impl Cgroup {
             // What the cgroup above does not allow cannot be allowed here: the device stays forbidden, so that nothing
             // that was to be prevented is not.
             if write.file == "devices.allow" && source.kind() == io::ErrorKind::PermissionDenied {
-                tracing::debug!("{write}: the cgroup above does not allow it");
-                return Ok(String::new());
+                return Err(Error::DeviceNotAllowed {
+                    above: dir.path.parent().unwrap_or(&dir.path).to_owned(),
+                    rule: write.value.clone(),
+                });
             }
             return Err(Error::at("write", &path, source, |path, source| {
                 Error::Limit {
@@ -87,6 +93,13 @@ impl Cgroup {
             return Ok(write.value.clone());
         }
         let why = "so that it is known which value is in force: the kernel may have rounded it";
+        let path = match controller {
+            // v2 takes whatever CPUs the machine could have, and gives those of them that the cgroup above has.
+            Controller::Cpuset if dir.is_v2() && !write.is_raw => {
+                dir.path.join(format!("{}.effective", write.file))
+            }
+            _ => path,
+        };
         let found = match file::read(&path, why) {
             Ok(found) => found.trim_end().to_owned(),
             // One that can only be written to.

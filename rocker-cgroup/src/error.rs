@@ -68,6 +68,26 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A rule that a cgroup above forbids (v1): the device stays forbidden.
+    #[error("allow device {rule}: {} does not allow it itself, so that nobody below can", above.display())]
+    DeviceNotAllowed {
+        /// The cgroup above.
+        above: PathBuf,
+        /// The rule, as v1 has it.
+        rule: String,
+    },
+
+    /// A file of v2, of a controller that this host has on v1.
+    #[error(
+        "{file}: the {controller} controller is on cgroup v1 here, and this is a file of v2; set the limit by its own name in place of the file's"
+    )]
+    FileOfV2 {
+        /// The controller that the file belongs to.
+        controller: Controller,
+        /// The file that was to be written.
+        file: Cow<'static, str>,
+    },
+
     /// The kernel refused a limit.
     #[error("set the {controller} limit: write {value:?} to {}", path.display())]
     Limit {

@@ -37,6 +37,8 @@ pub struct Events {
     used_up: Option<EventFd>,
     /// How often it has done so.
     reached: u64,
+    /// Whether v1 has said that the cgroup was removed.
+    is_gone: bool,
     memory: Option<Directory>,
     pids: Option<Directory>,
     core: Option<Directory>,
@@ -90,6 +92,7 @@ impl Cgroup {
             inotify,
             used_up: None,
             reached: 0,
+            is_gone: false,
             memory: of(Controller::Memory),
             pids: of(Controller::Pids),
             core: v2.cloned(),
@@ -129,7 +132,13 @@ impl Events {
             .is_ok_and(|events| !events.is_empty())
         {}
         if let Some(used_up) = &self.used_up {
-            self.reached += used_up.read().unwrap_or(0);
+            let mut count = used_up.read().unwrap_or(0);
+            if count > 0 && !self.is_gone && self.memory.as_ref().is_some_and(is_removed) {
+                // The kernel counts once more to say that the cgroup has been removed, and so has its file by then.
+                self.is_gone = true;
+                count -= 1;
+            }
+            self.reached += count;
         }
         let now = self.count()?;
         let last = std::mem::replace(&mut self.last, now);
@@ -194,6 +203,11 @@ impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }
+}
+
+fn is_removed(dir: &Directory) -> bool {
+    let why = "so that the end of a cgroup is not taken for memory that was used up";
+    !file::exists(&dir.path.join("memory.oom_control"), why)
 }
 
 /// Has v1 count in a descriptor how often memory was used up.

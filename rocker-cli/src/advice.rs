@@ -58,6 +58,10 @@ pub(crate) fn of(
         )),
         Error::Cgroup(error) => of_cgroup(error),
         Error::Image(error) => registry::of(error),
+        Error::ElsewhereLimited { .. } => Some(Advice::new(
+            "a process goes from one cgroup to another only for those who may write to the one above both",
+            "systemd-run --user --scope rocker exec CONTAINER COMMAND, which runs it beside the unit that the container is in",
+        )),
         Error::NoLimit { .. } => Some(Advice::new(
             "limits are kept by cgroups, which an ordinary user cannot make",
             "leave the limit out, or run rocker as root",

@@ -314,6 +314,14 @@ pub enum Error {
         /// Why there is no cgroup.
         source: rocker_cgroup::Error,
     },
+    /// A program that cannot be run where its container is limited.
+    #[error("the program cannot join the container's cgroup below {}, which was given to another session or unit", place.display())]
+    ElsewhereLimited {
+        /// The place below which the container has its cgroup.
+        place: PathBuf,
+        /// Why it could not be made there.
+        source: rocker_ns::Error,
+    },
     /// `-t` without a terminal.
     #[error("the input device is not a TTY: leave out -t, or run rocker in a terminal")]
     NotATerminal,

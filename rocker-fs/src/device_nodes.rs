@@ -24,8 +24,10 @@ const LINKS: [(&str, &str); 6] = [
 /// Where the nodes of a /dev come from, and which others there may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Nodes {
-    /// Whether device nodes can be opened that somebody makes there later.
+    /// Whether device nodes can be opened wherever they are.
     pub(crate) all: bool,
+    /// Whether those can that somebody makes in /dev later.
+    pub(crate) later: bool,
     /// Whether they are the host's nodes, mounted, in place of new ones.
     pub(crate) of_host: bool,
 }
@@ -38,6 +40,7 @@ pub(crate) fn add_devices(
     devices: &[Device],
     nodes: Nodes,
 ) -> Result<()> {
+    let all = nodes.all || nodes.later;
     for device in devices {
         let names = components(&device.path)?;
         let misplaced = || Error::Destination {
@@ -75,13 +78,13 @@ pub(crate) fn add_devices(
         if nodes.of_host && device.kind != DeviceKind::Fifo {
             add_node_of_host(plan, &dir, name, device)?;
         } else {
-            add_node(plan, &dir, name, device, nodes.all)?;
+            add_node(plan, &dir, name, device, all)?;
         }
         if !above.is_empty() {
             plan.close(&dir, MUST);
         }
     }
-    if !nodes.all {
+    if !all {
         let why = "so that a device node made in /dev later cannot be opened";
         plan.set_attributes(dev, false, MountAttributes::NODEV, None, MUST, why);
     }

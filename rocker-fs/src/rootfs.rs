@@ -49,6 +49,7 @@ impl Rootfs {
             read_only: false,
             nodes: Nodes {
                 all: false,
+                later: false,
                 of_host: false,
             },
             sysctls: Vec::new(),
@@ -100,6 +101,13 @@ impl Rootfs {
     /// other: neither those that an image brings along, nor those that a program makes with CAP_MKNOD.
     pub fn all_devices(mut self, allow: bool) -> Self {
         self.nodes.all = allow;
+        self
+    }
+
+    /// Lets device nodes be opened that a program makes in /dev with CAP_MKNOD, and elsewhere those of no more than
+    /// [`Rootfs::device`]. It is for those who have a cgroup decide which devices may be used.
+    pub fn devices_made_later(mut self, allow: bool) -> Self {
+        self.nodes.later = allow;
         self
     }
 

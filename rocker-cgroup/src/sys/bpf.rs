@@ -48,8 +48,9 @@ struct Attach {
     replace_bpf_fd: u32,
 }
 
-/// `BPF_PROG_QUERY`,
+/// `BPF_PROG_QUERY`, whole: Linux 6.17 and later write `revision` back, however little of it they were given.
 #[repr(C)]
+#[derive(Default)]
 struct Query {
     target_fd: u32,
     attach_type: u32,
@@ -58,7 +59,13 @@ struct Query {
     prog_ids: u64,
     prog_cnt: u32,
     padding: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
 }
+
+const _: () = assert!(size_of::<Query>() == 64 && std::mem::offset_of!(Query, revision) == 56);
 
 /// `BPF_PROG_GET_FD_BY_ID`,
 #[repr(C)]
@@ -91,8 +98,9 @@ struct ProgramInfo {
 
 /// Makes the call. `T` is one of the structures above, which are what the command takes.
 fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: the kernel reads and writes `size_of::<T>()` bytes there, which are exclusively ours; pointers in them are set
-    // by the callers below, to memory that they hold until the call is over and whose length stands beside them.
+    // SAFETY: the bytes there are exclusively ours. The kernel reads `size_of::<T>()` of them; of what it writes back, `Query` has all
+    // members, and of `Info` it writes `info_len` alone. Pointers in them are set by the callers
+    // below, to memory that they hold until the call is over and whose length stands beside them, or are null.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -178,11 +186,10 @@ pub(crate) fn bpf_device_programs(cgroup: BorrowedFd<'_>) -> io::Result<Vec<u32>
     let mut query = Query {
         target_fd: number(cgroup.as_raw_fd()),
         attach_type: CGROUP_DEVICE,
-        query_flags: 0,
-        attach_flags: 0,
         prog_ids: ids.as_mut_ptr() as u64,
         prog_cnt: MOST_PROGRAMS as u32,
-        padding: 0,
+        // Nothing is asked for but the ids; what is not zero here is an error to a kernel that does not know it.
+        ..Query::default()
     };
     bpf(PROG_QUERY, &mut query)?;
     ids.truncate(query.prog_cnt as usize);

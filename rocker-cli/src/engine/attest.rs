@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use oci_spec::runtime::Spec;
-use rocker_cgroup::{Cgroup, Hierarchy};
+use rocker_cgroup::Cgroup;
 use rocker_ns::{Created, Fact};
 
 use super::host::HostMount;
@@ -44,7 +44,7 @@ impl Engine {
             fact.asked != "the caller's"
                 || kind.is_none_or(|kind| shared.iter().all(|one| one.name() != kind))
         });
-        let hierarchy = Hierarchy::detect()?;
+        let hierarchy = self.hierarchy_of(&found.id)?;
         let parent = parts::cgroup_parent(&spec);
         let cgroup = cgroup_of(&hierarchy, parent.as_deref(), &found.id).ok();
         facts.extend(facts_of(process.id(), &spec, cgroup.as_ref())?);

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
+use rocker_cgroup::Hierarchy;
 use rocker_ns::{Capabilities, Created, DetachKeys, ExitCode, Process, Signals, Stdio};
 
 use super::accounts::user_of;
@@ -106,18 +108,41 @@ impl Engine {
     ) -> Result<Created> {
         let mut command = self.beside(spec, process.id(), options)?;
         command.enter(process.to_fd()?, parts::all_namespaces(spec));
-        let hierarchy = self.hierarchy()?;
+        let hierarchy = self.hierarchy_of(id)?;
         let cgroup = match cgroup_of(&hierarchy, parts::cgroup_parent(spec).as_deref(), id) {
             // That of an ordinary user may have none.
-            Err(rocker_cgroup::Error::NotFound { .. }) if rocker_ns::in_user_namespace()? => None,
+            Err(rocker_cgroup::Error::NotFound { .. })
+                if rocker_ns::in_user_namespace()? && self.place_of(id)?.is_none() =>
+            {
+                None
+            }
             found => Some(found?),
         };
         command.fail_at(options.fail_at);
         streams(&mut command);
-        let mut created = create_in(&mut command, &hierarchy, cgroup.as_ref())?;
+        let created = create_in(&mut command, &hierarchy, cgroup.as_ref());
+        let mut created = created.map_err(|error| self.or_elsewhere(error, &hierarchy))?;
         created.set_up()?;
         created.attest()?;
         Ok(created)
+    }
+
+    /// What kept a program from being made, in other words where that was another session's cgroup: outside of it the program
+    /// would be held to none of the container's limits.
+    fn or_elsewhere(&self, error: Error, theirs: &Hierarchy) -> Error {
+        let errno = error.errno().map(io::Error::from_raw_os_error);
+        let is_denied = errno.is_some_and(|one| one.kind() == io::ErrorKind::PermissionDenied);
+        let own = self.hierarchy().ok();
+        let is_elsewhere = own.is_some_and(|own| own.base() != theirs.base());
+        match (error, theirs.base()) {
+            (Error::Ns(source), Some(place)) if is_denied && is_elsewhere => {
+                Error::ElsewhereLimited {
+                    place: place.to_owned(),
+                    source,
+                }
+            }
+            (error, _) => error,
+        }
     }
 
     /// The container's own process with another program, and what the caller changes about it.

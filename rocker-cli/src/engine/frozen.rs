@@ -26,10 +26,18 @@ pub(crate) struct Frozen {
 impl Engine {
     /// Makes all processes of a container that runs stand still, when nobody else has them stand still any more.
     pub(crate) fn freeze(&self, id: &str) -> Result<Frozen> {
-        let cgroup = cgroup_of(&self.hierarchy()?, self.cgroup_parent(id).as_deref(), id)?;
+        let cgroup = cgroup_of(
+            &self.hierarchy_of(id)?,
+            self.cgroup_parent(id).as_deref(),
+            id,
+        )?;
         let run = self.roots().running().join(id);
         let (path, note) = (run.join(FROZEN), self.still(id)?);
         let why = "so that whoever finds this lock free knows that the container is to go on";
+        if pause::is_wished(&run) && !cgroup.is_frozen()? {
+            // Whoever wanted it to stand still was killed before it did, or after it went on: it is to go on afterwards.
+            self.no_longer_paused(id);
+        }
         disk::overwrite(&note, "frozen\n", why).map_err(disk::failed("write", &path))?;
         // From here on the way back is the same, also if only some of them stand still.
         let frozen = Frozen { cgroup, note, run };
@@ -61,7 +69,11 @@ impl Engine {
             disk::open_lock(&path, "so that one can see whether he lives").map_err(&failed)?;
         let why = "so that nobody lets it go on whom its maker still wants to stand still";
         if disk::try_lock(&note, why).map_err(failed)? {
-            let cgroup = cgroup_of(&self.hierarchy()?, self.cgroup_parent(id).as_deref(), id)?;
+            let cgroup = cgroup_of(
+                &self.hierarchy_of(id)?,
+                self.cgroup_parent(id).as_deref(),
+                id,
+            )?;
             drop(Frozen { cgroup, note, run });
         }
         Ok(())

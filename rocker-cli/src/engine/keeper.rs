@@ -225,17 +225,23 @@ impl Attendant for Keeper<'_> {
                 tracing::warn!("{}", error.chain());
             }
         }
+        let (engine, record) = (self.engine, &self.container.record);
+        let stands_still = || engine.is_paused(record) || engine.is_frozen(&record.id);
         let Some(checks) = &mut self.checks else {
             return Ok(());
         };
         match &mut checks.probe {
             // What stands still is neither well nor unwell.
-            None if checks.next <= now && self.engine.is_paused(&self.container.record) => {
+            None if checks.next <= now && stands_still() => {
                 checks.next = after(checks.check.interval);
             }
             None if checks.next <= now => self.begin(program),
             None => {}
             Some(probe) => {
+                // A check that stands still with it takes no time of its own.
+                if probe.is_due(now) && stands_still() {
+                    probe.prolong();
+                }
                 if let Some(found) = probe.turn(now) {
                     self.note(found);
                 }

@@ -270,6 +270,8 @@ impl Engine {
                 supervisor.attach.farewell(code);
                 // What cannot be undone now can be when it ends next, and is no reason not to start it.
                 self.teardown_unnoted(&container, supervisor.hierarchy);
+                // Whoever paused it paused the run that has ended.
+                self.no_longer_paused(container.id());
                 if supervisor.pause(&container, pause_before(supervisor.haste)) {
                     supervisor.restarts += 1;
                     supervisor.haste += 1;

@@ -63,6 +63,15 @@ pub(crate) fn wait(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// The same for the lock of a directory, which needs no file for it.
+pub(crate) fn wait_dir(path: &Path) -> Result<File> {
+    let why = "so that there is a directory to lock";
+    let dir = disk::open(path, why).map_err(disk::failed("open", path))?;
+    let why = "so that two rockers do not change the same container at the same time";
+    disk::lock(&dir, why).map_err(disk::failed("lock", path))?;
+    Ok(dir)
+}
+
 fn open(path: &Path) -> Result<File> {
     disk::open_lock(path, "so that there is a file to lock").map_err(disk::failed("open", path))
 }

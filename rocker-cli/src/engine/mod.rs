@@ -44,6 +44,7 @@ mod others;
 mod packing;
 mod parts;
 mod pause;
+mod place;
 mod plan;
 mod ports;
 mod probe;

@@ -1,5 +1,7 @@
 //! From the OCI runtime specification to what each crate takes.
 
+mod devices;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -37,7 +39,8 @@ pub(crate) fn rootfs(spec: &Spec, root: OwnedFd) -> Result<Rootfs> {
         own.set(flag, namespaces.contains(&kind));
     }
     let mut rootfs = Rootfs::new(root, TARGET)
-        .all_devices(allows_all_devices(spec))
+        .all_devices(devices::all_allowed(spec))
+        .devices_made_later(devices::further_allowed(spec)?)
         .host_devices(has_devices_of_host(spec)?)
         .own_namespaces(own);
     if let Some(process) = spec.process() {
@@ -95,22 +98,6 @@ fn source_of(spec: &Spec, path: &Path) -> Option<PathBuf> {
     let name = format!("{DEVICE_SOURCE}{}", path.to_string_lossy());
     let source = spec.annotations().as_ref()?.get(&name)?;
     Some(PathBuf::from(source))
-}
-
-/// Whether the specification's last word on devices is that all are allowed, as it is for a privileged container.
-fn allows_all_devices(spec: &Spec) -> bool {
-    let resources = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref());
-    let rules = resources.and_then(|resources| resources.devices().as_ref());
-    let any = |number: Option<i64>| number.is_none_or(|number| number == -1);
-    rules.and_then(|rules| rules.last()).is_some_and(|rule| {
-        rule.allow()
-            && rule.typ() == Some(LinuxDeviceType::A)
-            && any(rule.major())
-            && any(rule.minor())
-    })
 }
 
 /// Whether device nodes are the host's own, since in a user namespace none can be made.

@@ -121,7 +121,8 @@ impl Engine {
         }
     }
 
-    fn no_longer_paused(&self, id: &str) {
+    /// Takes the wish away that a container stand still.
+    pub(crate) fn no_longer_paused(&self, id: &str) {
         let path = self.roots().running().join(id).join(PAUSED);
         // One that stays is a wish without effect.
         let _ = disk::remove_file(&path, "so that it is not taken for one that stands still");

@@ -79,6 +79,16 @@ impl RunningProbe {
         Some(self.limit).filter(|_| !self.late)
     }
 
+    /// Whether it is to be ended for taking too long.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        !self.late && self.limit <= now
+    }
+
+    /// Gives it all of its time once more.
+    pub(crate) fn prolong(&mut self) {
+        self.limit = after(self.time);
+    }
+
     /// What says that it is worth to look after it.
     pub(crate) fn wakers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let reader = self.reader.as_ref().map(PipeReader::as_fd);
@@ -91,7 +101,7 @@ impl RunningProbe {
         let code = match self.child.try_wait() {
             Ok(Some(status)) => i32::from(status.exit_code()),
             Ok(None) => {
-                if self.limit <= now && !self.late {
+                if self.is_due(now) {
                     self.late = true;
                     let _ = self.child.kill();
                 }

@@ -6,7 +6,9 @@ use std::process::ExitStatus;
 use std::time::SystemTime;
 
 use oci_spec::runtime::{RootBuilder, Spec};
-use rocker_cgroup::{Cgroup, Compat, Controller, Hierarchy, Limits};
+use rocker_cgroup::{
+    Applied, Cgroup, Compat, Controller, DeviceKind, DeviceRule, Hierarchy, Limits, SkipReason,
+};
 use rocker_ns::Namespace;
 
 use super::accounts::{user_of, wanted_user};
@@ -23,7 +25,7 @@ use super::spec::{self, Facts};
 use super::storage::ROOT;
 use super::supervisor::Supervisor;
 use super::surroundings::Surroundings;
-use super::{CGROUP_PARENT, Engine, cgroup_name, disk, files, parts, steps};
+use super::{CGROUP_PARENT, Engine, cgroup_name, disk, files, parts, place, steps};
 use crate::{Error, Result};
 
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
@@ -113,6 +115,9 @@ impl Engine {
             Ok(())
         })?;
         supervisor.has_run = true;
+        if let Err(error) = self.catch_up(container, cgroup.as_ref(), &mut spec) {
+            tracing::warn!("an update that came meanwhile: {}", error.chain());
+        }
         self.tell(&container.record, "start", &[]);
         if let Some(running) = supervisor.caller.running.take() {
             running(container.id());
@@ -231,12 +236,21 @@ fn make_cgroup(
             }
             made => made?,
         };
+        place::note(container.run_dir(), hierarchy)?;
     }
     let parent = container.options().cgroup_parent.as_deref();
     let (parent, name) = (parent.unwrap_or(CGROUP_PARENT), cgroup_name(container.id()));
     let made = Cgroup::create_if_delegated(hierarchy, parent, &name, &limits, Compat::Require);
     match made {
-        Ok((cgroup, _)) => Ok(cgroup),
+        Ok((cgroup, applied)) => {
+            if let Some(refused) = refused_device(container, &applied) {
+                return Err(refused.into());
+            }
+            if cgroup.is_none() {
+                place::forget(container.run_dir());
+            }
+            Ok(cgroup)
+        }
         Err(source) => match limited(&limits) {
             wanted if !wanted.is_empty() && rocker_ns::in_user_namespace()? => {
                 Err(Error::NoLimit {
@@ -247,6 +261,30 @@ fn make_cgroup(
             _ => Err(source.into()),
         },
     }
+}
+
+/// The error for a device that somebody has asked for, and that stays forbidden, since the cgroup above does not have it.
+fn refused_device(container: &Container, applied: &Applied) -> Option<rocker_cgroup::Error> {
+    let asked = &container.options().device_rules;
+    let skipped = applied.skipped.iter();
+    let mut refused = skipped.filter(|one| one.reason == SkipReason::NotAllowed);
+    let write = &refused
+        .find(|one| {
+            let Ok(rule) = one.write.value.parse::<DeviceRule>() else {
+                return true;
+            };
+            asked.iter().any(|asked| {
+                asked.allow
+                    && (asked.kind == rule.kind || asked.kind == DeviceKind::All)
+                    && (asked.major, asked.minor) == (rule.major, rule.minor)
+            })
+        })?
+        .write;
+    let parent = container.cgroup_parent();
+    Some(rocker_cgroup::Error::DeviceNotAllowed {
+        above: parent.unwrap_or_else(|| "/".to_owned()).into(),
+        rule: write.value.clone(),
+    })
 }
 
 /// Whether the kernel can be asked to keep a container to its devices.

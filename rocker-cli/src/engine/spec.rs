@@ -19,6 +19,8 @@ use super::surroundings::Surroundings;
 use super::volume_places::Place;
 use crate::Result;
 
+pub(crate) use linux::CUSTOMARY;
+
 pub(crate) use process::{add_variables, command, resolved};
 
 /// What `PATH` is where neither the image nor the caller says.

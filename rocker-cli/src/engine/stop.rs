@@ -282,7 +282,11 @@ impl Engine {
 
     /// Kills a container of which no file says who its processes are: by its cgroup; where it has none, with the one who looks after it.
     fn kill_unknown(&self, id: &str) -> Result<()> {
-        match cgroup_of(&self.hierarchy()?, self.cgroup_parent(id).as_deref(), id) {
+        match cgroup_of(
+            &self.hierarchy_of(id)?,
+            self.cgroup_parent(id).as_deref(),
+            id,
+        ) {
             Err(rocker_cgroup::Error::NotFound { .. }) => {
                 match lock::supervisor(&self.run_dir(id)) {
                     Some(supervisor) => Ok(supervisor.signal(SIGKILL)?),

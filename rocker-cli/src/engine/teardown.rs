@@ -194,7 +194,7 @@ impl Engine {
             return Ok(());
         };
         drop(making);
-        let hierarchy = self.hierarchy()?;
+        let hierarchy = self.hierarchy_of(id)?;
         let remove = container.options().remove;
         let oom = oom_level(&hierarchy, &container);
         let noted = match container.state.clone() {

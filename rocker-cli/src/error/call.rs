@@ -20,7 +20,7 @@ impl Error {
     pub(crate) fn call(&self) -> Option<FailedCall> {
         let errno = self.errno()?;
         let (call, args) = match self {
-            Error::Ns(error) => of_ns(error),
+            Error::Ns(error) | Error::ElsewhereLimited { source: error, .. } => of_ns(error),
             Error::Fs(error) => of_fs(error),
             Error::Cgroup(error) | Error::NoLimit { source: error, .. } => of_cgroup(error),
             Error::Net(error) => of_net(error),

@@ -87,6 +87,33 @@ fn a_check_that_hangs_is_killed_and_counts_as_failed() {
 }
 
 #[test]
+fn a_check_during_a_pause_has_its_time_afterwards() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        scene.up(
+            "web",
+            "--health-cmd 'while [ ! -e /go ]; do sleep 0.0555; done' --health-interval 50ms --health-retries 1 --health-timeout 3s",
+            "echo up; exec sleep 1000",
+        );
+        host.wait_until("a check runs", LIMIT, || {
+            host.try_sh("pgrep -xf 'sleep 0.0555'").status.success()
+        });
+        scene.ok("pause web");
+        // Longer than a check may take.
+        std::thread::sleep(Duration::from_millis(3500));
+        assert_eq!(scene.at("web", "/State/Health/Status"), "starting");
+        scene.ok("unpause web");
+        scene.ok("exec web touch /go");
+        host.wait_until("it is healthy", LIMIT, || {
+            scene.at("web", "/State/Health/Status") == "healthy"
+        });
+        assert_eq!(scene.at("web", "/State/Health/Log/0/ExitCode"), "0");
+        scene.ok("rm -f web");
+        scene.assert_all_gone("a check during a pause");
+    });
+}
+
+#[test]
 fn a_check_that_runs_keeps_no_container_from_ending() {
     fake_host::run(|host| {
         let scene = Scene::new(host);

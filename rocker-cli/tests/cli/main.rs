@@ -84,6 +84,7 @@ mod system;
 mod terminal;
 mod tidy;
 mod unhindered;
+mod update;
 mod userns;
 mod volume_mounts;
 mod volumes;

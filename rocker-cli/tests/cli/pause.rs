@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::fake_host;
+use crate::resource_flags::is_v2;
 use crate::support::{LIMIT, Rocker};
 
 /// A container that counts, and how far it has come.
@@ -112,5 +113,40 @@ fn a_paused_container_whose_rocker_is_killed_is_taken_down_by_the_next_command()
         assert_eq!(rocker.at("web", "/State/Status"), "running");
         rocker.ok("rm -f web");
         rocker.assert_all_gone("rm");
+    });
+}
+
+#[test]
+fn a_wish_without_effect_neither_freezes_the_container_for_good_nor_outlives_its_run() {
+    fake_host::run(|host| {
+        let rocker = Rocker::with_busybox(host);
+        rocker.up("web", "--network none --restart always", COUNT);
+        let wish = format!("{}/paused", rocker.run_dir_of("web"));
+        // As somebody leaves it who is killed between the two steps of a pause.
+        std::fs::write(&wish, "").unwrap();
+        assert_eq!(rocker.at("web", "/State/Status"), "running");
+        rocker.ok("commit web of-a-wish");
+        assert!(!std::fs::exists(&wish).unwrap());
+        let before = used(&rocker, "web");
+        host.wait_until("it goes on", LIMIT, || used(&rocker, "web") != before);
+        // One that stands still, as somebody wants it to, does so afterwards.
+        rocker.ok("pause web");
+        rocker.ok("commit web of-a-wish");
+        assert_eq!(rocker.at("web", "/State/Status"), "paused");
+        // What is killed from outside dies once it goes on, and is started again as one that nobody paused.
+        let pid = rocker.at("web", "/State/Pid");
+        let thaw = match is_v2() {
+            true => "echo 0 >$(echo /sys/fs/cgroup/rocker-*/cgroup.freeze)",
+            false => "echo THAWED >$(echo /sys/fs/cgroup/freezer/rocker-*/freezer.state)",
+        };
+        host.sh(&format!("kill -KILL {pid}; {thaw}"));
+        host.wait_until("it runs again", LIMIT, || {
+            let now = rocker.at("web", "/State/Pid");
+            now != pid && now != "0"
+        });
+        assert!(!std::fs::exists(&wish).unwrap());
+        rocker.ok("rm -f web");
+        rocker.ok("rmi of-a-wish");
+        rocker.assert_all_gone("a wish without effect");
     });
 }

@@ -1,4 +1,4 @@
-//! What a container may use: every flag of Docker's, in the cgroup of one that runs, and changed while it runs.
+//! What a container may use: every flag of Docker's, in the cgroup of one that runs.
 
 use std::time::Duration;
 
@@ -101,6 +101,7 @@ fn every_resource_flag_is_in_the_cgroup_of_the_container_and_in_what_inspect_say
             if of_v1 == is_v2() {
                 let line = done.failed(125);
                 assert!(line.contains(file), "{line}");
+                assert!(of_v1 || line.contains("cgroup v1 here"), "{line}");
             } else {
                 done.succeeded();
             }
@@ -127,116 +128,6 @@ fn every_resource_flag_is_in_the_cgroup_of_the_container_and_in_what_inspect_say
             );
         }
         rocker.assert_all_gone("runs with limits");
-    });
-}
-
-#[test]
-fn an_update_changes_the_running_container_and_what_it_is_started_with_next() {
-    fake_host::run(|host| {
-        let rocker = Rocker::with_busybox(host);
-        rocker.up(
-            "web",
-            "--network none -m 64m --memory-swap 64m --pids-limit 20",
-            "echo up; exec sleep 1000",
-        );
-        assert_eq!(
-            rocker.ok(
-                "update --cpus 0.5 -m 96m --memory-swap 128m --pids-limit 44 --cpu-shares 2048 web"
-            ),
-            "web\n"
-        );
-        let check = || {
-            for (v1, v2, expected) in [
-                (
-                    "cpu/cpu.cfs_quota_us",
-                    "cpu.max",
-                    if is_v2() { "50000 100000" } else { "50000" },
-                ),
-                ("memory/memory.limit_in_bytes", "memory.max", "100663296"),
-                (
-                    "memory/memory.memsw.limit_in_bytes",
-                    "memory.swap.max",
-                    if is_v2() { "33554432" } else { "134217728" },
-                ),
-                ("pids/pids.max", "pids.max", "44"),
-                (
-                    "cpu/cpu.shares",
-                    "cpu.weight",
-                    if is_v2() { "174" } else { "2048" },
-                ),
-            ] {
-                let found = held(&rocker, "web", v1, v2);
-                // The formula rounds up.
-                assert!(
-                    found == expected || v2 == "cpu.weight" && found == "175",
-                    "{v2}: {found}"
-                );
-            }
-        };
-        check();
-        let config = rocker
-            .root
-            .join("containers")
-            .join(rocker.at("web", "/Id"))
-            .join("config.json");
-        let text = std::fs::read_to_string(&config).unwrap();
-        assert!(
-            text.contains("100663296") && text.contains("\"devices\""),
-            "{text}"
-        );
-        // Memory that is in use, and swap that is less than memory, are refused; nothing changes then.
-        let done = rocker.run("update -m 256m web");
-        assert!(
-            done.code == 1 && done.err.contains("memory+swap"),
-            "{done:?}"
-        );
-        check();
-        let done = rocker.run("update --cpuset-cpus 4000 --pids-limit 9 web");
-        assert!(done.code == 1 && done.err.contains("cpuset"), "{done:?}");
-        check();
-        rocker.ok("restart -t 0 web");
-        check();
-        // One that does not run has them when it does.
-        rocker.ok("stop -t 0 web");
-        rocker.ok("update --pids-limit 45 --restart on-failure:3 web");
-        rocker.ok("start web");
-        assert_eq!(held(&rocker, "web", "pids/pids.max", "pids.max"), "45");
-        assert_eq!(
-            rocker.at("web", "/HostConfig/RestartPolicy/Name"),
-            "on-failure"
-        );
-        assert_eq!(rocker.run("update web").code, 125);
-        assert_eq!(rocker.run("update --pids-limit 3 nobody").code, 1);
-        rocker.ok("rm -f web");
-        rocker.assert_all_gone("updates");
-    });
-}
-
-#[test]
-fn a_restart_by_policy_has_the_limits_of_the_last_update() {
-    fake_host::run(|host| {
-        let rocker = Rocker::with_busybox(host);
-        rocker.up(
-            "web",
-            "--network none --restart always --pids-limit 20",
-            "echo up; exec sleep 1000",
-        );
-        rocker.ok("update --pids-limit 21 web");
-        let before = rocker.at("web", "/State/Pid");
-        host.sh(&format!("kill -KILL {before}"));
-        host.wait_until("it runs again", LIMIT, || {
-            let now = rocker.at("web", "/State/Pid");
-            now != before && now != "0"
-        });
-        assert_eq!(held(&rocker, "web", "pids/pids.max", "pids.max"), "21");
-        rocker.ok("update --restart no web");
-        let before = rocker.at("web", "/State/Pid");
-        host.sh(&format!("kill -KILL {before}"));
-        host.wait_until("it stays down", LIMIT, || {
-            rocker.at("web", "/State/Status") == "exited"
-        });
-        rocker.ok("rm -f web");
-        rocker.assert_all_gone("restarts");
     });
 }
 

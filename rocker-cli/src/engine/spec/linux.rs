@@ -164,7 +164,7 @@ fn device(node: &DeviceNode) -> Result<LinuxDevice> {
 
 /// The devices that every container may use, as with Docker: to make a node of any is harmless, since none opens in a file system
 /// that is `nodev`; and `/dev/null`, `zero`, `full`, `random`, `urandom`, `tty`, `console`, `ptmx`, and its own terminals.
-const CUSTOMARY: [&str; 11] = [
+pub(crate) const CUSTOMARY: [&str; 11] = [
     "c *:* m",
     "b *:* m",
     "c 1:3 rwm",
