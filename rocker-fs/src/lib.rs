@@ -40,6 +40,7 @@ mod pax;
 mod place;
 mod plan;
 mod probe;
+mod propagation;
 mod remove;
 mod resolve;
 mod rootfs;
