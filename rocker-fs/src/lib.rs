@@ -85,6 +85,7 @@ pub use ownership::Ownership;
 pub use pack::{PackOptions, Packed, pack};
 pub use place::Place;
 pub use probe::Probe;
+pub use remove::remove_tree;
 pub use resolve::{Access, create_dir_beneath, open_beneath, read_beneath, resolve_beneath};
 pub use rootfs::Rootfs;
 pub use source::detached_directory;

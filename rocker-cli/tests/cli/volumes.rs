@@ -402,3 +402,17 @@ fn an_ordinary_user_has_volumes_too() {
         scene.ok("system prune -af");
     });
 }
+
+#[test]
+fn what_a_container_has_made_is_removed_however_deep_it_is() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let deeper = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd d || exit; i=$((i+1)); done";
+        scene.ok(&format!("run --name c --network none -v data:/data -v /own $I sh -c '(cd /data; {deeper}); (cd /own; {deeper}); mkdir /mine; cd /mine; {deeper}'"));
+        let done = scene.script("ulimit -n 1024; rocker rm -v c && rocker volume rm data");
+        assert_eq!(done.code, 0, "{done:?}");
+        let left = fs::read_dir(scene.root.join("volumes")).unwrap().count();
+        assert_eq!(left, 0);
+        scene.assert_all_gone("deep directories");
+    });
+}
