@@ -19,6 +19,9 @@ const ALL_BITS: u32 = 0o7777;
 /// Those of them that chown(2) may take away.
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 
+/// What gives a program capabilities, whoever executes it.
+const CAPABILITY: &CStr = c"security.capability";
+
 /// What of an entry was not as the layer says.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Left {
@@ -50,14 +53,40 @@ pub(crate) fn apply_to_open(
     };
     let directory = member.kind == EntryType::Directory;
     let given = owners.give(member.uid, member.gid, mode, directory);
+    let (mode, capable) = match given.is_some() || directory {
+        true => (mode, true),
+        false => for_maker(file, member, mode).map_err(|errno| failed("fstat", errno.into()))?,
+    };
     set_owner_and_mode(file, given, mode)
         .map_err(|(operation, errno)| failed(operation, errno.into()))?;
     let why = "so that the file has its capabilities and other attributes";
     let left = set_xattrs(member, owners, given, |name, value| {
-        set_xattr(file, name, value, why)
+        match capable || name != CAPABILITY {
+            true => set_xattr(file, name, value, why),
+            false => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        }
     })
     .map_err(|source| failed("fsetxattr", source))?;
     Ok(left)
+}
+
+/// What a file that stays with whoever made it gets of a mode, and whether it may have capabilities: a program runs as nobody whom it was not meant to run as, and
+/// whoever gave it capabilities is the one whose file it still is.
+fn for_maker(file: BorrowedFd<'_>, member: &Member, mode: u32) -> nix::Result<(u32, bool)> {
+    let capable = member.xattrs.iter().any(|(name, _)| **name == *CAPABILITY);
+    if mode & SET_ID == 0 && !capable {
+        return Ok((mode, true));
+    }
+    let why = "so that no program of one user's comes to run as another, whose file the copy is";
+    let found = calls::fstat(file, why)?;
+    let mut taken = 0;
+    if found.st_uid != member.uid {
+        taken |= libc::S_ISUID;
+    }
+    if found.st_gid != member.gid {
+        taken |= libc::S_ISGID;
+    }
+    Ok((mode & !taken, found.st_uid == member.uid))
 }
 
 /// Sets everything of a file that is not to be opened: a symbolic link, a fifo, a device.
