@@ -23,6 +23,7 @@ mod layers;
 mod location;
 mod lock;
 mod lookup;
+mod made;
 mod mask;
 mod member;
 mod memory;

@@ -10,6 +10,7 @@ use nix::sys::time::TimeSpec;
 use tar::EntryType;
 
 use crate::calls;
+use crate::copy::itself;
 use crate::error::{Error, Result};
 use crate::member::Member;
 use crate::ownership::{Given, Owners};
@@ -89,10 +90,9 @@ fn for_maker(file: BorrowedFd<'_>, member: &Member, mode: u32) -> nix::Result<(u
     Ok((mode & !taken, found.st_uid == member.uid))
 }
 
-/// Sets everything of a file that is not to be opened: a symbolic link, a fifo, a device.
-pub(crate) fn apply_to_name(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
+/// Sets everything of a file that is not to be opened: a symbolic link, a fifo, a device. It is held as a place.
+pub(crate) fn apply_to_place(
+    place: BorrowedFd<'_>,
     member: &Member,
     owners: &Owners,
 ) -> Result<Left> {
@@ -104,22 +104,25 @@ pub(crate) fn apply_to_name(
     let given = owners.give(member.uid, member.gid, member.mode, false);
     if let Some(given) = given {
         let why = "so that the entry itself, not what it may point to, gets the owner that the layer names";
-        calls::chown_at(dir, name, given.uid, given.gid, why)
+        calls::chown_place(place, given.uid, given.gid, why)
             .map_err(|errno| failed("fchownat", errno.into()))?;
     }
     if member.kind != EntryType::Symlink {
         // A symbolic link has no mode of its own.
         let mode = given.map_or(member.mode, |given| given.mode);
         let why = "so that the fifo or device gets its mode behind the back of the umask";
-        calls::chmod_at(dir, name, Mode::from_bits_truncate(mode), why)
+        calls::chmod_place(place, Mode::from_bits_truncate(mode), why)
             .map_err(|errno| failed("fchmodat", errno.into()))?;
     }
+    let path = itself(place);
+    let why =
+        "so that the entry has its attributes: only by a path can they be set without opening it";
     let left = set_xattrs(member, owners, given, |key, value| {
-        set_xattr_at(dir, name, key, value)
+        calls::setxattr(&path, key, value, why)
     })
-    .map_err(|source| failed("lsetxattr", source))?;
+    .map_err(|source| failed("setxattr", source))?;
     let why = "so that the entry itself is as old as the layer says";
-    calls::set_times_at(dir, name, member.mtime, why)
+    calls::set_times_of_place(place, member.mtime, member.mtime, why)
         .map_err(|errno| failed("utimensat", errno.into()))?;
     Ok(left)
 }

@@ -23,8 +23,8 @@ pub(crate) fn make_private(
         false => "so that what is mounted on the copy is not mounted on the original as well",
     };
     let (set, shown) = match read_only {
-        true => (uapi::MOUNT_ATTR_RDONLY, "attr_set=MOUNT_ATTR_RDONLY, "),
-        false => (0, ""),
+        true => (uapi::MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"),
+        false => (0, "0"),
     };
     let (flags, names) = match recursive {
         true => (uapi::AT_RECURSIVE, "AT_EMPTY_PATH|AT_RECURSIVE"),
@@ -32,7 +32,7 @@ pub(crate) fn make_private(
     };
     let args = || {
         let mount = mount.as_raw_fd();
-        format!("{mount}, \"\", {names}, {{{shown}propagation=MS_PRIVATE}}, 32")
+        format!("{mount}, \"\", {names}, {{attr_set={shown}, propagation=MS_PRIVATE}}, 32")
     };
     let attributes = encode::mount_attr(set, 0, libc::MS_PRIVATE);
     traced("mount_setattr", why, args, || {

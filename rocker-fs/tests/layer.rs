@@ -567,9 +567,8 @@ fn a_copy_that_is_its_makers_gives_nobody_the_rights_of_others() {
         let dir = host.dir("into");
         let unpacked = layer.unpack_with(&dir, &options);
         assert_eq!(unpacked.unwrap().attributes_left_out, 2);
-        let seen = host.sh(
-            "cd /run/into && stat -c '%n %u:%g %a' *; /usr/sbin/getcap * | cut -d' ' -f1",
-        );
+        let seen =
+            host.sh("cd /run/into && stat -c '%n %u:%g %a' *; /usr/sbin/getcap * | cut -d' ' -f1");
         assert_eq!(
             seen,
             "of-a-group 0:0 4755\nof-a-user 0:0 2755\nof-both 0:0 755\nof-root 0:0 6755\nof-a-group\nof-root\n"

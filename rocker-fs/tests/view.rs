@@ -15,6 +15,8 @@ use rocker_fs::{
     Mount, MountAttributes, Overlay, OverlayMount, View, create_dir_beneath, detached_directory,
 };
 
+type Root = fn() -> OwnedFd;
+
 fn inside(mount: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", mount.as_fd().as_raw_fd()))
 }
@@ -31,7 +33,7 @@ fn mounts_that_are_laid_over_each_other_do_not_spread_to_a_host_that_shares_its_
             mkdir -p /run/layer/data /run/data/src /run/data/beneath /run/src /run/place /run/upper /run/work
             touch /run/src/file; mount -t tmpfs beneath /run/data/beneath; mkdir /run/data/beneath/src");
         let overlay = || Overlay::new(["/run/layer"]).upper("/run/upper", "/run/work");
-        let roots: [(&str, fn() -> OwnedFd); 4] = [
+        let roots: [(&str, Root); 4] = [
             ("an overlay", || {
                 let overlay = Overlay::new(["/run/layer"]).upper("/run/upper", "/run/work");
                 overlay.mount().unwrap().into()
