@@ -404,6 +404,15 @@ pub(crate) fn syncfs(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> 
     )
 }
 
+pub(crate) fn fsync(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> {
+    call(
+        "fsync",
+        why,
+        || number(file).to_string(),
+        || unistd::fsync(file),
+    )
+}
+
 pub(crate) fn ftruncate(file: BorrowedFd<'_>, length: u64, why: &'static str) -> nix::Result<()> {
     let args = || format!("{}, {length}", number(file));
     let bytes = i64::try_from(length).map_err(|_| Errno::EFBIG)?;

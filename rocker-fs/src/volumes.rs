@@ -125,13 +125,16 @@ impl Volumes {
         let why = "so that it is known what the volume was made with";
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let file = calls::openat(dir.as_fd(), RECORD, flags, mode, why).map_err(failed("open"))?;
-        std::fs::File::from(file)
-            .write_all(record)
-            .map_err(|source| Error::Store {
-                operation: "write",
-                path: self.root.join(new),
-                source,
-            })
+        let mut file = std::fs::File::from(file);
+        file.write_all(record).map_err(|source| Error::Store {
+            operation: "write",
+            path: self.root.join(new),
+            source,
+        })?;
+        let why =
+            "so that a volume that has its name has its record, even if the machine stops now";
+        calls::fsync(file.as_fd(), why).map_err(failed("fsync"))?;
+        calls::fsync(dir.as_fd(), why).map_err(failed("fsync"))
     }
 
     /// Whether there is a volume `name`.

@@ -216,6 +216,17 @@ pub(crate) fn sync(file: &File, why: &'static str) -> io::Result<()> {
     )
 }
 
+/// The same of the whole file system that a directory is on: [syncfs(2)](https://man7.org/linux/man-pages/man2/sync.2.html).
+pub(crate) fn sync_file_system(dir: &File, why: &'static str) -> io::Result<()> {
+    traced(
+        STATE,
+        "syncfs",
+        why,
+        || dir.as_raw_fd().to_string(),
+        || Ok(nix::unistd::syncfs(dir)?),
+    )
+}
+
 /// Has a file changed now: [utimensat(2)](https://man7.org/linux/man-pages/man2/utimensat.2.html).
 pub(crate) fn touch(path: &Path, why: &'static str) -> io::Result<()> {
     let args = || format!("AT_FDCWD, {}, NULL, 0", quoted(path));
