@@ -15,6 +15,7 @@ mod file_system;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gone_volume;
 mod ground;
 mod id_range;
 mod idmap;
@@ -74,6 +75,7 @@ pub use copy::{Copied, copy_tree};
 pub use device::{Device, DeviceKind};
 pub use error::{Error, Result};
 pub use file_system::FileSystem;
+pub use gone_volume::GoneVolume;
 pub use ground::Ground;
 pub use id_range::IdRange;
 pub use layer::{UnpackOptions, Unpacked, XattrNamespace, unpack, unpack_as};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fake_host;
 use crate::registry::busybox_root;
-use crate::support::Scene;
+use crate::support::{LIMIT, Scene};
 
 /// An image with a directory that has owners, and volumes that it wants.
 fn image_with_data(scene: &Scene<'_>, name: &str, volumes: &str) -> String {
@@ -472,5 +472,32 @@ fn a_volume_whose_record_is_damaged_still_has_what_is_in_it() {
         );
         scene.ok("volume rm data");
         scene.assert_all_gone("a damaged volume");
+    });
+}
+
+#[test]
+fn a_volume_with_much_in_it_keeps_nobody_waiting_while_it_is_removed() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        scene.ok("volume create data");
+        let data = volume_dir(&scene, "data");
+        host.sh(&format!(
+            "python3 -c \"import os; os.chdir('{}'); open('0', 'w').close(); [os.link('0', str(name)) for name in range(1, 100000)]\"",
+            data.display()
+        ));
+        let gone = scene.root.join("volumes/.gone-0-data");
+        let removal = scene.start("volume rm data");
+        host.wait_until("the volume has lost its name", LIMIT, || gone.exists());
+        removal.signal("STOP");
+        scene.ok("create --name c --network none -v data:/data -v /own $I true");
+        assert_eq!(scene.ok("volume ls -q").lines().count(), 2);
+        scene.ok("rm -v c");
+        scene.ok("volume rm data");
+        assert!(gone.exists(), "it was over before anybody could wait");
+        removal.signal("CONT");
+        removal.end().succeeded();
+        let left = fs::read_dir(scene.root.join("volumes")).unwrap().count();
+        assert_eq!(left, 0);
+        scene.assert_all_gone("a long removal");
     });
 }
