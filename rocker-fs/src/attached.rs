@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::calls;
 use crate::error::{Error, Result};
 use crate::mounted::OverlayMount;
+use crate::propagation::make_private;
 use crate::stack;
 use crate::sys::{self, uapi};
 use crate::trace::traced;
@@ -62,14 +63,14 @@ impl AttachedOverlay {
         }
     }
 
-    /// A second mount of the same overlay, attached to nothing. What lies over the overlay is no part of it.
+    /// A second mount of the same overlay, attached to nothing. What lies over the overlay is no part of it, nor will be what is mounted on it later.
     ///
     /// So two may use one upper directory; of two overlays with the same one, neither would know what the other does.
     ///
     /// # Errors
     /// [`Error::Mount`].
     ///
-    /// See [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html). Linux 5.2.
+    /// See [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html). Linux 5.12.
     #[doc(alias = "open_tree")]
     pub fn copy(&self) -> Result<OverlayMount> {
         copy_of(&self.target)
@@ -80,7 +81,7 @@ impl AttachedOverlay {
     /// # Errors
     /// [`Error::Mount`], [`Error::NotPermitted`] without CAP_SYS_ADMIN there.
     ///
-    /// See [setns(2)](https://man7.org/linux/man-pages/man2/setns.2.html), which a thread of its own does. Linux 5.2.
+    /// See [setns(2)](https://man7.org/linux/man-pages/man2/setns.2.html), which a thread of its own does. Linux 5.12.
     #[doc(alias = "setns")]
     pub fn copy_of_root(namespace: BorrowedFd<'_>) -> Result<OverlayMount> {
         let root = Path::new("/");
@@ -146,8 +147,15 @@ fn copy_of(path: &Path) -> Result<OverlayMount> {
         || format!("AT_FDCWD, {text:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"),
         || sys::open_tree(None, &text, uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC),
     )
-    .map(OverlayMount)
-    .map_err(failed)
+    .map_err(&failed)
+    .and_then(|mount| {
+        make_private(mount.as_fd(), false, false).map_err(|source| Error::Mount {
+            operation: "mount_setattr",
+            target: path.into(),
+            source,
+        })?;
+        Ok(OverlayMount(mount))
+    })
 }
 
 /// What tells this process from a forked one: its number, and the PID namespace that the number is of. In a container a

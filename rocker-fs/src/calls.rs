@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{self, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
+use nix::fcntl::{self, AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
 use nix::sys::stat::{self, FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::statfs::Statfs;
 use nix::sys::time::TimeSpec;
@@ -16,7 +16,7 @@ use nix::unistd::{self, Gid, Uid, UnlinkatFlags};
 pub(crate) use crate::location::{Location, fstatfs, location, statfs};
 use crate::spelling::{hex, moment, octal, open_flags, resolve_flags, shown};
 use crate::trace::{Outcome, traced};
-pub(crate) use crate::xattr::{fgetxattr, fsetxattr, getxattr, listxattr, lsetxattr};
+pub(crate) use crate::xattr::{fgetxattr, fsetxattr, getxattr, listxattr, lsetxattr, setxattr};
 
 macro_rules! nothing_but_success {
     ($($kind:ty),*) => {
@@ -298,21 +298,17 @@ pub(crate) fn fchown(
     })
 }
 
-/// fchownat(2) of a name, be it a symbolic link.
-pub(crate) fn chown_at(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
+/// fchownat(2) of what is open as a place, be it a symbolic link.
+pub(crate) fn chown_place(
+    place: BorrowedFd<'_>,
     uid: u32,
     gid: u32,
     why: &'static str,
 ) -> nix::Result<()> {
-    let args = || {
-        let (dir, name) = (number(dir), shown(name));
-        format!("{dir}, {name}, {uid}, {gid}, AT_SYMLINK_NOFOLLOW")
-    };
+    let args = || format!("{}, \"\", {uid}, {gid}, AT_EMPTY_PATH", number(place));
     let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     call("fchownat", why, args, || {
-        unistd::fchownat(dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
+        unistd::fchownat(place, "", uid, gid, AtFlags::AT_EMPTY_PATH)
     })
 }
 
@@ -337,6 +333,15 @@ pub(crate) fn chmod_at(
     })
 }
 
+/// fchmodat(2) of what is open as a place, and is no symbolic link.
+pub(crate) fn chmod_place(place: BorrowedFd<'_>, mode: Mode, why: &'static str) -> nix::Result<()> {
+    let path = path_of(place);
+    let args = || format!("AT_FDCWD, {path:?}, {}, 0", octal(mode.bits()));
+    call("fchmodat", why, args, || {
+        stat::fchmodat(AT_FDCWD, path.as_str(), mode, FchmodatFlags::FollowSymlink)
+    })
+}
+
 /// futimens(3), which is utimensat(2) without a name.
 pub(crate) fn set_times(
     file: BorrowedFd<'_>,
@@ -356,22 +361,6 @@ pub(crate) fn set_times(
     })
 }
 
-/// utimensat(2) of a name, be it a symbolic link.
-pub(crate) fn set_times_at(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    time: TimeSpec,
-    why: &'static str,
-) -> nix::Result<()> {
-    let args = || {
-        let (dir, name, time) = (number(dir), shown(name), moment(time));
-        format!("{dir}, {name}, [{time}, {time}], AT_SYMLINK_NOFOLLOW")
-    };
-    call("utimensat", why, args, || {
-        stat::utimensat(dir, name, &time, &time, UtimensatFlags::NoFollowSymlink)
-    })
-}
-
 /// futimens(3) with the times of access and of modification.
 pub(crate) fn set_both_times(
     file: BorrowedFd<'_>,
@@ -388,22 +377,21 @@ pub(crate) fn set_both_times(
     })
 }
 
-/// utimensat(2) of a name, be it a symbolic link, with the times of access and of modification.
-pub(crate) fn set_both_times_at(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
+/// utimensat(2) of what is open as a place, be it a symbolic link, with the times of access and of modification.
+pub(crate) fn set_times_of_place(
+    place: BorrowedFd<'_>,
     accessed: TimeSpec,
     modified: TimeSpec,
     why: &'static str,
 ) -> nix::Result<()> {
+    let path = path_of(place);
     let args = || {
-        let (dir, name) = (number(dir), shown(name));
         let (accessed, modified) = (moment(accessed), moment(modified));
-        format!("{dir}, {name}, [{accessed}, {modified}], AT_SYMLINK_NOFOLLOW")
+        format!("AT_FDCWD, {path:?}, [{accessed}, {modified}], 0")
     };
     call("utimensat", why, args, || {
-        let follow = UtimensatFlags::NoFollowSymlink;
-        stat::utimensat(dir, name, &accessed, &modified, follow)
+        let follow = UtimensatFlags::FollowSymlink;
+        stat::utimensat(AT_FDCWD, path.as_str(), &accessed, &modified, follow)
     })
 }
 
@@ -413,6 +401,15 @@ pub(crate) fn syncfs(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> 
         why,
         || number(dir).to_string(),
         || unistd::syncfs(dir),
+    )
+}
+
+pub(crate) fn fsync(file: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> {
+    call(
+        "fsync",
+        why,
+        || number(file).to_string(),
+        || unistd::fsync(file),
     )
 }
 
@@ -429,6 +426,11 @@ pub(crate) fn fchdir(dir: BorrowedFd<'_>, why: &'static str) -> nix::Result<()> 
         || number(dir).to_string(),
         || unistd::fchdir(dir),
     )
+}
+
+/// A path that leads to an open file; also to a symbolic link that is open as a place, which is not followed.
+fn path_of(file: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", number(file))
 }
 
 pub(crate) fn number(file: BorrowedFd<'_>) -> RawFd {

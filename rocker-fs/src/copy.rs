@@ -20,6 +20,7 @@ use nix::sys::time::TimeSpec;
 use crate::calls;
 use crate::copy_data::Data;
 use crate::error::{Error, Result};
+use crate::made;
 
 /// How deep a tree may be: two descriptors are held a level, and a process has 1024 as a rule.
 pub(crate) const MAX_DEPTH: usize = 256;
@@ -321,27 +322,27 @@ impl<'a> Copy<'a> {
         name: &[u8],
         to: BorrowedFd<'_>,
     ) -> Result<()> {
-        let why = "so that it belongs to whom the original belongs, not what it may point to";
-        calls::chown_at(to, name, status.st_uid, status.st_gid, why)
-            .map_err(|errno| self.failed("fchownat", errno))?;
         let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+        let made = made::place(to, name, kind, None);
+        let made = made.map_err(|errno| self.failed("openat", errno))?;
+        let to = made.as_fd();
+        let why = "so that it belongs to whom the original belongs, not what it may point to";
+        calls::chown_place(to, status.st_uid, status.st_gid, why)
+            .map_err(|errno| self.failed("fchownat", errno))?;
         if kind != SFlag::S_IFLNK {
             // A symbolic link has no mode of its own.
             let why = "so that its mode is the original's, whatever the umask";
-            calls::chmod_at(to, name, mode(status), why)
+            calls::chmod_place(to, mode(status), why)
                 .map_err(|errno| self.failed("fchmodat", errno))?;
         }
-        let mut path = itself(to).into_bytes();
-        path.push(b'/');
-        path.extend_from_slice(name);
-        let path = CString::new(path).map_err(|error| self.because("lsetxattr", error.into()))?;
+        let path = itself(to);
         let why = "so that it has the original's attributes: only by a path can they be set without opening it";
         self.attributes(from, |name, value| {
-            calls::lsetxattr(&path, name, value, why).map_err(|error| ("lsetxattr", error))
+            calls::setxattr(&path, name, value, why).map_err(|error| ("setxattr", error))
         })?;
         let why = "so that it is as old as the original";
         let (accessed, modified) = times(status);
-        calls::set_both_times_at(to, name, accessed, modified, why)
+        calls::set_times_of_place(to, accessed, modified, why)
             .map_err(|errno| self.failed("utimensat", errno))
     }
 

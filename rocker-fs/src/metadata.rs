@@ -10,6 +10,7 @@ use nix::sys::time::TimeSpec;
 use tar::EntryType;
 
 use crate::calls;
+use crate::copy::itself;
 use crate::error::{Error, Result};
 use crate::member::Member;
 use crate::ownership::{Given, Owners};
@@ -18,6 +19,9 @@ use crate::ownership::{Given, Owners};
 const ALL_BITS: u32 = 0o7777;
 /// Those of them that chown(2) may take away.
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
+
+/// What gives a program capabilities, whoever executes it.
+const CAPABILITY: &CStr = c"security.capability";
 
 /// What of an entry was not as the layer says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,20 +54,45 @@ pub(crate) fn apply_to_open(
     };
     let directory = member.kind == EntryType::Directory;
     let given = owners.give(member.uid, member.gid, mode, directory);
+    let (mode, capable) = match given.is_some() || directory {
+        true => (mode, true),
+        false => for_maker(file, member, mode).map_err(|errno| failed("fstat", errno.into()))?,
+    };
     set_owner_and_mode(file, given, mode)
         .map_err(|(operation, errno)| failed(operation, errno.into()))?;
     let why = "so that the file has its capabilities and other attributes";
     let left = set_xattrs(member, owners, given, |name, value| {
-        set_xattr(file, name, value, why)
+        match capable || name != CAPABILITY {
+            true => set_xattr(file, name, value, why),
+            false => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        }
     })
     .map_err(|source| failed("fsetxattr", source))?;
     Ok(left)
 }
 
-/// Sets everything of a file that is not to be opened: a symbolic link, a fifo, a device.
-pub(crate) fn apply_to_name(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
+/// What a file that stays with whoever made it gets of a mode, and whether it may have capabilities: a program runs as nobody whom it was not meant to run as, and
+/// whoever gave it capabilities is the one whose file it still is.
+fn for_maker(file: BorrowedFd<'_>, member: &Member, mode: u32) -> nix::Result<(u32, bool)> {
+    let capable = member.xattrs.iter().any(|(name, _)| **name == *CAPABILITY);
+    if mode & SET_ID == 0 && !capable {
+        return Ok((mode, true));
+    }
+    let why = "so that no program of one user's comes to run as another, whose file the copy is";
+    let found = calls::fstat(file, why)?;
+    let mut taken = 0;
+    if found.st_uid != member.uid {
+        taken |= libc::S_ISUID;
+    }
+    if found.st_gid != member.gid {
+        taken |= libc::S_ISGID;
+    }
+    Ok((mode & !taken, found.st_uid == member.uid))
+}
+
+/// Sets everything of a file that is not to be opened: a symbolic link, a fifo, a device. It is held as a place.
+pub(crate) fn apply_to_place(
+    place: BorrowedFd<'_>,
     member: &Member,
     owners: &Owners,
 ) -> Result<Left> {
@@ -75,22 +104,25 @@ pub(crate) fn apply_to_name(
     let given = owners.give(member.uid, member.gid, member.mode, false);
     if let Some(given) = given {
         let why = "so that the entry itself, not what it may point to, gets the owner that the layer names";
-        calls::chown_at(dir, name, given.uid, given.gid, why)
+        calls::chown_place(place, given.uid, given.gid, why)
             .map_err(|errno| failed("fchownat", errno.into()))?;
     }
     if member.kind != EntryType::Symlink {
         // A symbolic link has no mode of its own.
         let mode = given.map_or(member.mode, |given| given.mode);
         let why = "so that the fifo or device gets its mode behind the back of the umask";
-        calls::chmod_at(dir, name, Mode::from_bits_truncate(mode), why)
+        calls::chmod_place(place, Mode::from_bits_truncate(mode), why)
             .map_err(|errno| failed("fchmodat", errno.into()))?;
     }
+    let path = itself(place);
+    let why =
+        "so that the entry has its attributes: only by a path can they be set without opening it";
     let left = set_xattrs(member, owners, given, |key, value| {
-        set_xattr_at(dir, name, key, value)
+        calls::setxattr(&path, key, value, why)
     })
-    .map_err(|source| failed("lsetxattr", source))?;
+    .map_err(|source| failed("setxattr", source))?;
     let why = "so that the entry itself is as old as the layer says";
-    calls::set_times_at(dir, name, member.mtime, why)
+    calls::set_times_of_place(place, member.mtime, member.mtime, why)
         .map_err(|errno| failed("utimensat", errno.into()))?;
     Ok(left)
 }

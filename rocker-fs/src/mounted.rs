@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::attached::AttachedOverlay;
-use crate::encode;
 use crate::error::{Error, Result};
+use crate::propagation::make_private;
 use crate::source::detached_directory;
 use crate::stack;
 use crate::sys::{self, uapi};
@@ -32,16 +32,7 @@ impl OverlayMount {
     pub(crate) fn of_layer(dir: &Path) -> Result<Self> {
         let why = "so that the only layer can be mounted elsewhere";
         let mount = clone(dir, why).map_err(|source| refused("open_tree", dir, source))?;
-        let attribute = encode::mount_attr(uapi::MOUNT_ATTR_RDONLY, 0, 0);
-        let made = traced(
-            "mount_setattr",
-            "so that the layer is not changed",
-            || {
-                let number = mount.as_raw_fd();
-                format!("{number}, \"\", AT_EMPTY_PATH, {{attr_set=MOUNT_ATTR_RDONLY}}, 32")
-            },
-            || sys::mount_setattr(mount.as_fd(), 0, &attribute),
-        );
+        let made = make_private(mount.as_fd(), false, true);
         match made {
             Ok(()) => Ok(Self(mount)),
             // Before Linux 5.12 mount(2) can do it, to what is in a mount table.
@@ -122,7 +113,10 @@ pub(crate) fn refused(operation: &'static str, dir: &Path, source: io::Error) ->
         Some(libc::EPERM) => Error::NotPermitted { operation, source },
         Some(libc::ENOSYS) => Error::Unsupported {
             what: operation,
-            needs: "Linux 5.2",
+            needs: match operation {
+                "mount_setattr" => "Linux 5.12",
+                _ => "Linux 5.2",
+            },
             source,
         },
         _ => Error::Store {

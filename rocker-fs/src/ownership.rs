@@ -22,6 +22,8 @@ pub enum Ownership {
     /// A program does not keep its set-user-ID or set-group-ID bit for an owner that it was not meant to run as.
     Mapped,
     /// To the caller.
+    ///
+    /// A program of another user's does not keep its set-user-ID bit and its capabilities, nor one of another group's its set-group-ID bit.
     Caller,
 }
 

@@ -9,7 +9,7 @@ use crate::device_nodes::{Nodes, add_devices};
 use crate::error::{Error, Result};
 use crate::lookup::Opened;
 use crate::mask::{add_empty_directory, add_masks, add_read_only_path};
-use crate::mount::{Mount, MountAttributes, MountKind};
+use crate::mount::{Mount, MountAttributes, MountKind, Propagation};
 use crate::mount_point::{add_directory, add_mount};
 use crate::plan::{MUST, Plan, Resolution, constant, shown, string};
 use crate::resolve::{self, components};
@@ -177,15 +177,24 @@ impl Rootfs {
             true => None,
             false => Some(add_empty_directory(&mut plan, &self.target)?),
         };
+        // What is a copy of a shared mount cannot be the root, and what is mounted in it would be mounted on the original.
+        let private = Some(Propagation::Private);
+        let (attributes, why) = match self.nodes.all {
+            true => (
+                MountAttributes::empty(),
+                "so that what is mounted in it is mounted nowhere else",
+            ),
+            false => (
+                MountAttributes::NODEV,
+                "so that no device node of the image's, or made in it, can be opened, and what is mounted in it is mounted nowhere else",
+            ),
+        };
+        plan.set_attributes(&root, false, attributes, private, MUST, why);
         plan.attach_at(
             &root,
             &self.target,
             "so that the root file system is in this mount namespace",
         )?;
-        if !self.nodes.all {
-            let why = "so that no device node of the image's, or made in it, can be opened";
-            plan.set_attributes(&root, false, MountAttributes::NODEV, None, MUST, why);
-        }
         for sysctl in &self.sysctls {
             sysctl.check(self.own)?;
         }

@@ -13,20 +13,23 @@ use crate::calls;
 use crate::error::{Error, Result};
 use crate::idmap;
 use crate::mount::BindSource;
+use crate::mounted::refused;
 use crate::plan::{MUST, Plan, constant, shown, text};
+use crate::propagation::make_private;
 use crate::stack;
 use crate::step::Arg;
 use crate::sys::{self, uapi};
 use crate::trace::traced;
 
 /// A copy of the mount at the directory `dir`, attached to nothing: a root for [`Rootfs::new`](crate::Rootfs::new) that is the directory itself, so that what a
-/// container changes is changed there. What is mounted beneath does not come along. With `id_map`, the files belong to whom the map of that user namespace makes of
+/// container changes is changed there. What is mounted beneath does not come along, and what is mounted on it later is not mounted on the directory. With `id_map`, the files belong to whom the map of that user namespace makes of
 /// their owners, as with [`Overlay::id_map`](crate::Overlay::id_map).
 ///
 /// # Errors
 /// [`Error::BindSource`] for what cannot be opened, or is no directory; [`Error::NotPermitted`] without CAP_SYS_ADMIN; [`Error::NoIdMap`].
 ///
-/// See [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html). Linux 5.2; with an ID map 5.12.
+/// See [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html) and
+/// [mount_setattr(2)](https://man7.org/linux/man-pages/man2/mount_setattr.2.html). Linux 5.12.
 #[doc(alias = "OPEN_TREE_CLONE")]
 pub fn detached_directory(
     dir: impl AsRef<Path>,
@@ -42,10 +45,16 @@ pub fn detached_directory(
     if let Some(userns) = id_map {
         source.map_ids(userns, false)?;
     }
-    source.mount.ok_or_else(|| Error::NotPermitted {
+    let mount = source.mount.ok_or_else(|| Error::NotPermitted {
         operation: "open_tree",
         source: io::Error::from_raw_os_error(libc::EPERM),
-    })
+    })?;
+    // With a map it is so already.
+    if id_map.is_none() {
+        make_private(mount.as_fd(), false, false)
+            .map_err(|error| refused("mount_setattr", dir.as_ref(), error))?;
+    }
+    Ok(mount)
 }
 
 /// A bind mount's source, looked at in the parent.

@@ -220,3 +220,18 @@ pub(crate) fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()
     };
     Ok(Errno::result(done).map(drop)?)
 }
+
+/// setxattr(2)
+pub(crate) fn setxattr(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: path and name are NUL-terminated, the value as long as said; all outlive the call, which only reads them.
+    let done = unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    Ok(Errno::result(done).map(drop)?)
+}

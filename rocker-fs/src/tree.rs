@@ -12,7 +12,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag, makedev};
 use nix::sys::time::TimeSpec;
 use nix::unistd::UnlinkatFlags;
 
@@ -20,13 +20,18 @@ use crate::calls;
 use crate::error::{Error, Result};
 use crate::id_range::outside;
 use crate::layer::UnpackOptions;
+use crate::made;
 use crate::member::{Member, TarPath};
 use crate::metadata::{self, Left};
 use crate::ownership::Owners;
 use crate::remove;
 use crate::resolve;
+use crate::seen::Seen;
 use crate::sparse::Segments;
 use crate::whiteout;
+
+/// The mode that fifos and devices are made with.
+const AS_MADE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// A file without content.
 pub(crate) enum Node<'a> {
@@ -36,19 +41,53 @@ pub(crate) enum Node<'a> {
     Block((u32, u32)),
 }
 
+impl Node<'_> {
+    fn kind(&self) -> SFlag {
+        match self {
+            Self::Symlink(_) => SFlag::S_IFLNK,
+            Self::Fifo => SFlag::S_IFIFO,
+            Self::Char(_) => SFlag::S_IFCHR,
+            Self::Block(_) => SFlag::S_IFBLK,
+        }
+    }
+
+    /// Whether something of the kind can be this one as it was made.
+    fn is_at(&self, place: &Seen) -> nix::Result<bool> {
+        let is_closed = place.mode() & !AS_MADE.bits() == 0;
+        Ok(match self {
+            Self::Symlink(target) => place.target()? == *target,
+            Self::Fifo => is_closed,
+            Self::Char((major, minor)) | Self::Block((major, minor)) => {
+                let device = makedev(u64::from(*major), u64::from(*minor));
+                is_closed && place.status.st_rdev == device
+            }
+        })
+    }
+}
+
 /// A directory that a layer is being written to.
 pub(crate) struct Tree<'a> {
     root: BorrowedFd<'a>,
     options: &'a UnpackOptions,
     owners: &'a Owners,
     left: Left,
+    /// Who makes files here, in a tree that others may be changing.
+    maker: Option<u32>,
     /// The parent directory used last.
     parent: Option<(Vec<u8>, OwnedFd)>,
     /// The modes and times of directories, set when nothing is added to them any more.
-    pending: BTreeMap<Vec<u8>, (u32, TimeSpec)>,
+    pending: BTreeMap<Vec<u8>, Last>,
     /// How many bytes the paths of these have together.
     pending_bytes: usize,
     buffer: Vec<u8>,
+}
+
+/// What a directory gets at the end.
+struct Last {
+    mode: u32,
+    time: TimeSpec,
+    /// Which directory it is, in a tree that others may be changing: its file system and its number there.
+    which: Option<(u64, u64)>,
 }
 
 impl<'a> Tree<'a> {
@@ -62,6 +101,7 @@ impl<'a> Tree<'a> {
             options,
             owners,
             left: Left::default(),
+            maker: options.merge.then(made::maker),
             parent: None,
             pending: BTreeMap::new(),
             pending_bytes: 0,
@@ -113,18 +153,34 @@ impl<'a> Tree<'a> {
                 };
             }
         }
-        let why = "so that owner, mode and attributes are given to this very directory";
-        let dir = self.open_directory(path.as_bytes(), OFlag::O_RDONLY, &member.name, why)?;
+        let dir = if path.is_root() {
+            let why = "so that owner, mode and attributes are given to this very directory";
+            self.open_directory(path.as_bytes(), OFlag::O_RDONLY, &member.name, why)?
+        } else {
+            let maker = self.maker;
+            let parent = self.parent(path.parent(), &member.name)?;
+            let made = made::directory(parent, path.name(), maker);
+            let (dir, is_new) = made.map_err(|errno| unreachable_directory(&member.name, errno))?;
+            if !is_new {
+                // Somebody has put another one in its place, which stays as any other that was there.
+                return Ok(());
+            }
+            dir
+        };
         if hides {
             self.mark_opaque(dir.as_fd(), &member.name)?;
         }
         let left = metadata::apply_to_open(dir.as_fd(), member, open, self.owners)?;
         self.left.add(left);
+        let which = match self.maker {
+            Some(_) => Some(which(dir.as_fd()).map_err(|errno| failed("fstat", errno))?),
+            None => None,
+        };
         // What comes next is most often in it.
         if !path.is_root() {
             self.parent = Some((path.as_bytes().to_vec(), dir));
         }
-        self.postpone(path, member)
+        self.postpone(path, member, which)
     }
 
     pub(crate) fn regular(
@@ -153,7 +209,7 @@ impl<'a> Tree<'a> {
 
     pub(crate) fn node(&mut self, path: &TarPath, member: &Member, node: Node<'_>) -> Result<()> {
         let name = path.name();
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let mode = AS_MADE;
         match node {
             Node::Symlink(target) => {
                 self.create(path, &member.name, "symlinkat", |parent| {
@@ -176,9 +232,15 @@ impl<'a> Tree<'a> {
                 calls::mknodat(parent, name, SFlag::S_IFBLK, mode, number, why)
             })?,
         }
-        let owners = self.owners;
+        let (owners, maker) = (self.owners, self.maker);
         let parent = self.parent(path.parent(), &member.name)?;
-        let left = metadata::apply_to_name(parent, name, member, owners)?;
+        let place = made::place(parent, name, node.kind(), maker);
+        let place = place.and_then(|place| match maker.is_none() || node.is_at(&place)? {
+            true => Ok(place),
+            false => Err(Errno::EEXIST),
+        });
+        let place = place.map_err(|errno| failed("openat", &member.name, errno))?;
+        let left = metadata::apply_to_place(place.as_fd(), member, owners)?;
         self.left.add(left);
         Ok(())
     }
@@ -286,9 +348,18 @@ impl<'a> Tree<'a> {
     }
 
     /// Notes what a directory gets at the end.
-    fn postpone(&mut self, path: &TarPath, member: &Member) -> Result<()> {
+    fn postpone(
+        &mut self,
+        path: &TarPath,
+        member: &Member,
+        which: Option<(u64, u64)>,
+    ) -> Result<()> {
         let path = path.as_bytes();
-        let last = (member.mode, member.mtime);
+        let last = Last {
+            mode: member.mode,
+            time: member.mtime,
+            which,
+        };
         if self.pending.insert(path.to_vec(), last).is_none() {
             self.pending_bytes += path.len();
         }
@@ -306,10 +377,18 @@ impl<'a> Tree<'a> {
     /// Sets the directories' modes and times; returns what is not as the layer says.
     pub(crate) fn finish(mut self) -> Result<Left> {
         // From the bottom up: a directory may be closed to its owner from then on.
-        for (path, (mode, time)) in std::mem::take(&mut self.pending).into_iter().rev() {
+        for (path, last) in std::mem::take(&mut self.pending).into_iter().rev() {
             let shown = shown(&path);
             let why = "so that the finished directory gets its last mode and time";
             let dir = self.open_directory(&path, OFlag::O_RDONLY, shown, why)?;
+            let found = match last.which {
+                Some(_) => Some(which(dir.as_fd()).map_err(|errno| failed("fstat", shown, errno))?),
+                None => None,
+            };
+            if found != last.which {
+                continue;
+            }
+            let (mode, time) = (last.mode, last.time);
             if mode & 0o700 != 0o700 {
                 metadata::set_mode(dir.as_fd(), mode)
                     .map_err(|errno| failed("fchmod", shown, errno))?;
@@ -415,15 +494,13 @@ impl<'a> Tree<'a> {
                     .map_err(|errno| failed("mkdirat", entry, errno))?;
                 made = true;
             }
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let why =
-                "so that the way down goes on in this directory, and through no symbolic link";
-            let below = calls::openat(above, name, flags, Mode::empty(), why)
+            let maker = self.maker.filter(|_| made);
+            let (below, is_new) = made::directory(above, name, maker)
                 .map_err(|errno| unreachable_directory(entry, errno))?;
             if hides {
                 self.mark_opaque(below.as_fd(), entry)?;
             }
-            if made {
+            if made && is_new {
                 let (root, roots) = (
                     outside(&self.options.uids, 0),
                     outside(&self.options.gids, 0),
@@ -455,6 +532,13 @@ impl<'a> Tree<'a> {
 /// reaches it meanwhile.
 fn as_made(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode & 0o777)
+}
+
+/// The file system that a directory is on, and its number there.
+fn which(dir: BorrowedFd<'_>) -> nix::Result<(u64, u64)> {
+    let why = "so that the directory is known in the end, whatever has its name by then";
+    let found = calls::fstat(dir, why)?;
+    Ok((found.st_dev, found.st_ino))
 }
 
 fn kind(status: &FileStat) -> SFlag {

@@ -10,9 +10,9 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::SFlag;
 
 use crate::calls;
-use crate::encode;
 use crate::error::{Error, Result};
 use crate::mount::{Mount, MountAttributes, MountKind};
+use crate::propagation::make_private;
 use crate::resolve::{Access, create_dir_beneath, open_beneath};
 use crate::source::Source;
 use crate::stack;
@@ -33,7 +33,8 @@ impl View {
     /// a target that is not there is made, for a directory; where it cannot be, that one is left out. `place` is any directory of the host, to mount at where nobody sees it. With `read_only`
     /// nothing can be written to the root itself.
     ///
-    /// Targets are found beneath the root, and mounted on by descriptor: no symbolic link leads out.
+    /// Targets are found beneath the root, and mounted on by descriptor: no symbolic link leads out. Nothing of it spreads to what the root and the mounts are
+    /// copies of: they are made private first.
     ///
     /// # Errors
     /// [`Error::BindSource`]; [`Error::Mount`] with the target; [`Error::NotPermitted`] without CAP_SYS_ADMIN.
@@ -46,6 +47,8 @@ impl View {
         mounts: &[Mount],
     ) -> Result<Self> {
         let place = place.as_ref();
+        make_private(root.as_fd(), false, false)
+            .map_err(failed("mount_setattr", Path::new("/")))?;
         // Before this namespace is left: a mount can be copied where it is.
         let copies = mounts
             .iter()
@@ -62,7 +65,8 @@ impl View {
                 lay(root.as_fd(), copy.as_fd(), target)?;
             }
             if read_only {
-                make_read_only(root.as_fd(), Path::new("/"), false)?;
+                make_private(root.as_fd(), false, true)
+                    .map_err(failed("mount_setattr", Path::new("/")))?;
             }
             let why = "so that the mounts stay when this thread has ended";
             let own = Path::new("/proc/thread-self/ns/mnt");
@@ -99,30 +103,17 @@ fn copy_of(mount: &Mount) -> Option<Result<(OwnedFd, &Path)>> {
             operation: "open_tree",
             source: io::Error::from_raw_os_error(libc::EPERM),
         })?;
-        if mount.attributes.contains(MountAttributes::RDONLY) {
-            let beneath = *recursive && mount.read_only_beneath;
-            make_read_only(copy.as_fd(), target, beneath)?;
-        }
+        let read_only = mount.attributes.contains(MountAttributes::RDONLY);
+        let at_once = read_only && (mount.read_only_beneath || !*recursive);
+        make_private(copy.as_fd(), *recursive, at_once)
+            .and_then(|()| match read_only && !at_once {
+                true => make_private(copy.as_fd(), false, true),
+                false => Ok(()),
+            })
+            .map_err(failed("mount_setattr", target))?;
         Ok((copy, target.as_path()))
     };
     Some(copied())
-}
-
-fn make_read_only(mount: BorrowedFd<'_>, target: &Path, recursive: bool) -> Result<()> {
-    let set = encode::mount_attr(uapi::MOUNT_ATTR_RDONLY, 0, 0);
-    let (flags, names) = match recursive {
-        true => (uapi::AT_RECURSIVE, "AT_EMPTY_PATH|AT_RECURSIVE"),
-        false => (0, "AT_EMPTY_PATH"),
-    };
-    let args = || {
-        let mount = mount.as_raw_fd();
-        format!("{mount}, \"\", {names}, {{attr_set=MOUNT_ATTR_RDONLY}}, 32")
-    };
-    let why = "so that nothing is written that the container may only read";
-    traced("mount_setattr", why, args, || {
-        sys::mount_setattr(mount, flags, &set)
-    })
-    .map_err(failed("mount_setattr", target))
 }
 
 fn lay(root: BorrowedFd<'_>, copy: BorrowedFd<'_>, target: &Path) -> Result<()> {

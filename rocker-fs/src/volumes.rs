@@ -11,6 +11,7 @@ use nix::unistd::UnlinkatFlags;
 
 use crate::calls;
 use crate::error::{Error, Result};
+use crate::gone_volume::GoneVolume;
 use crate::lock::Lock;
 use crate::remove;
 use crate::resolve::{self, make_directory};
@@ -25,13 +26,15 @@ const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
 /// The longest name, in bytes, that leaves room for these.
 const MAX_NAME: usize = 240;
+/// How much of what was left behind is held open, and removed, at once; more than that is for the next time.
+const SWEPT: usize = 128;
 /// The longest record in bytes.
 const MAX_RECORD: u64 = 4 << 20;
 
 /// A directory that holds volumes, each as `<name>/_data`, with the record of its maker as `<name>/volume.json`.
 ///
-/// Many processes may use one store at the same time. What one that was killed has left is never taken for a volume: the next that makes or
-/// removes one of the same name, or [`Volumes::sweep`], takes it away.
+/// Many processes may use one store at the same time. What one that was killed has left is never taken for a volume: the next that makes
+/// one of the same name, or [`Volumes::sweep`], takes it away.
 #[derive(Debug)]
 pub struct Volumes {
     root: PathBuf,
@@ -125,13 +128,16 @@ impl Volumes {
         let why = "so that it is known what the volume was made with";
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let file = calls::openat(dir.as_fd(), RECORD, flags, mode, why).map_err(failed("open"))?;
-        std::fs::File::from(file)
-            .write_all(record)
-            .map_err(|source| Error::Store {
-                operation: "write",
-                path: self.root.join(new),
-                source,
-            })
+        let mut file = std::fs::File::from(file);
+        file.write_all(record).map_err(|source| Error::Store {
+            operation: "write",
+            path: self.root.join(new),
+            source,
+        })?;
+        let why =
+            "so that a volume that has its name has its record, even if the machine stops now";
+        calls::fsync(file.as_fd(), why).map_err(failed("fsync"))?;
+        calls::fsync(dir.as_fd(), why).map_err(failed("fsync"))
     }
 
     /// Whether there is a volume `name`.
@@ -179,38 +185,110 @@ impl Volumes {
     /// It is the caller's business that nobody uses it.
     ///
     /// # Errors
-    /// [`Error::VolumeName`], [`Error::Store`]. From the moment on at which it is begun, there is no such volume any more.
+    /// Those of [`Volumes::take_out`] and [`GoneVolume::remove`].
     pub fn remove(&self, name: &str) -> Result<bool> {
-        check(name)?;
-        let _making = self.lock(b".", "so that nobody makes the volume at the same time")?;
-        let gone = format!("{GONE}{name}");
-        self.discard(&gone)?;
-        let why = "so that nobody finds half a volume while it is being removed";
-        match calls::rename(self.dir.as_fd(), name, &gone, why) {
-            Ok(()) => self.discard(&gone).map(|()| true),
-            Err(Errno::ENOENT) => Ok(false),
-            Err(errno) => Err(self.failed("rename", name, errno)),
+        match self.take_out(name)? {
+            Some(gone) => gone.remove().map(|()| true),
+            None => Ok(false),
         }
     }
 
-    /// Removes what makers and removers of volumes left that died half-way; returns how many there were.
+    /// Takes the volume `name` out of the store, which is quick; none where there is none. From then on there is no such volume any more. What was in it remains to be
+    /// removed, which may take long.
+    ///
+    /// It is the caller's business that nobody uses it.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::VolumeName`]; [`Error::Store`], with EWOULDBLOCK while somebody fills it.
+    pub fn take_out(&self, name: &str) -> Result<Option<GoneVolume<'_>>> {
+        check(name)?;
+        let _making = self.lock(b".", "so that nobody makes the volume at the same time")?;
+        let Some(dir) = self.enter(name)? else {
+            return Ok(None);
+        };
+        let why = "so that nobody sweeps the volume away while it is being removed";
+        let lock =
+            Lock::take(dir, false, why).map_err(|errno| self.failed("flock", name, errno))?;
+        let gone = self.let_go(name, name)?;
+        Ok(Some(GoneVolume::new(self, gone, lock)))
+    }
+
+    /// Gives a directory of the store a name that is no volume's, and that nothing else has: what is left of another volume of this name may be there still.
+    /// The store is locked.
+    fn let_go(&self, from: &str, name: &str) -> Result<String> {
+        let why = "so that nobody finds half a volume while it is being removed";
+        for number in 0.. {
+            let gone = format!("{GONE}{number}-{name}");
+            match calls::rename(self.dir.as_fd(), from, &gone, why) {
+                Ok(()) => return Ok(gone),
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(self.failed("rename", from, errno)),
+            }
+        }
+        Err(self.failed("rename", from, Errno::EEXIST))
+    }
+
+    /// Removes what makers and removers of volumes left that died half-way; returns how many there were. What somebody is removing is left to them.
+    ///
+    /// # Errors
+    /// The first [`Error::Store`], after all others have been tried.
     pub fn sweep(&self) -> Result<usize> {
         let is_left = |name: &String| name.starts_with(NEW) || name.starts_with(GONE);
         if !self.list()?.iter().any(is_left) {
             return Ok(0);
         }
+        let left = self.left_behind()?;
+        let mut swept = 0;
+        let mut first = Ok(());
+        for gone in left {
+            match gone.remove() {
+                Ok(()) => swept += 1,
+                Err(error) if first.is_ok() => first = Err(error),
+                Err(_) => {}
+            }
+        }
+        first.map(|()| swept)
+    }
+
+    /// What nobody works on any more.
+    fn left_behind(&self) -> Result<Vec<GoneVolume<'_>>> {
         let _making = self.lock(
             b".",
             "so that only what nobody works on any more is removed",
         )?;
-        let left: Vec<_> = self.list()?.into_iter().filter(is_left).collect();
-        for name in &left {
-            self.discard(name)?;
+        let mut left = Vec::new();
+        for name in self.list()? {
+            let new = name.strip_prefix(NEW);
+            if new.is_none() && !name.starts_with(GONE) {
+                continue;
+            }
+            let Some(dir) = self.enter(&name)? else {
+                continue;
+            };
+            let why = "so that what somebody is removing is left to them";
+            let lock = match Lock::take(dir, false, why) {
+                Err(Errno::EWOULDBLOCK) => continue,
+                lock => lock.map_err(|errno| self.failed("flock", &name, errno))?,
+            };
+            let name = match new {
+                // Whoever comes to make it needs the name.
+                Some(new) => self.let_go(&name, new)?,
+                None => name,
+            };
+            left.push(GoneVolume::new(self, name, lock));
+            if left.len() == SWEPT {
+                break;
+            }
         }
-        Ok(left.len())
+        Ok(left)
+    }
+
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Fills the volume `name` with all that is in the directory `from` ([`copy_tree`](crate::copy_tree)), and gives it its owner, mode, attributes and times, if

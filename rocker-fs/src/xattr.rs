@@ -33,6 +33,19 @@ pub(crate) fn lsetxattr(
     traced("lsetxattr", why, args, || sys::lsetxattr(path, name, value))
 }
 
+pub(crate) fn setxattr(
+    path: &CStr,
+    name: &CStr,
+    value: &[u8],
+    why: &'static str,
+) -> std::io::Result<()> {
+    let args = || {
+        let text = value.escape_ascii();
+        format!("{path:?}, {name:?}, \"{text}\", {}, 0", value.len())
+    };
+    traced("setxattr", why, args, || sys::setxattr(path, name, value))
+}
+
 /// fgetxattr(2), which returns how many bytes of `value` it has filled.
 pub(crate) fn fgetxattr(
     file: BorrowedFd<'_>,

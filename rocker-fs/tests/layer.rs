@@ -541,3 +541,44 @@ proptest::proptest! {
         proptest::prop_assert_eq!(outside, ["layer"]);
     }
 }
+
+#[test]
+fn a_copy_that_is_its_makers_gives_nobody_the_rights_of_others() {
+    fake_host::run(|host| {
+        // CAP_NET_RAW, permitted.
+        let capability: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        let programs = [
+            ("of-root", 0, 0),
+            ("of-a-user", 1000, 0),
+            ("of-a-group", 0, 1000),
+            ("of-both", 1000, 1000),
+        ];
+        let layer = programs
+            .into_iter()
+            .fold(Layer::default(), |layer, (name, uid, gid)| {
+                let mut header = Layer::header(EntryType::Regular, 0o6755, 0);
+                header.set_uid(uid);
+                header.set_gid(gid);
+                layer
+                    .pax(&[("SCHILY.xattr.security.capability", capability)])
+                    .raw(name.as_bytes(), header, b"")
+            });
+        let options = UnpackOptions::default().ownership(Ownership::Caller);
+        let dir = host.dir("into");
+        let unpacked = layer.unpack_with(&dir, &options);
+        assert_eq!(unpacked.unwrap().attributes_left_out, 2);
+        let seen =
+            host.sh("cd /run/into && stat -c '%n %u:%g %a' *; /usr/sbin/getcap * | cut -d' ' -f1");
+        assert_eq!(
+            seen,
+            "of-a-group 0:0 4755\nof-a-user 0:0 2755\nof-both 0:0 755\nof-root 0:0 6755\nof-a-group\nof-root\n"
+        );
+        // A directory runs as nobody.
+        let mut shared = Layer::header(EntryType::Directory, 0o2775, 0);
+        shared.set_gid(1000);
+        let layer = Layer::default().raw(b"shared", shared, b"");
+        layer.unpack_with(&dir, &options).unwrap();
+        let mode = fs::metadata(dir.join("shared")).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o2775);
+    });
+}

@@ -45,15 +45,15 @@ fn a_mount_is_these_steps() {
         .read_only(true);
     let shown = lines(&rootfs);
     let root = shown[1]
-        .trim_start_matches("move_mount(")
+        .trim_start_matches("mount_setattr(")
         .split(',')
         .next()
         .unwrap()
         .to_owned();
     let expected = [
         r#"mount(NULL, "/", NULL, MS_REC|MS_SLAVE, NULL)"#,
+        r#"mount_setattr(@, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_NODEV, propagation=MS_PRIVATE}, 32)"#,
         r#"move_mount(@, "", AT_FDCWD, "/run/t", MOVE_MOUNT_F_EMPTY_PATH)"#,
-        r#"mount_setattr(@, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_NODEV}, 32)"#,
         r#"mkdirat(@, "var", 0755)"#,
         r#"openat2(@, "var", {flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS}, 24)"#,
         r#"mkdirat(<4>, "tmp", 0755)"#,

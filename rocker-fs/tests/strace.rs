@@ -58,7 +58,7 @@ const CALLS: [&str; 35] = [
     "fchmod",
     "utimensat",
     "fsetxattr",
-    "lsetxattr",
+    "setxattr",
     "setfsuid",
     "setfsgid",
 ];

@@ -260,3 +260,56 @@ fn who_has_the_volume_mounted_while_it_is_filled_redirects_nothing_and_loses_not
         assert!(won[1] > 0, "nothing was filled: {won:?}");
     });
 }
+
+#[test]
+fn a_volume_that_is_being_removed_keeps_nobody_from_making_and_sweeping() {
+    fake_host::run(|host| {
+        let root = host.dir("volumes");
+        let volumes = Volumes::open(&root).unwrap();
+        let names = || {
+            let mut names: Vec<_> = fs::read_dir(&root)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        volumes.create("data", b"first").unwrap();
+        let first = volumes.take_out("data").unwrap().unwrap();
+        assert!(!volumes.contains("data").unwrap());
+        assert!(volumes.take_out("data").unwrap().is_none());
+        // Another of the same name, which goes while the first is still there.
+        let others = Volumes::open(&root).unwrap();
+        assert!(others.create("data", b"second").unwrap());
+        let second = others.take_out("data").unwrap().unwrap();
+        assert_eq!(names(), [".gone-0-data", ".gone-1-data"]);
+        assert_eq!(others.sweep().unwrap(), 0, "somebody is removing them");
+        assert_eq!(names().len(), 2);
+        // One who died is nobody.
+        drop(first);
+        assert_eq!(others.sweep().unwrap(), 1);
+        assert_eq!(names(), [".gone-1-data"]);
+        second.remove().unwrap();
+        assert!(names().is_empty());
+    });
+}
+
+#[test]
+fn what_cannot_be_removed_keeps_neither_the_name_nor_what_else_is_left() {
+    fake_host::run(|host| {
+        let volumes = Volumes::open(host.dir("volumes")).unwrap();
+        for number in 0..3 {
+            assert!(volumes.create("data", b"").unwrap());
+            host.sh(
+                "mkdir /run/volumes/data/_data/here; mount -t tmpfs t /run/volumes/data/_data/here",
+            );
+            assert!(volumes.remove("data").is_err(), "{number}");
+        }
+        host.sh("mkdir -p /run/volumes/.gone-9-other/_data /run/volumes/.new-more");
+        assert!(volumes.sweep().is_err());
+        let left = fs::read_dir("/run/volumes").unwrap().count();
+        assert_eq!(left, 3, "those that are mounted on, and no other");
+        host.sh("umount /run/volumes/.gone-*/_data/here");
+        assert_eq!(volumes.sweep().unwrap(), 3);
+    });
+}

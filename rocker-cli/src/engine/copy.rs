@@ -200,10 +200,10 @@ impl Tree {
             .into_tree_in_use()
             .max_bytes(u64::MAX)
             .max_entries(u64::MAX);
-        unpacking = match options.archive {
-            true => unpacking.id_maps(self.uids.clone(), self.gids.clone()),
-            false => unpacking.ownership(Ownership::Caller),
-        };
+        unpacking = unpacking.id_maps(self.uids.clone(), self.gids.clone());
+        if !options.archive {
+            unpacking = unpacking.ownership(Ownership::Caller);
+        }
         let root = |map: &[IdRange]| {
             map.iter()
                 .find(|run| run.inside == 0)

@@ -13,6 +13,9 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
+use rocker_fs::remove_tree;
+use tracing::dispatcher::{self, Dispatch};
+
 use crate::trace::{STATE, traced};
 use crate::{Error, Result};
 
@@ -213,6 +216,17 @@ pub(crate) fn sync(file: &File, why: &'static str) -> io::Result<()> {
     )
 }
 
+/// The same of the whole file system that a directory is on: [syncfs(2)](https://man7.org/linux/man-pages/man2/sync.2.html).
+pub(crate) fn sync_file_system(dir: &File, why: &'static str) -> io::Result<()> {
+    traced(
+        STATE,
+        "syncfs",
+        why,
+        || dir.as_raw_fd().to_string(),
+        || Ok(nix::unistd::syncfs(dir)?),
+    )
+}
+
 /// Has a file changed now: [utimensat(2)](https://man7.org/linux/man-pages/man2/utimensat.2.html).
 pub(crate) fn touch(path: &Path, why: &'static str) -> io::Result<()> {
     let args = || format!("AT_FDCWD, {}, NULL, 0", quoted(path));
@@ -314,10 +328,12 @@ fn make_dirs(path: &Path, why: &'static str) -> io::Result<()> {
 pub(crate) fn remove_dir(dir: &Path, why: &'static str) -> Result<()> {
     let all = "/* and all beneath it, each by a call of its own */";
     let args = || format!("AT_FDCWD, {}, AT_REMOVEDIR {all}", quoted(dir));
-    match traced(STATE, "unlinkat", why, args, || fs::remove_dir_all(dir)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", dir)(error)),
-        _ => Ok(()),
-    }
+    let remove = || match dispatcher::with_default(&Dispatch::none(), || remove_tree(dir)) {
+        Ok(_) => Ok(()),
+        Err(rocker_fs::Error::Store { source, .. }) => Err(source),
+        Err(error) => Err(io::Error::other(error)),
+    };
+    traced(STATE, "unlinkat", why, args, remove).map_err(failed("remove", dir))
 }
 
 /// The names in a directory. How many calls that takes is how many names there are; they are reported as the one that is

@@ -202,6 +202,8 @@ impl Place<'_> {
         let dir = disk::open(to, why).map_err(disk::failed("open", to))?;
         rocker_fs::merge(&self.layers, dir.as_fd(), self.xattrs)?;
         let why = "so that every user of the container can enter its root directory";
-        disk::chmod(to, 0o755, why).map_err(disk::failed("change the mode of", to))
+        disk::chmod(to, 0o755, why).map_err(disk::failed("change the mode of", to))?;
+        let why = "so that all of the copy is on the disk before it counts as complete";
+        disk::sync_file_system(&dir, why).map_err(disk::failed("write", to))
     }
 }

@@ -147,19 +147,22 @@ impl Engine {
             return gone();
         }
         let store = self.volume_store()?;
-        // Nobody makes a container that wants it meanwhile: such a one makes the volume anew.
-        let _making = self.making()?;
-        if let Some(users) = self.volume_users(true)?.remove(name) {
-            return Err(Error::VolumeInUse {
-                name: name.to_owned(),
-                users: users.join(", "),
-            });
-        }
-        if !store.remove(name)? {
+        let taken = {
+            // Nobody makes a container that wants it meanwhile: such a one makes the volume anew.
+            let _making = self.making()?;
+            if let Some(users) = self.volume_users(true)?.remove(name) {
+                return Err(Error::VolumeInUse {
+                    name: name.to_owned(),
+                    users: users.join(", "),
+                });
+            }
+            store.take_out(name)?
+        };
+        let Some(taken) = taken else {
             return gone();
-        }
+        };
         self.tell_of_volume(name, "destroy");
-        Ok(())
+        Ok(taken.remove()?)
     }
 
     /// Removes the volumes that no container has and that `wanted` is true of. Returns their names, and how many bytes that has freed.
@@ -235,15 +238,28 @@ impl Engine {
 
     fn remove_all_unused(&self, names: &[&str], user: &str) -> Result<()> {
         let store = self.volume_store()?;
-        let _making = self.making()?;
-        let users = self.volume_users(true)?;
-        for name in names {
-            let others = users.get(*name).into_iter().flatten();
-            if others.filter(|other| *other != user).count() == 0 && store.remove(name)? {
-                self.tell_of_volume(name, "destroy");
+        let mut taken = Vec::new();
+        let mut first = Ok(());
+        {
+            let _making = self.making()?;
+            let users = self.volume_users(true)?;
+            for name in names {
+                let others = users.get(*name).into_iter().flatten();
+                if others.filter(|other| *other != user).count() > 0 {
+                    continue;
+                }
+                match store.take_out(name) {
+                    Ok(volume) => taken.extend(volume.map(|volume| (name, volume))),
+                    Err(error) => first = first.and(Err(error)),
+                }
             }
         }
-        Ok(())
+        // With nothing locked: there may be much in them.
+        for (name, taken) in taken {
+            self.tell_of_volume(name, "destroy");
+            first = first.and(taken.remove());
+        }
+        Ok(first?)
     }
 
     /// Which containers have which volumes. Where it must be `sure`, a container whose record cannot be read is an error.

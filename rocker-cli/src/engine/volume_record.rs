@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// The one kind of volume that there is.
 pub(crate) const DRIVER: &str = "local";
 
+/// What a record has in it if the volume is a directory of the host's.
+const DEVICE: &[u8] = b"\"device\"";
+
 /// What a volume was made with. It is written once, with the volume.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct VolumeRecord {
@@ -113,10 +116,10 @@ impl Engine {
         Ok(Volumes::open(self.roots().volumes())?)
     }
 
-    /// What is remembered of a volume; none where there is no such volume.
+    /// What is remembered of a volume; none where there is no such volume. One whose record is damaged is a volume without labels and options, with a warning.
     ///
     /// # Errors
-    /// [`Error::DamagedVolume`].
+    /// [`Error::DamagedVolume`] where a damaged record may be that of a directory of the host's.
     pub(crate) fn volume_record(
         &self,
         store: &Volumes,
@@ -125,12 +128,30 @@ impl Engine {
         let Some(text) = store.record(name)? else {
             return Ok(None);
         };
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|source| Error::DamagedVolume {
-                name: name.to_owned(),
-                source,
-            })
+        match serde_json::from_slice(&text) {
+            Ok(record) => Ok(Some(record)),
+            // What is in the volume must not be taken for what is in a directory of the host's.
+            Err(source) if text.windows(DEVICE.len()).any(|part| part == DEVICE) => {
+                Err(Error::DamagedVolume {
+                    name: name.to_owned(),
+                    source,
+                })
+            }
+            Err(source) => {
+                tracing::warn!(
+                    "the record of volume {name} is damaged ({source}): what is in it is whole, its labels are lost"
+                );
+                let made = std::fs::metadata(store.path(name)).and_then(|data| data.modified());
+                Ok(Some(VolumeRecord {
+                    name: name.to_owned(),
+                    created: made.unwrap_or(SystemTime::UNIX_EPOCH),
+                    driver: DRIVER.to_owned(),
+                    labels: BTreeMap::new(),
+                    options: BTreeMap::new(),
+                    anonymous: false,
+                }))
+            }
+        }
     }
 
     /// Makes a volume; false where there is one of that name.

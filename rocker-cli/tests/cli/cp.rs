@@ -330,3 +330,32 @@ fn in_a_container_with_users_of_its_own_files_belong_to_its_root() {
         scene.assert_all_gone("users");
     });
 }
+
+#[test]
+fn a_program_of_another_users_does_not_run_as_root_where_it_is_copied_to() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.sh("mkdir /run/t && cd /run/t && touch alices roots && chown 1000:1000 alices && chmod 6755 alices roots && tar -cf all.tar alices roots");
+        for flags in ["", "--userns auto"] {
+            scene.ok(&format!(
+                "run -d --name c --network none {flags} $I sh -c 'mkdir /tmp/tar; sleep 1000'"
+            ));
+            let look = "exec c sh -c 'cd /tmp; stat -c \"%n %u:%g %a\" alices roots tar/*'";
+            scene.ok("cp /run/t/alices c:/tmp");
+            scene.ok("cp /run/t/roots c:/tmp");
+            scene.script("rocker cp - c:/tmp/tar </run/t/all.tar");
+            assert_eq!(
+                scene.ok(look),
+                "alices 0:0 755\nroots 0:0 6755\ntar/alices 0:0 755\ntar/roots 0:0 6755\n",
+                "{flags}"
+            );
+            scene.ok("cp -a /run/t/alices c:/tmp");
+            assert!(
+                scene.ok(look).starts_with("alices 1000:1000 6755\n"),
+                "{flags}"
+            );
+            scene.ok("rm -f c");
+        }
+        scene.assert_all_gone("cp of programs");
+    });
+}

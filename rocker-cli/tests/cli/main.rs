@@ -74,6 +74,7 @@ mod resource_flags;
 mod restart_policy;
 mod rootless;
 mod run_flags;
+mod shared_mounts;
 mod signals;
 mod started;
 mod storage;
