@@ -7,6 +7,8 @@ use std::ffi::CString;
 
 use tar::{EntryType, Header};
 
+use crate::seen::Xattrs;
+
 /// The most that seven and eleven octal digits can say.
 const SEVEN: u64 = 0o7_777_777;
 const ELEVEN: u64 = 0o77_777_777_777;
@@ -154,6 +156,48 @@ fn time((seconds, nanoseconds): (i64, i64)) -> String {
             let text = format!("{sign}{seconds}.{nanoseconds:09}");
             text.trim_end_matches('0').to_owned()
         }
+    }
+}
+
+/// The attributes that mean something on another machine.
+pub(crate) fn portable(all: &[(CString, Vec<u8>)]) -> Xattrs {
+    let mut kept = Xattrs::new();
+    for (name, value) in all {
+        let bytes = name.to_bytes();
+        let marks = [&b"trusted.overlay."[..], b"user.overlay."];
+        let is_mark = marks.iter().any(|mark| bytes.starts_with(mark));
+        let is_known = bytes.starts_with(b"user.")
+            || bytes.starts_with(b"trusted.")
+            || bytes == b"security.capability"
+            || bytes.starts_with(b"system.posix_acl_");
+        // A key of a PAX record ends at the first of these.
+        if is_mark || !is_known || bytes.contains(&b'=') {
+            continue;
+        }
+        let value = match bytes {
+            b"security.capability" => for_any_root(value),
+            _ => value.clone(),
+        };
+        kept.push((name.clone(), value));
+    }
+    kept
+}
+
+/// A file capability without the number of the user namespace's root for whom it counts: that is another one elsewhere. See
+/// `struct vfs_ns_cap_data` in `linux/capability.h`.
+fn for_any_root(value: &[u8]) -> Vec<u8> {
+    const REVISION: u32 = 0xff00_0000;
+    let number = |at: usize| {
+        value
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok())
+    };
+    match number(0).map(u32::from_le_bytes) {
+        Some(magic) if magic & REVISION == 0x0300_0000 && value.len() == 24 => {
+            let magic = magic & !REVISION | 0x0200_0000;
+            [&magic.to_le_bytes()[..], &value[4..20]].concat()
+        }
+        _ => value.to_vec(),
     }
 }
 

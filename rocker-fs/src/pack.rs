@@ -8,14 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::dir::Dir;
 use nix::sys::stat::{SFlag, major, minor};
 use tar::EntryType;
 
-use crate::entry::{BLOCK, Entry};
+use crate::entry::{BLOCK, Entry, portable};
 use crate::error::{Error, Result};
 use crate::file_system;
-use crate::id_range::{IdRange, inside};
-use crate::layer::XattrNamespace;
+use crate::id_range::inside;
+use crate::pack_options::PackOptions;
 use crate::seen::{Seen, Xattrs, join, names, names_beneath};
 use crate::traces::Traces;
 
@@ -24,91 +25,6 @@ const CHUNK: usize = 128 << 10;
 /// The longest path of an archive in bytes, and the most directories that it goes down: what [`unpack`](crate::unpack) accepts.
 const MAX_PATH: usize = 4095;
 const MAX_DEPTH: usize = 256;
-
-/// What [`pack`] writes of a tree.
-#[derive(Debug, Clone)]
-pub struct PackOptions<'a> {
-    /// In which namespace overlayfs has its marks; none where the tree is no upper directory.
-    pub(crate) marks: Option<XattrNamespace>,
-    pub(crate) lower: Option<BorrowedFd<'a>>,
-    pub(crate) whole: bool,
-    pub(crate) mount_points: Vec<PathBuf>,
-    root_name: PathBuf,
-    uids: Vec<IdRange>,
-    gids: Vec<IdRange>,
-    max_bytes: u64,
-    harmless: bool,
-}
-
-impl<'a> PackOptions<'a> {
-    /// A layer, of the upper directory of an overlay: its marks become whiteouts.
-    pub fn layer(marks: XattrNamespace) -> Self {
-        Self {
-            marks: Some(marks),
-            lower: None,
-            whole: false,
-            mount_points: Vec::new(),
-            root_name: PathBuf::new(),
-            uids: Vec::new(),
-            gids: Vec::new(),
-            max_bytes: 64 << 30,
-            harmless: false,
-        }
-    }
-
-    /// An archive of the files as they are. What is on file systems of the kernel's own making, such as /proc, is left out.
-    pub fn files() -> Self {
-        Self {
-            marks: None,
-            max_bytes: u64::MAX,
-            ..Self::layer(XattrNamespace::Trusted)
-        }
-    }
-
-    /// Leaves out the empty files and directories that were made to have something mounted on them, at these paths from the
-    /// root, unless `lower`, which is all that the layers below have, has them too.
-    pub fn mount_points(
-        mut self,
-        lower: BorrowedFd<'a>,
-        paths: impl IntoIterator<Item = impl Into<PathBuf>>,
-    ) -> Self {
-        self.lower = Some(lower);
-        self.mount_points = paths.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Packs a layer of a tree that is no upper directory but whole: a copy of `lower`, which is all that the layers below have,
-    /// that has been changed since. A file counts as changed by its size, mtime, owner, mode and attributes.
-    pub fn whole(mut self, lower: BorrowedFd<'a>) -> Self {
-        (self.lower, self.whole) = (Some(lower), true);
-        self
-    }
-
-    /// What the tree itself is called in the archive; `.` without.
-    pub fn root_name(mut self, name: impl Into<PathBuf>) -> Self {
-        self.root_name = name.into();
-        self
-    }
-
-    /// Gives each file the owner that a user namespace with these maps sees.
-    pub fn id_maps(mut self, uids: Vec<IdRange>, gids: Vec<IdRange>) -> Self {
-        (self.uids, self.gids) = (uids, gids);
-        self
-    }
-
-    /// Leaves out what could give somebody privileges where the files come to belong to whoever unpacks them: set-user-ID and
-    /// set-group-ID bits, extended attributes, and device nodes.
-    pub fn harmless(mut self) -> Self {
-        self.harmless = true;
-        self
-    }
-
-    /// Writes at most so many bytes of files. Default: 64 GiB for a layer, as much as [`unpack`](crate::unpack) takes, and no limit otherwise.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = bytes;
-        self
-    }
-}
 
 /// What [`pack`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -174,6 +90,16 @@ pub fn pack(tree: BorrowedFd<'_>, out: impl Write, options: &PackOptions<'_>) ->
     packer.end()
 }
 
+/// A directory that is being written.
+struct Listing {
+    dir: Dir,
+    /// What is in it, and what no more is of what the layers below have.
+    names: BTreeMap<Vec<u8>, bool>,
+    /// Whether there may be whiteouts that are marked files.
+    marked_files: bool,
+    device: u64,
+}
+
 struct Packer<'a, 'b, W: Write> {
     out: BufWriter<W>,
     options: &'a PackOptions<'b>,
@@ -188,14 +114,35 @@ struct Packer<'a, 'b, W: Write> {
 
 impl<W: Write> Packer<'_, '_, W> {
     /// Writes a directory and all that is in it. `path` is where it is in the tree, `name` what it is called in the archive.
+    ///
+    /// What takes much room on the stack is done by others, which return before this goes down.
     fn directory(&mut self, path: &[u8], name: &[u8], seen: Seen, depth: usize) -> Result<()> {
-        let failed = |operation, error| failed(operation, name, error);
         if depth > MAX_DEPTH || name.len() > MAX_PATH {
             return Err(unpackable(
                 name,
                 "it is deeper than an archive can be unpacked",
             ));
         }
+        let held = self.pending.len();
+        let mut listing = self.begin(path, name, seen)?;
+        while let Some((below, is_there)) = listing.names.pop_first() {
+            if !is_there {
+                self.mark(&join(name, &[b".wh.", &below[..]].concat()))?;
+                continue;
+            }
+            let (path, name) = (join(path, &below), join(name, &below));
+            if let Some(seen) = self.child(&listing, &path, &name, &below)? {
+                self.directory(&path, &name, seen, depth + 1)?;
+            }
+        }
+        // Nothing in it has changed either.
+        self.pending.truncate(held);
+        Ok(())
+    }
+
+    /// Writes a directory's own entry, and lists it.
+    fn begin(&mut self, path: &[u8], name: &[u8], seen: Seen) -> Result<Listing> {
+        let failed = |operation, error| failed(operation, name, error);
         let xattrs = seen.xattrs().map_err(|error| failed("listxattr", error))?;
         let value = |wanted: &CStr| xattrs.iter().find(|(name, _)| **name == *wanted);
         let mut marked_files = false;
@@ -210,7 +157,6 @@ impl<W: Write> Packer<'_, '_, W> {
         }
         let own = if name.is_empty() { b"." } else { name };
         let own = [own, b"/"].concat();
-        let held = self.pending.len();
         let below = self.below(path, name)?;
         match &below {
             Some(below) if !path.is_empty() && is_as(&seen, below, name)? => {
@@ -228,57 +174,61 @@ impl<W: Write> Packer<'_, '_, W> {
         drop(seen);
         let mut dir = opened.map_err(|errno| failed("open", errno.into()))?;
         let own = names(&mut dir).map_err(|errno| failed("getdents64", errno.into()))?;
-        let mut all: BTreeMap<Vec<u8>, bool> = own.into_iter().map(|name| (name, true)).collect();
+        let mut names: BTreeMap<Vec<u8>, bool> = own.into_iter().map(|name| (name, true)).collect();
         if let Some(lower) = self.options.lower.filter(|_| below.is_some()) {
-            let names = names_beneath(lower, path);
-            for gone in names.map_err(|errno| failed("getdents64", errno.into()))? {
-                all.entry(gone).or_insert(false);
+            let gone = names_beneath(lower, path);
+            for gone in gone.map_err(|errno| failed("getdents64", errno.into()))? {
+                names.entry(gone).or_insert(false);
             }
         }
-        for (below, is_there) in all {
-            if !is_there {
-                self.mark(&join(name, &[b".wh.", &below[..]].concat()))?;
-                continue;
-            }
-            let (path, name) = (join(path, &below), join(name, &below));
-            let seen = Seen::at(dir.as_fd(), &below)
-                .map_err(|errno| self::failed("openat", &name, errno.into()))?;
-            let Some(seen) = seen else { continue };
-            if self.is_left_out(&path, &name, &below, &seen)? {
-                continue;
-            }
-            if let Some(marks) = self.options.marks {
-                let by_attribute = marked_files
-                    && seen
-                        .is_whiteout_by_attribute(marks)
-                        .map_err(|error| self::failed("getxattr", &name, error))?;
-                if seen.is_whiteout() || by_attribute {
-                    let above = name.len() - below.len();
-                    self.mark(&[&name[..above], b".wh.", &below].concat())?;
-                    continue;
-                }
-            }
-            let original = match seen.is_directory() {
-                true => None,
-                false => self.below(&path, &name)?,
-            };
-            if let Some(original) = original
-                && is_as(&seen, &original, &name)?
-            {
-                continue;
-            }
-            match seen.is_directory() {
-                true if self.is_the_kernels(&seen, device, &name)? => {
-                    let own = [&name[..], b"/"].concat();
-                    self.entry(&own, EntryType::Directory, b"", 0, &seen, &[])?;
-                }
-                true => self.directory(&path, &name, seen, depth + 1)?,
-                false => self.file(&name, &seen)?,
+        Ok(Listing {
+            dir,
+            names,
+            marked_files,
+            device,
+        })
+    }
+
+    /// Writes what a directory has under this name, and returns what is to be gone down to.
+    fn child(
+        &mut self,
+        listing: &Listing,
+        path: &[u8],
+        name: &[u8],
+        below: &[u8],
+    ) -> Result<Option<Seen>> {
+        let failed = |operation, error| failed(operation, name, error);
+        let seen = Seen::at(listing.dir.as_fd(), below);
+        let Some(seen) = seen.map_err(|errno| failed("openat", errno.into()))? else {
+            return Ok(None);
+        };
+        if self.is_left_out(path, name, below, &seen)? {
+            return Ok(None);
+        }
+        if let Some(marks) = self.options.marks {
+            let by_attribute = listing.marked_files
+                && seen
+                    .is_whiteout_by_attribute(marks)
+                    .map_err(|error| failed("getxattr", error))?;
+            if seen.is_whiteout() || by_attribute {
+                let above = name.len() - below.len();
+                self.mark(&[&name[..above], b".wh.", below].concat())?;
+                return Ok(None);
             }
         }
-        // Nothing in it has changed either.
-        self.pending.truncate(held);
-        Ok(())
+        if seen.is_directory() && self.is_the_kernels(&seen, listing.device, name)? {
+            let own = [name, b"/"].concat();
+            self.entry(&own, EntryType::Directory, b"", 0, &seen, &[])?;
+            return Ok(None);
+        }
+        if seen.is_directory() {
+            return Ok(Some(seen));
+        }
+        match self.below(path, name)? {
+            Some(original) if is_as(&seen, &original, name)? => {}
+            _ => self.file(name, &seen)?,
+        }
+        Ok(None)
     }
 
     /// What the layers below have at a path of a tree that is whole.
@@ -489,48 +439,6 @@ impl<W: Write> Packer<'_, '_, W> {
 fn is_as(seen: &Seen, original: &Seen, name: &[u8]) -> Result<bool> {
     seen.is_as(original)
         .map_err(|error| failed("getxattr", name, error))
-}
-
-/// The attributes that mean something on another machine.
-fn portable(all: &[(CString, Vec<u8>)]) -> Xattrs {
-    let mut kept = Xattrs::new();
-    for (name, value) in all {
-        let bytes = name.to_bytes();
-        let marks = [&b"trusted.overlay."[..], b"user.overlay."];
-        let is_mark = marks.iter().any(|mark| bytes.starts_with(mark));
-        let is_known = bytes.starts_with(b"user.")
-            || bytes.starts_with(b"trusted.")
-            || bytes == b"security.capability"
-            || bytes.starts_with(b"system.posix_acl_");
-        // A key of a PAX record ends at the first of these.
-        if is_mark || !is_known || bytes.contains(&b'=') {
-            continue;
-        }
-        let value = match bytes {
-            b"security.capability" => for_any_root(value),
-            _ => value.clone(),
-        };
-        kept.push((name.clone(), value));
-    }
-    kept
-}
-
-/// A file capability without the number of the user namespace's root for whom it counts: that is another one elsewhere. See
-/// `struct vfs_ns_cap_data` in `linux/capability.h`.
-fn for_any_root(value: &[u8]) -> Vec<u8> {
-    const REVISION: u32 = 0xff00_0000;
-    let number = |at: usize| {
-        value
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok())
-    };
-    match number(0).map(u32::from_le_bytes) {
-        Some(magic) if magic & REVISION == 0x0300_0000 && value.len() == 24 => {
-            let magic = magic & !REVISION | 0x0200_0000;
-            [&magic.to_le_bytes()[..], &value[4..20]].concat()
-        }
-        _ => value.to_vec(),
-    }
 }
 
 fn shown(name: &[u8]) -> PathBuf {

@@ -7,12 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::sys::stat::SFlag;
 
 use crate::calls;
 use crate::encode;
 use crate::error::{Error, Result};
 use crate::mount::{Mount, MountAttributes, MountKind};
-use crate::resolve::{Access, open_beneath};
+use crate::resolve::{Access, create_dir_beneath, open_beneath};
 use crate::source::Source;
 use crate::stack;
 use crate::sys::{self, uapi};
@@ -28,8 +29,8 @@ pub struct View {
 }
 
 impl View {
-    /// Lays `mounts` over `root`, a mount that is attached to nothing, one after the other. Those of new file systems are left out, and
-    /// so is one whose target is not there. `place` is any directory of the host, to mount at where nobody sees it. With `read_only`
+    /// Lays `mounts` over `root`, a mount that is attached to nothing, one after the other. Those of new file systems are left out;
+    /// a target that is not there is made, for a directory; where it cannot be, that one is left out. `place` is any directory of the host, to mount at where nobody sees it. With `read_only`
     /// nothing can be written to the root itself.
     ///
     /// Targets are found beneath the root, and mounted on by descriptor: no symbolic link leads out.
@@ -45,9 +46,6 @@ impl View {
         mounts: &[Mount],
     ) -> Result<Self> {
         let place = place.as_ref();
-        if read_only {
-            make_read_only(root.as_fd(), Path::new("/"), false)?;
-        }
         // Before this namespace is left: a mount can be copied where it is.
         let copies = mounts
             .iter()
@@ -62,6 +60,9 @@ impl View {
             )?;
             for (copy, target) in &copies {
                 lay(root.as_fd(), copy.as_fd(), target)?;
+            }
+            if read_only {
+                make_read_only(root.as_fd(), Path::new("/"), false)?;
             }
             let why = "so that the mounts stay when this thread has ended";
             let own = Path::new("/proc/thread-self/ns/mnt");
@@ -127,7 +128,18 @@ fn make_read_only(mount: BorrowedFd<'_>, target: &Path, recursive: bool) -> Resu
 fn lay(root: BorrowedFd<'_>, copy: BorrowedFd<'_>, target: &Path) -> Result<()> {
     let target = match open_beneath(root, target, Access::Path) {
         Err(Error::Resolve { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(());
+            let why = "so that a place to mount it on is made only for a directory";
+            let status = calls::fstat(copy, why);
+            let status = status.map_err(|errno| failed("fstat", target)(errno.into()))?;
+            let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+            if kind != SFlag::S_IFDIR {
+                return Ok(());
+            }
+            match create_dir_beneath(root, target, 0o755) {
+                Ok(made) => made,
+                // The root may be read-only, or know nobody whose the directory would be.
+                Err(_) => return Ok(()),
+            }
         }
         target => target?,
     };

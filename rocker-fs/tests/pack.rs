@@ -18,7 +18,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use rocker_fs::{
     Change, Error, IdRange, Layers, Overlay, Ownership, PackOptions, Packed, UnpackOptions,
-    XattrNamespace, changes, pack, unpack,
+    XattrNamespace, changes, copy_tree, merge, pack, unpack,
 };
 use support::Layer;
 use tar::EntryType;
@@ -201,6 +201,79 @@ fn changes_are_those_of_docker_diff() {
             listed(&lower, &upper, &[]),
             "C /deep\nC /deep/a\nC /deep/a/b\nC /deep/a/b/c\nC /etc\nD /etc/group\nA /etc/new\nC /etc/passwd\nA /fresh\nA /fresh/dir\nA /fresh/dir/file\n\
              D /gone\nC /link\nC /opt\nC /opt/app\nA /opt/app/new\nC /opt/app/old\nD /opt/app/sub\nA /pipe\nC /var"
+        );
+    });
+}
+
+/// Where there is no overlay there is a copy, and what was changed of it is found by comparison.
+#[test]
+fn a_copy_that_was_changed_gives_the_changes_and_the_layer_of_an_overlay() {
+    fake_host::run(|host| {
+        let script = "echo new >etc/new; echo more >>etc/passwd; rm etc/group; rm -r gone; mkdir -p fresh/dir; touch fresh/dir/file; echo x >>deep/a/b/c; \
+                      chmod 700 var; rm link; ln -s etc/new link; rm keep; mkdir keep; echo k >keep/k; rm -r opt/app; echo f >opt/app; mkfifo pipe; \
+                      ln etc/new etc/new2; setfattr() { python3 -c 'import os, sys; os.setxattr(sys.argv[1], sys.argv[2], b\"v\")' $@; }; setfattr var/log/x trusted.note";
+        let (lower, upper) = changed(host, BELOW, script);
+        let copy = host.dir("copy");
+        let (below, into) = (File::open(&lower).unwrap(), File::open(&copy).unwrap());
+        copy_tree(below.as_fd(), into.as_fd()).unwrap();
+        let whole = PackOptions::layer(XattrNamespace::Trusted).whole(below.as_fd());
+        let listed_whole = || {
+            let mut all = Vec::new();
+            changes(into.as_fd(), below.as_fd(), &whole, |change: Change| {
+                all.push(format!("{} {}", change.kind, change.path.display()));
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+            all.join("\n")
+        };
+        assert_eq!(listed_whole(), "");
+        let (tar, _) = packed_as(&copy, &whole).unwrap();
+        fs::write("/run/layer.tar", tar).unwrap();
+        assert_eq!(host.sh("tar -tf /run/layer.tar"), "./\n");
+        host.sh(&format!("cd {}; {script}", copy.display()));
+        assert_eq!(listed_whole(), listed(&lower, &upper, &[]));
+        assert!(
+            listed_whole().contains("C /var/log/x"),
+            "{}",
+            listed_whole()
+        );
+        // Over the lower tree the layer is the copy as it is now.
+        let (tar, _) = packed_as(&copy, &whole).unwrap();
+        fs::write("/run/layer.tar", &tar).unwrap();
+        let names = host.sh("tar -tf /run/layer.tar");
+        assert!(
+            names.contains("etc/.wh.group\n") && !names.contains("deep/a/x"),
+            "{names}"
+        );
+        let layer = host.dir("layer");
+        unpack(
+            &tar[..],
+            File::open(&layer).unwrap().as_fd(),
+            &UnpackOptions::default(),
+        )
+        .unwrap();
+        let again = host.dir("again");
+        merge(
+            [&lower, &layer],
+            File::open(&again).unwrap().as_fd(),
+            XattrNamespace::Trusted,
+        )
+        .unwrap();
+        let without_root = |dir: &Path| tree(dir).split_off(1);
+        let directories_have_no_age = |lines: Vec<String>| {
+            // A directory that is as it was is in no layer, whatever was done in it.
+            let age = |line: String| {
+                let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+                if words.get(1).is_some_and(|mode| mode.starts_with("0o4")) {
+                    words[6].clear();
+                }
+                words.join(" ")
+            };
+            lines.into_iter().map(age).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            directories_have_no_age(without_root(&again)),
+            directories_have_no_age(without_root(&copy))
         );
     });
 }

@@ -98,13 +98,16 @@ impl Engine {
                 (tree.into(), lower.mount()?.into())
             }
         };
+        let mut mount_points = spec.as_ref().map(mount_points).unwrap_or_default();
+        let volumes = record.options.volumes.iter();
+        mount_points.extend(volumes.map(|volume| volume.destination.clone()));
         Ok(Changed {
             record,
             base,
             tree,
             whole: storage.driver != StorageDriver::Overlay,
             lower,
-            mount_points: spec.as_ref().map(mount_points).unwrap_or_default(),
+            mount_points,
             ids,
             data,
         })

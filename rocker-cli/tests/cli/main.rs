@@ -22,6 +22,7 @@ mod archives;
 mod attach;
 mod attributes;
 mod cgroups;
+mod changes;
 mod commit;
 mod completion;
 mod cp;
