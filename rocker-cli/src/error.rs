@@ -330,6 +330,14 @@ pub enum Error {
         /// Where: `container web`, or `the host`.
         place: String,
     },
+    /// What is to be copied would take the place of a device, a fifo or a socket.
+    #[error("{path:?} in {place} must be a directory or a regular file, so as to be copied to")]
+    NeitherFileNorDirectory {
+        /// The path as given.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
     /// A file is to be copied into a directory that is not there.
     #[error(
         "the directory {path:?} does not exist in {place}; make it first, or leave out the / behind it"

@@ -295,6 +295,13 @@ impl Engine {
                 into,
                 PathBuf::from(asked.path.file_name().unwrap_or_default()),
             ),
+            // Unpacking puts a new file in its place, and takes the old one away: everybody's /dev/null, for one.
+            Some(_) if !place.is_file() => {
+                return Err(Error::NeitherFileNorDirectory {
+                    path: wanted.path,
+                    place: to.place.clone(),
+                });
+            }
             Some(_) if found.is_directory() => {
                 return Err(Error::CopyDirectory {
                     path: wanted.path,

@@ -149,6 +149,42 @@ fn files_are_copied_by_dockers_rules_from_and_to_a_container_that_does_not_run()
 }
 
 #[test]
+fn no_file_takes_the_place_of_a_device_a_fifo_or_a_socket() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let make = "mknod /run/t/null c 1 3; mkfifo /run/t/fifo; ln -s null /run/t/tonull";
+        host.sh(&format!("{FILES}; {make}"));
+        let _socket = std::os::unix::net::UnixListener::bind("/run/t/socket").unwrap();
+        scene.up(
+            "web",
+            "",
+            &format!("mkdir -p /run/t; echo f >/run/t/file; {make}; echo up; exec sleep 1000"),
+        );
+        let look = "cd /run/t; stat -c '%n %F %t:%T' null fifo";
+        let before = host.sh(look);
+        for (args, place) in [
+            ("cp web:/run/t/file /run/t/null", "the host"),
+            ("cp web:/run/t/file /run/t/fifo", "the host"),
+            ("cp web:/run/t/file /run/t/tonull", "the host"),
+            ("cp web:/run/t/file /run/t/socket", "the host"),
+            ("cp web:/run/t /run/t/null", "the host"),
+            ("cp /run/t/file web:/run/t/null", "container web"),
+            ("cp -a /run/t/file web:/run/t/fifo", "container web"),
+        ] {
+            let line = scene.fails(1, args);
+            let says = format!("in {place} must be a directory or a regular file");
+            assert!(line.contains(&says), "{args}: {line}");
+        }
+        assert_eq!(host.sh(look), before);
+        let inside = scene.ok(&format!("exec web sh -c \"{look}\""));
+        assert_eq!(inside, before);
+        host.sh("[ -S /run/t/socket ]");
+        scene.ok("rm -f web");
+        scene.assert_all_gone("copies to devices");
+    });
+}
+
+#[test]
 fn archives_are_copied_from_and_to_standard_streams() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
