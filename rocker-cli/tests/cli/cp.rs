@@ -329,6 +329,30 @@ fn volumes_are_seen_as_the_container_sees_them_whether_it_runs_or_not() {
     });
 }
 
+/// Neither the image nor anybody else has the places by then.
+#[test]
+fn what_is_copied_into_a_volume_before_the_first_start_is_there_at_the_start() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.sh("mkdir -p /run/vol /run/other; echo n >/run/new; echo old >/run/file; echo o >/run/other/o");
+        scene.ok("create --name web -v data:/none/data -v /run/vol:/none/vol -v /run/file:/etc/none/file -v /run/other:/none/data/sub $I sh -c 'cat /none/data/new /none/vol/new /etc/none/file /none/data/sub/*'");
+        for target in ["/none/data/", "/none/vol/", "/none/data/sub/"] {
+            scene.ok(&format!("cp -q /run/new web:{target}"));
+        }
+        // A file that is mounted is looked at through its place as well.
+        scene.ok("cp -q web:/etc/none/file /run/got");
+        assert_eq!(
+            host.sh("cat /run/got /run/vol/new /run/other/new"),
+            "old\nn\nn\n"
+        );
+        assert_eq!(scene.ok("diff web"), "", "the places are no change");
+        assert_eq!(scene.ok("start -a web"), "n\nn\nold\nn\no\n");
+        scene.ok("rm web");
+        scene.ok("volume rm data");
+        scene.assert_all_gone("copies into volumes");
+    });
+}
+
 #[test]
 fn in_a_container_with_users_of_its_own_files_belong_to_its_root() {
     fake_host::run(|host| {
