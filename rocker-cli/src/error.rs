@@ -281,6 +281,15 @@ pub enum Error {
         /// The container.
         name: String,
     },
+    /// A container that has in memory what it changes, and would lose that by being mounted anew.
+    #[error(
+        "container {name} is mounted, and all that it has changed is in that mount, which would be gone: its users are others from now on. \
+         Copy what is needed, then `rocker umount {name}` and start it"
+    )]
+    MountedInMemory {
+        /// The container.
+        name: String,
+    },
     /// A container of a plain directory, to which it writes.
     #[error(
         "nobody knows what container {name} has changed: its root is the directory {path} itself, of which there is no earlier state; \

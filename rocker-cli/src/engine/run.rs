@@ -50,6 +50,7 @@ impl Engine {
             _ => None,
         };
         let maps = self.users(options, Some(container.id()))?;
+        self.unmount_of_others(container, maps.as_ref())?;
         let (root, is_copy) = self.mount_root(container, base, maps.as_ref())?;
         let root = root.into();
         let surroundings = Surroundings::of(options, &others, maps)?;

@@ -81,7 +81,7 @@ impl Engine {
         base: &Base,
         maps: Option<&Maps>,
     ) -> Result<(OverlayMount, bool)> {
-        if let Some(root) = self.mounted_root(container.id(), maps)? {
+        if let Some(root) = self.mounted_root(container.id())? {
             let storage = Storage::of(container.data(), container.options())?;
             return Ok((root, storage.driver == StorageDriver::Vfs));
         }
