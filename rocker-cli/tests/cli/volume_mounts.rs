@@ -85,6 +85,26 @@ fn mounts_spread_as_asked() {
 }
 
 #[test]
+fn what_is_mounted_beneath_comes_along_however_mounts_spread() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.sh("mkdir -p /run/dir/beneath && mount -t tmpfs none /run/dir/beneath && touch /run/dir/beneath/there");
+        for mode in ["private", "slave", "shared", "ro,slave"] {
+            let flags = format!("--rm --network none -v /run/dir:/x:{mode}");
+            assert_eq!(
+                scene.ok(&format!("run {flags} $I ls /x/beneath")),
+                "there\n",
+                "{mode}"
+            );
+        }
+        let alone = "--rm --network none -v /run/dir:/x:bind-nonrecursive,slave";
+        assert_eq!(scene.ok(&format!("run {alone} $I ls /x/beneath")), "");
+        host.sh("umount /run/dir/beneath");
+        scene.assert_all_gone("mounts beneath");
+    });
+}
+
+#[test]
 fn the_files_of_a_hosts_user_can_be_those_of_a_user_of_the_container_and_back() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
