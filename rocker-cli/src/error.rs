@@ -104,6 +104,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Somebody has begun to start the container and is not done, so that its files can be reached in neither way.
+    #[error("container {name} is just being started or removed; try again when that is done")]
+    ComingUp {
+        /// Its name.
+        name: String,
+    },
     /// The container runs.
     #[error("container {name} is running; wait for its end, or use `rocker rm -f`")]
     StillRunning {

@@ -114,7 +114,7 @@ impl Container {
     /// is known of it is its id, and whatever it could have is taken to be there.
     pub(crate) fn adopt(engine: &Engine, id: &str) -> Result<Option<Self>> {
         let roots = engine.roots();
-        let (data, run) = (roots.containers().join(id), roots.running().join(id));
+        let run = roots.running().join(id);
         let why = "so that there is a lock to take, also where a boot has emptied /run";
         let lock = loop {
             disk::make_dir(&run, why)?;
@@ -125,6 +125,13 @@ impl Container {
                 Some(_) => {}
             }
         };
+        Self::known(engine, id, lock).map(Some)
+    }
+
+    /// What there is to know of a container, for the one who holds `lock`.
+    fn known(engine: &Engine, id: &str, lock: File) -> Result<Self> {
+        let roots = engine.roots();
+        let (data, run) = (roots.containers().join(id), roots.running().join(id));
         let record = match engine.record(id) {
             Ok(Some(record)) => record,
             Ok(None) | Err(Error::Damaged { .. }) => Record::unknown(id),
@@ -135,30 +142,56 @@ impl Container {
             Err(Error::Damaged { .. }) => Some(State::Created),
             state => state?,
         };
-        Ok(Some(Self {
+        Ok(Self {
             record,
             state,
             data,
             run,
             _lock: lock,
-        }))
+        })
     }
 
-    /// Takes over a container for something that cannot be done while it runs.
+    /// A container that does not run, for whoever works on its files: until this is dropped nobody starts, removes or mounts it, and those who want to
+    /// wait. Nobody takes it for one that runs. None where somebody looks after it by now.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`] where somebody has just removed it.
+    pub(crate) fn for_its_files(engine: &Engine, id: &str, name: &str) -> Result<Option<Self>> {
+        let files = lock::files(&engine.roots().containers().join(id))?;
+        let files = files.ok_or_else(|| Error::NoContainer {
+            name: name.to_owned(),
+        })?;
+        // Whoever takes it over from here on sees that its files are in use.
+        match lock::is_held(&engine.roots().running().join(id))? {
+            true => Ok(None),
+            false => Self::known(engine, id, files).map(Some),
+        }
+    }
+
+    /// Takes over a container for something that cannot be done while it runs, or while its files are copied, which is waited for.
     ///
     /// # Errors
     /// [`Error::StillRunning`]; [`Error::NoContainer`] where somebody has just removed it.
     pub(crate) fn adopt_idle(engine: &Engine, id: &str, name: &str) -> Result<Self> {
-        let limit = Instant::now() + LETTING_GO;
+        let mut limit = Instant::now() + LETTING_GO;
+        let data = engine.roots().containers().join(id);
         loop {
             // Nobody makes or removes it meanwhile.
             let making = engine.making()?;
             if let Some(container) = Self::adopt(engine, id)? {
                 let why = "so that what somebody has just removed is not taken for a container";
-                if disk::exists(&container.data, why) {
+                let is_there = disk::exists(&container.data, why);
+                // Whoever begins to work on its files from here on sees that it is looked after.
+                if is_there && !lock::are_in_use(&data)? {
                     return Ok(container);
                 }
                 container.remove_run_dir()?;
+                if is_there {
+                    drop((container, making));
+                    engine.wait_for_files(id)?;
+                    limit = Instant::now() + LETTING_GO;
+                    continue;
+                }
                 let name = name.to_owned();
                 return Err(Error::NoContainer { name });
             }
@@ -301,6 +334,11 @@ impl Engine {
     /// open. It is a lock of its own, since those processes may keep such a container from ever being ready.
     pub(crate) fn sharing(&self) -> Result<File> {
         lock::wait(&self.roots().containers().join(".sharing"))
+    }
+
+    /// Waits until nobody works on the files of a container that does not run.
+    pub(crate) fn wait_for_files(&self, id: &str) -> Result<()> {
+        lock::files(&self.roots().containers().join(id)).map(drop)
     }
 
     /// Asks the one who looks after a container to take its next end for one that is wanted.

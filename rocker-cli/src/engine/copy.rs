@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::Spec;
 use rocker_fs::{
@@ -23,6 +24,9 @@ use super::packing::Packing;
 use super::record::State;
 use super::{Engine, disk, parts, spec};
 use crate::{Error, Result};
+
+/// How long a container may take from the moment on at which somebody begins to start it until it runs.
+const COMING_UP: Duration = Duration::from_secs(15);
 
 /// How [`Engine::copy`] copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,18 +81,10 @@ enum Root {
     /// A directory: the host's own, or that of a container's first process, with all that is mounted there.
     Open(OwnedFd),
     /// That of a container that does not run, which is nobody else's meanwhile.
-    Mounted(View, #[expect(dead_code, reason = "it is held")] Box<Idle>),
-}
-
-/// A container that nobody starts or removes, until this is dropped.
-struct Idle(Container);
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.remove_run_dir() {
-            tracing::warn!("{}", error.chain());
-        }
-    }
+    Mounted(
+        View,
+        #[expect(dead_code, reason = "it is held")] Box<Container>,
+    ),
 }
 
 /// A path as it was asked for.
@@ -226,7 +222,7 @@ impl Engine {
     /// A directory that is there keeps its owner and mode. No file takes a directory's place, nor a directory a file's.
     ///
     /// # Errors
-    /// [`Error::NoContainer`]; [`Error::NoFile`] and its neighbours; [`Error::CopyBetween`]; [`Error::Fs`].
+    /// [`Error::NoContainer`]; [`Error::NoFile`] and its neighbours; [`Error::CopyBetween`]; [`Error::ComingUp`]; [`Error::Fs`].
     pub fn copy(
         &self,
         from: &CopyEnd,
@@ -352,30 +348,40 @@ impl Engine {
     /// The root file system of a container as it sees it.
     fn tree_of(&self, name: &str) -> Result<Tree> {
         let found = self.container(name)?;
-        let spec = self.spec_of(&found.id)?;
-        let [uids, gids] = spec.as_ref().map(parts::id_maps).unwrap_or_default();
         let ranges = |maps: &[IdMap]| maps.iter().map(range).collect();
-        let tree = |root| Tree {
-            root,
-            place: format!("container {}", found.name),
-            container: Some(found.name.clone()),
-            uids: ranges(&uids),
-            gids: ranges(&gids),
-        };
-        if matches!(self.state(&found.id)?, Some(State::Running(_))) {
-            match self.root_of_running(&found.id) {
-                // It has just ended.
-                Err(Error::NotRunning { .. }) => {}
-                root => return Ok(tree(Root::Open(root?))),
+        let tree = |root, spec: Option<&Spec>| {
+            let [uids, gids] = spec.map(parts::id_maps).unwrap_or_default();
+            Tree {
+                root,
+                place: format!("container {}", found.name),
+                container: Some(found.name.clone()),
+                uids: ranges(&uids),
+                gids: ranges(&gids),
             }
+        };
+        let limit = Instant::now() + COMING_UP;
+        loop {
+            if matches!(self.state(&found.id)?, Some(State::Running(_))) {
+                match self.root_of_running(&found.id) {
+                    // It has just ended.
+                    Err(Error::NotRunning { .. }) => {}
+                    root => return Ok(tree(Root::Open(root?), self.spec_of(&found.id)?.as_ref())),
+                }
+            }
+            if let Some(idle) = Container::for_its_files(self, &found.id, &found.name)? {
+                let spec = self.spec_of(&found.id)?;
+                let root = self.idle_root(&idle)?.into();
+                let read_only = idle.options().read_only;
+                let binds = self.binds(&idle, spec.as_ref())?;
+                let view = View::new(root, read_only, idle.data(), &binds)?;
+                return Ok(tree(Root::Mounted(view, Box::new(idle)), spec.as_ref()));
+            }
+            // Somebody has begun to start it, or is about to let go of it: either takes some milliseconds.
+            if Instant::now() > limit {
+                return Err(Error::ComingUp { name: found.name });
+            }
+            thread::sleep(Duration::from_millis(2));
         }
-        let container = Container::adopt_idle(self, &found.id, &found.name)?;
-        let idle = Idle(container);
-        let root = self.idle_root(&idle.0)?.into();
-        let read_only = idle.0.options().read_only;
-        let binds = self.binds(&idle.0, spec.as_ref())?;
-        let view = View::new(root, read_only, idle.0.run_dir(), &binds)?;
-        Ok(tree(Root::Mounted(view, Box::new(idle))))
     }
 
     /// What lies over the root file system of a container that does not run: its volumes, as they were in its last run, or will be in

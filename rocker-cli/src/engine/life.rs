@@ -113,6 +113,8 @@ impl Engine {
         self.reconcile_at_a_glance()?;
         let found = self.lookup(name)?;
         let hierarchy = self.hierarchy()?;
+        // While signals still end this process: it may take long.
+        self.wait_for_files(&found.id)?;
         let signals = Signals::hold()?;
         let container = Container::adopt_idle(self, &found.id, &found.name);
         let container = container.map_err(|error| match error {

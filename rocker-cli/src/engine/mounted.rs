@@ -18,7 +18,7 @@ use super::options::StorageDriver;
 use super::record::State;
 use super::storage::Storage;
 use super::surroundings::Maps;
-use super::{Engine, disk, parts};
+use super::{Engine, disk, lock, parts};
 use crate::{Error, Result};
 
 /// The kernel's number for something that is in use; the same on every Linux that rocker runs on.
@@ -48,6 +48,11 @@ impl Engine {
             return Err(Error::MountsUnseen);
         }
         let (id, is_container) = self.mountable(name)?;
+        // There is one overlay of it at most, also one that somebody copies files by.
+        let _files = match is_container && !self.is_mounted(&id)? {
+            true => lock::files(&self.roots().containers().join(&id))?,
+            false => None,
+        };
         // Nobody else mounts, starts or removes anything meanwhile.
         let _making = self.making()?;
         let path = self.roots().mounts().join(&id);

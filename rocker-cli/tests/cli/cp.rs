@@ -353,6 +353,40 @@ fn what_is_copied_into_a_volume_before_the_first_start_is_there_at_the_start() {
     });
 }
 
+/// Each of them needs the one overlay that there may be of its layer.
+#[test]
+fn who_copies_from_a_container_that_does_not_run_is_waited_for_by_all_who_would_change_that() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        scene.ok("run --name web $I sh -c '[ -e /big ] || { yes | head -c 1000000 >/big; echo f >/f; }; cat /f'");
+        let status = || scene.ok("ps -a --format '{{.State}}'");
+        for (args, gets) in [
+            ("cp web:/f /run/got", ""),
+            ("cp /run/new web:/f", ""),
+            ("mount web", "mounts"),
+            ("umount web", ""),
+            ("start -a web", "n\n"),
+            ("rm -f web", "web\n"),
+        ] {
+            host.sh("echo n >/run/new");
+            // It has more to say than anybody reads for now.
+            let mut copying = scene.start("cp web:/big -");
+            assert!(!copying.line().is_empty());
+            let mut waiting = scene.start(&format!("{args} 2>&1"));
+            if args != "umount web" {
+                assert!(waiting.line().ends_with("waiting until that is done"));
+            }
+            assert_eq!(status(), "exited\n", "nobody takes it for one that runs");
+            let copied = copying.end();
+            assert!(copied.code == 0 && copied.out.len() > 900_000, "{copied:?}");
+            let done = waiting.end();
+            assert!(done.code == 0 && done.out.contains(gets), "{done:?}");
+        }
+        assert_eq!(host.sh("cat /run/got"), "f\n");
+        scene.assert_all_gone("copies that were waited for");
+    });
+}
+
 #[test]
 fn in_a_container_with_users_of_its_own_files_belong_to_its_root() {
     fake_host::run(|host| {
