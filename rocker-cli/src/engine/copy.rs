@@ -20,6 +20,7 @@ use rocker_ns::IdMap;
 
 use super::container::Container;
 use super::diff::range;
+use super::options::MountIds;
 use super::packing::Packing;
 use super::record::State;
 use super::{Engine, disk, parts, spec};
@@ -390,9 +391,15 @@ impl Engine {
         if let Some(spec) = spec {
             return parts::binds(spec);
         }
-        let options = container.options();
-        let places = self.places(&options.volumes, None, None)?;
-        let spec = spec::of_volumes(&options.volumes, &places)?;
+        let mut volumes = container.options().volumes.clone();
+        for volume in &mut volumes {
+            // Who its users are outside is decided when it starts. Until then its root shows owners as it will see them, and so does this.
+            if volume.id_map == Some(MountIds::Containers) {
+                volume.id_map = None;
+            }
+        }
+        let places = self.places(&volumes, None, None)?;
+        let spec = spec::of_volumes(&volumes, &places)?;
         parts::binds(&spec)
     }
 

@@ -353,6 +353,32 @@ fn what_is_copied_into_a_volume_before_the_first_start_is_there_at_the_start() {
     });
 }
 
+#[test]
+fn a_directory_with_the_ids_of_users_yet_to_be_chosen_can_be_copied_to() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.sh("mkdir -p /run/vol; echo o >/run/vol/old; chown 3:4 /run/vol/old; echo n >/run/new; chown 7:8 /run/new");
+        scene.ok("create --name web --userns auto --network none -v /run/vol:/vol:idmap $I stat -c '%n %u:%g' /vol/old /vol/new /vol/kept");
+        scene.ok("cp -qa web:/vol/old /run/got");
+        scene.ok("cp -q /run/new web:/vol/new");
+        scene.ok("cp -qa /run/new web:/vol/kept");
+        let owners = host.sh("stat -c '%n %u:%g' /run/got /run/vol/new /run/vol/kept");
+        assert_eq!(
+            owners,
+            "/run/got 3:4\n/run/vol/new 0:0\n/run/vol/kept 7:8\n"
+        );
+        assert_eq!(
+            scene.ok("start -a web"),
+            "/vol/old 3:4\n/vol/new 0:0\n/vol/kept 7:8\n"
+        );
+        // As it was in its last run.
+        scene.ok("cp -qa web:/vol/kept /run/again");
+        assert_eq!(host.sh("stat -c %u:%g /run/again"), "7:8\n");
+        scene.ok("rm web");
+        scene.assert_all_gone("ids of users yet to be chosen");
+    });
+}
+
 /// Each of them needs the one overlay that there may be of its layer.
 #[test]
 fn who_copies_from_a_container_that_does_not_run_is_waited_for_by_all_who_would_change_that() {
