@@ -116,6 +116,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Two things are to be mounted at one place.
+    #[error("Duplicate mount point: {path}; leave out one of the flags that mount something there")]
+    DuplicateMountPoint {
+        /// Where in the container.
+        path: PathBuf,
+    },
     /// No such volume.
     #[error("no volume {name:?}; `rocker volume ls` lists all")]
     NoVolume {
