@@ -80,7 +80,9 @@ impl Engine {
     /// # Errors
     /// [`Error::State`] when the containers' directories cannot be read.
     pub fn reconcile(&self) -> Result<()> {
-        self.reconcile_by(|run| is_held(run).map(|held| !held))
+        self.reconcile_by(|run| is_held(run).map(|held| !held))?;
+        // Those of containers that were to be removed are among it, and nobody names them.
+        self.sweep_volumes()
     }
 
     /// The same at a glance, for those who start a container and need no other: somebody who died this very moment may be left to

@@ -1,6 +1,7 @@
 //! Volumes: made, listed, removed.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use super::record::Record;
 use super::time::text;
 use super::usage::bytes_of;
 use super::volume_record::{DRIVER, VolumeRecord};
-use super::{Engine, Usage, VolumeSource, name};
+use super::{Engine, Usage, VolumeSource, disk, name};
 use crate::{Error, Result};
 
 /// A volume that is to be made.
@@ -84,6 +85,29 @@ impl Engine {
             }
         }
         Ok(all)
+    }
+
+    /// Removes what somebody left of a volume who was killed while he made or removed it. Where others make or remove some right now, that
+    /// is left to the next command: it may take them long. What cannot be removed is a warning.
+    pub(crate) fn sweep_volumes(&self) -> Result<()> {
+        let dir = self.roots().volumes();
+        let why =
+            "so that nothing stays of a volume that somebody was making or removing when he died";
+        let names = match disk::names(&dir, why) {
+            // There was none yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            names => names.map_err(disk::failed("read", &dir))?,
+        };
+        if names.iter().all(|name| Volumes::is_name(name)) {
+            return Ok(());
+        }
+        let lock = disk::open(&dir, why).map_err(disk::failed("open", &dir))?;
+        let is_free = disk::try_lock(&lock, why).map_err(disk::failed("lock", &dir))?;
+        drop(lock);
+        if is_free && let Err(error) = self.volume_store()?.sweep() {
+            tracing::warn!(%error, "what an interrupted command left of volumes could not be removed");
+        }
+        Ok(())
     }
 
     /// The names of all volumes; none where one may not look. Nothing is made by asking.
