@@ -18,7 +18,7 @@ use super::options::StorageDriver;
 use super::record::State;
 use super::storage::Storage;
 use super::surroundings::Maps;
-use super::{Engine, disk, lock, parts};
+use super::{Engine, disk, parts};
 use crate::{Error, Result};
 
 /// The kernel's number for something that is in use; the same on every Linux that rocker runs on.
@@ -49,10 +49,13 @@ impl Engine {
         }
         let (id, is_container) = self.mountable(name)?;
         // There is one overlay of it at most, also one that somebody copies files by.
-        let _files = match is_container && !self.is_mounted(&id)? {
-            true => lock::files(&self.roots().containers().join(&id))?,
+        let idle = match is_container && !self.is_mounted(&id)? {
+            true => Container::for_its_files(self, &id, name)?,
             false => None,
         };
+        if let Some(idle) = &idle {
+            self.copy_ahead(idle, &self.base_of(&idle.record)?)?;
+        }
         // Nobody else mounts, starts or removes anything meanwhile.
         let _making = self.making()?;
         let path = self.roots().mounts().join(&id);
@@ -65,7 +68,7 @@ impl Engine {
         )?;
         disk::make_dir(&path, "so that there is something to mount on")?;
         let mounted = match is_container {
-            true => self.container_mount(&id),
+            true => self.container_mount(&id, idle.as_ref()),
             false => self.image_mount(&id),
         };
         match mounted.and_then(|mount| Ok(mount.attach(&path)?)) {
@@ -234,18 +237,16 @@ impl Engine {
         }
     }
 
-    /// A mount of a container's root file system: of the overlay that it has, if it runs.
-    fn container_mount(&self, id: &str) -> Result<OverlayMount> {
-        if let Some(root) = self.running_root(id)? {
-            return Ok(root);
+    /// A mount of a container's root file system: of the overlay that it has, if it runs and is not `idle`.
+    fn container_mount(&self, id: &str, idle: Option<&Container>) -> Result<OverlayMount> {
+        if let Some(idle) = idle {
+            return self.idle_root(idle);
         }
-        let Some(container) = Container::adopt(self, id)? else {
-            let name = id.get(..12).unwrap_or(id).to_owned();
-            return Err(Error::StillRunning { name });
-        };
-        let mount = self.idle_root(&container);
-        container.remove_run_dir()?;
-        mount
+        let root = self.running_root(id)?;
+        // It has just ended, or been begun to be started.
+        root.ok_or_else(|| Error::ComingUp {
+            name: id.get(..12).unwrap_or(id).to_owned(),
+        })
     }
 
     /// A copy of the root file system that a container has, without what is mounted over it; none where it does not run.

@@ -46,7 +46,11 @@ impl Engine {
         let others = Others::find(self, options)?;
         // Held until it is written down which users the container has, so that no other one chooses the same.
         let making = match options.users {
-            Users::Auto => Some(self.making()?),
+            Users::Auto => {
+                // Whose the files are is a matter of how they are mounted.
+                self.copy_ahead(container, base)?;
+                Some(self.making()?)
+            }
             _ => None,
         };
         let maps = self.users(options, Some(container.id()))?;
