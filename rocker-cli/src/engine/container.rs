@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use oci_spec::runtime::Spec;
 
-use super::options::Network;
+use super::options::{Network, VolumeSource};
 use super::record::{self, CONFIG, RECORD, Record, STATE, State};
 use super::{Engine, disk, lock, parts};
 use crate::{Error, Result, RunOptions};
@@ -27,6 +27,9 @@ pub(crate) struct Container {
 
 /// What a directory of a container is called while it is removed: this and its id.
 const GONE: &str = ".gone-";
+
+/// The same while its volumes are removed, which comes first.
+const LEAVING: &str = ".leaving-";
 
 /// How long the one who looked after a container may take to let go of it when it has ended.
 const LETTING_GO: Duration = Duration::from_secs(5);
@@ -300,6 +303,32 @@ impl Container {
     pub(crate) fn forget(&self, engine: &Engine) -> Result<()> {
         engine.unmount_at_last(self.id());
         remove_at_once(&self.data, FORGET)?;
+        self.free_names(engine)
+    }
+
+    /// The same, and with it the volumes that were made for it and nobody named, unless another container has them. At no time is there a container
+    /// without its volumes, and what a crash leaves of either is [swept](sweep).
+    pub(crate) fn forget_with_volumes(&self, engine: &Engine) -> Result<()> {
+        if !self.record.has_anonymous_volumes() {
+            return self.forget(engine);
+        }
+        engine.unmount_at_last(self.id());
+        // Nobody sweeps it meanwhile.
+        let _files = lock::files(&self.data)?;
+        let leaving = self.data.with_file_name(format!("{LEAVING}{}", self.id()));
+        let why = "so that the container is gone before its volumes are, and whoever sweeps knows that they are to go";
+        match disk::rename(&self.data, &leaving, why) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(disk::failed("rename", &self.data)(error));
+            }
+            _ => {}
+        }
+        engine.remove_anonymous(&self.record);
+        disk::remove_dir(&leaving, FORGET)?;
+        self.free_names(engine)
+    }
+
+    fn free_names(&self, engine: &Engine) -> Result<()> {
         if let Some(other) = &self.record.other_name {
             engine.free_name(other, self.id())?;
         }
@@ -357,6 +386,20 @@ impl Engine {
         }
     }
 
+    /// Finishes the removal of a container and its volumes that somebody began who was killed.
+    pub(crate) fn finish_leaving(&self, id: &str) -> Result<()> {
+        let leaving = self.roots().containers().join(format!("{LEAVING}{id}"));
+        if lock::are_in_use(&leaving)? {
+            return Ok(());
+        }
+        // Where it cannot be read any more, the volumes were gone.
+        let record: Option<Record> = record::read(&leaving.join(RECORD)).ok().flatten();
+        if let Some(record) = record.filter(|record| record.id == id) {
+            self.remove_anonymous(&record);
+        }
+        disk::remove_dir(&leaving, FORGET)
+    }
+
     /// The specification that a container was last started by; none where it never was.
     pub(crate) fn spec_of(&self, id: &str) -> Result<Option<Spec>> {
         record::read(&self.roots().containers().join(id).join(CONFIG))
@@ -390,6 +433,12 @@ impl Engine {
 }
 
 impl Record {
+    /// Whether it has volumes that were made for it and nobody named.
+    fn has_anonymous_volumes(&self) -> bool {
+        let mut volumes = self.options.volumes.iter();
+        volumes.any(|volume| matches!(volume.source, VolumeSource::Anonymous(_)))
+    }
+
     /// All that is known of a container whose record cannot be read.
     fn unknown(id: &str) -> Self {
         Self {
@@ -423,16 +472,21 @@ fn is_id(name: &str) -> bool {
 }
 
 /// The same; what those left there who died while they removed a directory of a container is removed on the way. What cannot be
-/// removed is a warning.
-pub(crate) fn sweep(dir: &Path) -> Result<Vec<String>> {
+/// removed is a warning. Those that were to be removed with their volumes are for `finish`.
+pub(crate) fn sweep(dir: &Path, finish: impl Fn(&str) -> Result<()>) -> Result<Vec<String>> {
     let why = "so that rocker knows which containers there are, and what somebody was removing when he died";
     let mut names = disk::names(dir, why).map_err(disk::failed("read", dir))?;
     for name in &names {
-        if name.starts_with(GONE) {
-            let why = "so that a removal is finished that another process began";
-            if let Err(error) = disk::remove_dir(&dir.join(name), why) {
-                tracing::warn!("{}", error.chain());
+        let finished = match name.strip_prefix(LEAVING) {
+            Some(id) => finish(id),
+            None if name.starts_with(GONE) => {
+                let why = "so that a removal is finished that another process began";
+                disk::remove_dir(&dir.join(name), why)
             }
+            None => Ok(()),
+        };
+        if let Err(error) = finished {
+            tracing::warn!("{}", error.chain());
         }
     }
     names.retain(|name| is_id(name));

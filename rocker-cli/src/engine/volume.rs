@@ -239,8 +239,8 @@ impl Engine {
         store.map_or(0, |store| bytes_of(&store.path(&volume.name)))
     }
 
-    /// Removes the volumes that were made for a container and nobody named, unless another container has them. To be called while the container is still known, so
-    /// that a crash between the two leaves a container whose removal removes them. What cannot be removed is a warning: it is found by `volume ls -f dangling=1`.
+    /// Removes the volumes that were made for a container and nobody named, unless another container has them. To be called when the
+    /// container is not known any more, by who sees to it that a crash does not keep them: [`Container::forget_with_volumes`](super::container::Container::forget_with_volumes). What cannot be removed is a warning: it is found by `volume ls -f dangling=1`.
     pub(crate) fn remove_anonymous(&self, record: &Record) {
         let volumes = record.options.volumes.iter();
         let own: Vec<_> = volumes
