@@ -179,11 +179,23 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Somebody has begun to start the container and is not done, so that its files can be reached in neither way.
+    #[error("container {name} is just being started or removed; try again when that is done")]
+    ComingUp {
+        /// Its name.
+        name: String,
+    },
     /// The container runs.
     #[error("container {name} is running; wait for its end, or use `rocker rm -f`")]
     StillRunning {
         /// Its name.
         name: String,
+    },
+    /// Two things are to be mounted at one place.
+    #[error("Duplicate mount point: {path}; leave out one of the flags that mount something there")]
+    DuplicateMountPoint {
+        /// Where in the container.
+        path: PathBuf,
     },
     /// No such volume.
     #[error("no volume {name:?}; `rocker volume ls` lists all")]
@@ -364,6 +376,15 @@ pub enum Error {
         /// The container.
         name: String,
     },
+    /// A container that has in memory what it changes, and would lose that by being mounted anew.
+    #[error(
+        "container {name} is mounted, and all that it has changed is in that mount, which would be gone: its users are others from now on. \
+         Copy what is needed, then `rocker umount {name}` and start it"
+    )]
+    MountedInMemory {
+        /// The container.
+        name: String,
+    },
     /// A container of a plain directory, to which it writes.
     #[error(
         "nobody knows what container {name} has changed: its root is the directory {path} itself, of which there is no earlier state; \
@@ -408,6 +429,14 @@ pub enum Error {
     /// What is said to be a directory is none.
     #[error("{path:?} in {place} is not a directory")]
     NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+        /// Where: `container web`, or `the host`.
+        place: String,
+    },
+    /// What is to be copied would take the place of a device, a fifo or a socket.
+    #[error("{path:?} in {place} must be a directory or a regular file, so as to be copied to")]
+    NeitherFileNorDirectory {
         /// The path as given.
         path: PathBuf,
         /// Where: `container web`, or `the host`.

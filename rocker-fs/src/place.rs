@@ -82,6 +82,12 @@ impl Place {
         self.found.as_ref().is_some_and(Seen::is_directory)
     }
 
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        let found = self.found.as_ref();
+        found.is_some_and(|found| found.kind() == SFlag::S_IFREG)
+    }
+
     /// Whether it is on a file system whose files the kernel makes up as they are read, such as /proc. They have no size, and so
     /// no archive has them.
     pub fn is_the_kernels(&self) -> bool {

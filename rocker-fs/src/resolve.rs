@@ -165,6 +165,34 @@ pub fn create_dir_beneath(
     Ok(dir)
 }
 
+/// Makes the empty file `path` and the directories above it that are missing, with `root` for its `/`, and opens it as a place only.
+///
+/// What exists stays as it is; `mode` is that of a new file, less the process's umask.
+pub(crate) fn create_file_beneath(root: BorrowedFd<'_>, path: &Path, mode: u32) -> Result<OwnedFd> {
+    let names = components(path)?;
+    let Some((name, _)) = names.split_last() else {
+        return Err(unresolved("mknodat", path, Errno::EISDIR));
+    };
+    let above = path.parent().unwrap_or(Path::new("/"));
+    let dir = create_dir_beneath(root, above, 0o755)?;
+    let name = name.as_os_str().as_bytes();
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let why =
+        "so that there is a file to mount something on; that it was there before does not matter";
+    match calls::openat(
+        dir.as_fd(),
+        name,
+        flags,
+        Mode::from_bits_truncate(mode),
+        why,
+    ) {
+        Ok(_) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(unresolved("openat", path, errno)),
+    }
+    // From the root, as of all that is mounted on.
+    open_beneath(root, path, Access::Path)
+}
+
 /// Makes the directory, for its owner only, and those above it that are missing. What has its name already is looked at by who opens it.
 pub(crate) fn make_directory(path: &Path, why: &'static str) -> nix::Result<()> {
     let make = || match calls::mkdir(path, Mode::S_IRWXU, why) {

@@ -13,7 +13,7 @@ use crate::calls;
 use crate::error::{Error, Result};
 use crate::mount::{Mount, MountAttributes, MountKind};
 use crate::propagation::make_private;
-use crate::resolve::{Access, create_dir_beneath, open_beneath};
+use crate::resolve::{Access, create_dir_beneath, create_file_beneath, open_beneath};
 use crate::source::Source;
 use crate::stack;
 use crate::sys::{self, uapi};
@@ -30,7 +30,7 @@ pub struct View {
 
 impl View {
     /// Lays `mounts` over `root`, a mount that is attached to nothing, one after the other. Those of new file systems are left out;
-    /// a target that is not there is made, for a directory; where it cannot be, that one is left out. `place` is any directory of the host, to mount at where nobody sees it. With `read_only`
+    /// a target that is not there is made, a directory or an empty file; where it cannot be, that one is left out. `place` is any directory of the host, to mount at where nobody sees it. With `read_only`
     /// nothing can be written to the root itself.
     ///
     /// Targets are found beneath the root, and mounted on by descriptor: no symbolic link leads out. Nothing of it spreads to what the root and the mounts are
@@ -119,16 +119,17 @@ fn copy_of(mount: &Mount) -> Option<Result<(OwnedFd, &Path)>> {
 fn lay(root: BorrowedFd<'_>, copy: BorrowedFd<'_>, target: &Path) -> Result<()> {
     let target = match open_beneath(root, target, Access::Path) {
         Err(Error::Resolve { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let why = "so that a place to mount it on is made only for a directory";
+            let why = "so that the place to mount it on is of its kind";
             let status = calls::fstat(copy, why);
             let status = status.map_err(|errno| failed("fstat", target)(errno.into()))?;
             let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
-            if kind != SFlag::S_IFDIR {
-                return Ok(());
-            }
-            match create_dir_beneath(root, target, 0o755) {
+            let made = match kind {
+                SFlag::S_IFDIR => create_dir_beneath(root, target, 0o755),
+                _ => create_file_beneath(root, target, 0o644),
+            };
+            match made {
                 Ok(made) => made,
-                // The root may be read-only, or know nobody whose the directory would be.
+                // The root may be read-only, or know nobody whose it would be.
                 Err(_) => return Ok(()),
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use oci_spec::runtime::Spec;
 
-use super::options::Network;
+use super::options::{Network, VolumeSource};
 use super::record::{self, CONFIG, RECORD, Record, STATE, State};
 use super::{Engine, disk, lock, parts};
 use crate::{Error, Result, RunOptions};
@@ -27,6 +27,9 @@ pub(crate) struct Container {
 
 /// What a directory of a container is called while it is removed: this and its id.
 const GONE: &str = ".gone-";
+
+/// The same while its volumes are removed, which comes first.
+const LEAVING: &str = ".leaving-";
 
 /// How long the one who looked after a container may take to let go of it when it has ended.
 const LETTING_GO: Duration = Duration::from_secs(5);
@@ -114,7 +117,7 @@ impl Container {
     /// is known of it is its id, and whatever it could have is taken to be there.
     pub(crate) fn adopt(engine: &Engine, id: &str) -> Result<Option<Self>> {
         let roots = engine.roots();
-        let (data, run) = (roots.containers().join(id), roots.running().join(id));
+        let run = roots.running().join(id);
         let why = "so that there is a lock to take, also where a boot has emptied /run";
         let lock = loop {
             disk::make_dir(&run, why)?;
@@ -125,6 +128,13 @@ impl Container {
                 Some(_) => {}
             }
         };
+        Self::known(engine, id, lock).map(Some)
+    }
+
+    /// What there is to know of a container, for the one who holds `lock`.
+    fn known(engine: &Engine, id: &str, lock: File) -> Result<Self> {
+        let roots = engine.roots();
+        let (data, run) = (roots.containers().join(id), roots.running().join(id));
         let record = match engine.record(id) {
             Ok(Some(record)) => record,
             Ok(None) | Err(Error::Damaged { .. }) => Record::unknown(id),
@@ -135,30 +145,56 @@ impl Container {
             Err(Error::Damaged { .. }) => Some(State::Created),
             state => state?,
         };
-        Ok(Some(Self {
+        Ok(Self {
             record,
             state,
             data,
             run,
             _lock: lock,
-        }))
+        })
     }
 
-    /// Takes over a container for something that cannot be done while it runs.
+    /// A container that does not run, for whoever works on its files: until this is dropped nobody starts, removes or mounts it, and those who want to
+    /// wait. Nobody takes it for one that runs. None where somebody looks after it by now.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`] where somebody has just removed it.
+    pub(crate) fn for_its_files(engine: &Engine, id: &str, name: &str) -> Result<Option<Self>> {
+        let files = lock::files(&engine.roots().containers().join(id))?;
+        let files = files.ok_or_else(|| Error::NoContainer {
+            name: name.to_owned(),
+        })?;
+        // Whoever takes it over from here on sees that its files are in use.
+        match lock::is_held(&engine.roots().running().join(id))? {
+            true => Ok(None),
+            false => Self::known(engine, id, files).map(Some),
+        }
+    }
+
+    /// Takes over a container for something that cannot be done while it runs, or while its files are copied, which is waited for.
     ///
     /// # Errors
     /// [`Error::StillRunning`]; [`Error::NoContainer`] where somebody has just removed it.
     pub(crate) fn adopt_idle(engine: &Engine, id: &str, name: &str) -> Result<Self> {
-        let limit = Instant::now() + LETTING_GO;
+        let mut limit = Instant::now() + LETTING_GO;
+        let data = engine.roots().containers().join(id);
         loop {
             // Nobody makes or removes it meanwhile.
             let making = engine.making()?;
             if let Some(container) = Self::adopt(engine, id)? {
                 let why = "so that what somebody has just removed is not taken for a container";
-                if disk::exists(&container.data, why) {
+                let is_there = disk::exists(&container.data, why);
+                // Whoever begins to work on its files from here on sees that it is looked after.
+                if is_there && !lock::are_in_use(&data)? {
                     return Ok(container);
                 }
                 container.remove_run_dir()?;
+                if is_there {
+                    drop((container, making));
+                    engine.wait_for_files(id)?;
+                    limit = Instant::now() + LETTING_GO;
+                    continue;
+                }
                 let name = name.to_owned();
                 return Err(Error::NoContainer { name });
             }
@@ -274,6 +310,32 @@ impl Container {
     pub(crate) fn forget(&self, engine: &Engine) -> Result<()> {
         engine.unmount_at_last(self.id());
         remove_at_once(&self.data, FORGET)?;
+        self.free_names(engine)
+    }
+
+    /// The same, and with it the volumes that were made for it and nobody named, unless another container has them. At no time is there a container
+    /// without its volumes, and what a crash leaves of either is [swept](sweep).
+    pub(crate) fn forget_with_volumes(&self, engine: &Engine) -> Result<()> {
+        if !self.record.has_anonymous_volumes() {
+            return self.forget(engine);
+        }
+        engine.unmount_at_last(self.id());
+        // Nobody sweeps it meanwhile.
+        let _files = lock::files(&self.data)?;
+        let leaving = self.data.with_file_name(format!("{LEAVING}{}", self.id()));
+        let why = "so that the container is gone before its volumes are, and whoever sweeps knows that they are to go";
+        match disk::rename(&self.data, &leaving, why) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(disk::failed("rename", &self.data)(error));
+            }
+            _ => {}
+        }
+        engine.remove_anonymous(&self.record);
+        disk::remove_dir(&leaving, FORGET)?;
+        self.free_names(engine)
+    }
+
+    fn free_names(&self, engine: &Engine) -> Result<()> {
         if let Some(other) = &self.record.other_name {
             engine.free_name(other, self.id())?;
         }
@@ -310,6 +372,11 @@ impl Engine {
         lock::wait(&self.roots().containers().join(".sharing"))
     }
 
+    /// Waits until nobody works on the files of a container that does not run.
+    pub(crate) fn wait_for_files(&self, id: &str) -> Result<()> {
+        lock::files(&self.roots().containers().join(id)).map(drop)
+    }
+
     /// Asks the one who looks after a container to take its next end for one that is wanted.
     pub(crate) fn ask_to_stop(&self, id: &str, stop: Stop) -> Result<()> {
         let path = self.roots().running().join(id).join(STOP);
@@ -324,6 +391,20 @@ impl Engine {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             written => written.map_err(disk::failed("write", &path)),
         }
+    }
+
+    /// Finishes the removal of a container and its volumes that somebody began who was killed.
+    pub(crate) fn finish_leaving(&self, id: &str) -> Result<()> {
+        let leaving = self.roots().containers().join(format!("{LEAVING}{id}"));
+        if lock::are_in_use(&leaving)? {
+            return Ok(());
+        }
+        // Where it cannot be read any more, the volumes were gone.
+        let record: Option<Record> = record::read(&leaving.join(RECORD)).ok().flatten();
+        if let Some(record) = record.filter(|record| record.id == id) {
+            self.remove_anonymous(&record);
+        }
+        disk::remove_dir(&leaving, FORGET)
     }
 
     /// The specification that a container was last started by; none where it never was.
@@ -359,6 +440,12 @@ impl Engine {
 }
 
 impl Record {
+    /// Whether it has volumes that were made for it and nobody named.
+    fn has_anonymous_volumes(&self) -> bool {
+        let mut volumes = self.options.volumes.iter();
+        volumes.any(|volume| matches!(volume.source, VolumeSource::Anonymous(_)))
+    }
+
     /// All that is known of a container whose record cannot be read.
     fn unknown(id: &str) -> Self {
         Self {
@@ -392,16 +479,21 @@ fn is_id(name: &str) -> bool {
 }
 
 /// The same; what those left there who died while they removed a directory of a container is removed on the way. What cannot be
-/// removed is a warning.
-pub(crate) fn sweep(dir: &Path) -> Result<Vec<String>> {
+/// removed is a warning. Those that were to be removed with their volumes are for `finish`.
+pub(crate) fn sweep(dir: &Path, finish: impl Fn(&str) -> Result<()>) -> Result<Vec<String>> {
     let why = "so that rocker knows which containers there are, and what somebody was removing when he died";
     let mut names = disk::names(dir, why).map_err(disk::failed("read", dir))?;
     for name in &names {
-        if name.starts_with(GONE) {
-            let why = "so that a removal is finished that another process began";
-            if let Err(error) = disk::remove_dir(&dir.join(name), why) {
-                tracing::warn!("{}", error.chain());
+        let finished = match name.strip_prefix(LEAVING) {
+            Some(id) => finish(id),
+            None if name.starts_with(GONE) => {
+                let why = "so that a removal is finished that another process began";
+                disk::remove_dir(&dir.join(name), why)
             }
+            None => Ok(()),
+        };
+        if let Err(error) = finished {
+            tracing::warn!("{}", error.chain());
         }
     }
     names.retain(|name| is_id(name));

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::Spec;
 use rocker_fs::{
@@ -19,10 +20,14 @@ use rocker_ns::IdMap;
 
 use super::container::Container;
 use super::diff::range;
+use super::options::MountIds;
 use super::packing::Packing;
 use super::record::State;
 use super::{Engine, disk, parts, spec};
 use crate::{Error, Result};
+
+/// How long a container may take from the moment on at which somebody begins to start it until it runs.
+const COMING_UP: Duration = Duration::from_secs(15);
 
 /// How [`Engine::copy`] copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,18 +82,10 @@ enum Root {
     /// A directory: the host's own, or that of a container's first process, with all that is mounted there.
     Open(OwnedFd),
     /// That of a container that does not run, which is nobody else's meanwhile.
-    Mounted(View, #[expect(dead_code, reason = "it is held")] Box<Idle>),
-}
-
-/// A container that nobody starts or removes, until this is dropped.
-struct Idle(Container);
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.remove_run_dir() {
-            tracing::warn!("{}", error.chain());
-        }
-    }
+    Mounted(
+        View,
+        #[expect(dead_code, reason = "it is held")] Box<Container>,
+    ),
 }
 
 /// A path as it was asked for.
@@ -226,7 +223,7 @@ impl Engine {
     /// A directory that is there keeps its owner and mode. No file takes a directory's place, nor a directory a file's.
     ///
     /// # Errors
-    /// [`Error::NoContainer`]; [`Error::NoFile`] and its neighbours; [`Error::CopyBetween`]; [`Error::Fs`].
+    /// [`Error::NoContainer`]; [`Error::NoFile`] and its neighbours; [`Error::CopyBetween`]; [`Error::ComingUp`]; [`Error::Fs`].
     pub fn copy(
         &self,
         from: &CopyEnd,
@@ -295,6 +292,13 @@ impl Engine {
                 into,
                 PathBuf::from(asked.path.file_name().unwrap_or_default()),
             ),
+            // Unpacking puts a new file in its place, and takes the old one away: everybody's /dev/null, for one.
+            Some(_) if !place.is_file() => {
+                return Err(Error::NeitherFileNorDirectory {
+                    path: wanted.path,
+                    place: to.place.clone(),
+                });
+            }
             Some(_) if found.is_directory() => {
                 return Err(Error::CopyDirectory {
                     path: wanted.path,
@@ -345,30 +349,40 @@ impl Engine {
     /// The root file system of a container as it sees it.
     fn tree_of(&self, name: &str) -> Result<Tree> {
         let found = self.container(name)?;
-        let spec = self.spec_of(&found.id)?;
-        let [uids, gids] = spec.as_ref().map(parts::id_maps).unwrap_or_default();
         let ranges = |maps: &[IdMap]| maps.iter().map(range).collect();
-        let tree = |root| Tree {
-            root,
-            place: format!("container {}", found.name),
-            container: Some(found.name.clone()),
-            uids: ranges(&uids),
-            gids: ranges(&gids),
-        };
-        if matches!(self.state(&found.id)?, Some(State::Running(_))) {
-            match self.root_of_running(&found.id) {
-                // It has just ended.
-                Err(Error::NotRunning { .. }) => {}
-                root => return Ok(tree(Root::Open(root?))),
+        let tree = |root, spec: Option<&Spec>| {
+            let [uids, gids] = spec.map(parts::id_maps).unwrap_or_default();
+            Tree {
+                root,
+                place: format!("container {}", found.name),
+                container: Some(found.name.clone()),
+                uids: ranges(&uids),
+                gids: ranges(&gids),
             }
+        };
+        let limit = Instant::now() + COMING_UP;
+        loop {
+            if matches!(self.state(&found.id)?, Some(State::Running(_))) {
+                match self.root_of_running(&found.id) {
+                    // It has just ended.
+                    Err(Error::NotRunning { .. }) => {}
+                    root => return Ok(tree(Root::Open(root?), self.spec_of(&found.id)?.as_ref())),
+                }
+            }
+            if let Some(idle) = Container::for_its_files(self, &found.id, &found.name)? {
+                let spec = self.spec_of(&found.id)?;
+                let root = self.idle_root(&idle)?.into();
+                let read_only = idle.options().read_only;
+                let binds = self.binds(&idle, spec.as_ref())?;
+                let view = View::new(root, read_only, idle.data(), &binds)?;
+                return Ok(tree(Root::Mounted(view, Box::new(idle)), spec.as_ref()));
+            }
+            // Somebody has begun to start it, or is about to let go of it: either takes some milliseconds.
+            if Instant::now() > limit {
+                return Err(Error::ComingUp { name: found.name });
+            }
+            thread::sleep(Duration::from_millis(2));
         }
-        let container = Container::adopt_idle(self, &found.id, &found.name)?;
-        let idle = Idle(container);
-        let root = self.idle_root(&idle.0)?.into();
-        let read_only = idle.0.options().read_only;
-        let binds = self.binds(&idle.0, spec.as_ref())?;
-        let view = View::new(root, read_only, idle.0.run_dir(), &binds)?;
-        Ok(tree(Root::Mounted(view, Box::new(idle))))
     }
 
     /// What lies over the root file system of a container that does not run: its volumes, as they were in its last run, or will be in
@@ -377,9 +391,15 @@ impl Engine {
         if let Some(spec) = spec {
             return parts::binds(spec);
         }
-        let options = container.options();
-        let places = self.places(&options.volumes, None, None)?;
-        let spec = spec::of_volumes(&options.volumes, &places)?;
+        let mut volumes = container.options().volumes.clone();
+        for volume in &mut volumes {
+            // Who its users are outside is decided when it starts. Until then its root shows owners as it will see them, and so does this.
+            if volume.id_map == Some(MountIds::Containers) {
+                volume.id_map = None;
+            }
+        }
+        let places = self.places(&volumes, None, None)?;
+        let spec = spec::of_volumes(&volumes, &places)?;
         parts::binds(&spec)
     }
 

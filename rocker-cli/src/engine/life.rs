@@ -113,6 +113,8 @@ impl Engine {
         self.reconcile_at_a_glance()?;
         let found = self.lookup(name)?;
         let hierarchy = self.hierarchy()?;
+        // While signals still end this process: it may take long.
+        self.wait_for_files(&found.id)?;
         let signals = Signals::hold()?;
         let container = Container::adopt_idle(self, &found.id, &found.name);
         let container = container.map_err(|error| match error {
@@ -161,8 +163,7 @@ impl Engine {
         let made = made.and_then(|container| {
             let furnished = self.furnish(&container, base);
             if furnished.is_err() {
-                self.remove_anonymous(&container.record);
-                container.forget(self)?;
+                container.forget_with_volumes(self)?;
                 container.remove_run_dir()?;
             }
             furnished.map(|()| container)
@@ -201,8 +202,7 @@ impl Engine {
     /// Forgets a container of which nothing has come, as if there had been none.
     fn unmake(&self, container: &Container) -> Result<()> {
         remove_id_file(container.options());
-        self.remove_anonymous(&container.record);
-        container.forget(self)
+        container.forget_with_volumes(self)
     }
 
     fn record_of(&self, options: &RunOptions<'_>, base: &Base) -> Result<Record> {
@@ -284,10 +284,7 @@ impl Engine {
             let remembered = match is_new && !supervisor.has_run {
                 // One that has never run is not worth to be remembered.
                 true => self.unmake(&container),
-                false if removed => {
-                    self.remove_anonymous(&container.record);
-                    container.forget(self)
-                }
+                false if removed => container.forget_with_volumes(self),
                 false => container.enter(State::Exited(Ended {
                     stopped: container.asked_to_stop().is_some()
                         || supervisor.wish == Some(Wish::ForGood),

@@ -45,9 +45,14 @@ pub(crate) fn try_take(run: &Path) -> Result<Option<File>> {
 
 /// Whether a lock that was taken is still the one that others find in this run directory.
 pub(crate) fn is_that_of(lock: &File, run: &Path) -> bool {
-    let file = |found: fs::Metadata| (found.dev(), found.ino());
-    match (lock.metadata(), fs::metadata(run.join(LOCK))) {
-        (Ok(own), Ok(found)) => file(own) == file(found),
+    is_the_file(lock, &run.join(LOCK))
+}
+
+/// Whether it is the file that is at `path`.
+fn is_the_file(file: &File, path: &Path) -> bool {
+    let number = |found: fs::Metadata| (found.dev(), found.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(own), Ok(found)) => number(own) == number(found),
         _ => false,
     }
 }
@@ -63,13 +68,47 @@ pub(crate) fn wait(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// The same for the lock of a directory, which needs no file for it.
-pub(crate) fn wait_dir(path: &Path) -> Result<File> {
-    let why = "so that there is a directory to lock";
-    let dir = disk::open(path, why).map_err(disk::failed("open", path))?;
-    let why = "so that two rockers do not change the same container at the same time";
-    disk::lock(&dir, why).map_err(disk::failed("lock", path))?;
-    Ok(dir)
+/// How long somebody waits for another command without being told.
+const UNNOTICED: Duration = Duration::from_millis(200);
+
+/// Waits until nobody works on the files of a container that does not run, and keeps others from it for as long as the file is open:
+/// the container's directory, `data`. None where that is not there any more. It says nothing about who looks after the container.
+pub(crate) fn files(data: &Path) -> Result<Option<File>> {
+    let why = "so that nobody starts, removes or mounts a container while its files are copied";
+    let Some(dir) = open_files(data, why)? else {
+        return Ok(None);
+    };
+    let failed = disk::failed("lock", data);
+    let limit = Instant::now() + UNNOTICED;
+    while !disk::try_lock(&dir, why).map_err(&failed)? {
+        if Instant::now() > limit {
+            tracing::warn!("files of the container are being copied: waiting until that is done");
+            disk::lock(&dir, why).map_err(&failed)?;
+            break;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    // Who removes it gives it another name first.
+    Ok(is_the_file(&dir, data).then_some(dir))
+}
+
+/// Whether somebody works on the files of a container that does not run, see [`files`].
+pub(crate) fn are_in_use(data: &Path) -> Result<bool> {
+    let why = "so that a container is left alone whose files are being copied";
+    match open_files(data, why)? {
+        Some(dir) => {
+            let free = disk::try_lock_shared(&dir, why).map_err(disk::failed("lock", data))?;
+            Ok(!free)
+        }
+        None => Ok(false),
+    }
+}
+
+fn open_files(data: &Path, why: &'static str) -> Result<Option<File>> {
+    match disk::open(data, why) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        dir => dir.map(Some).map_err(disk::failed("open", data)),
+    }
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -48,6 +48,14 @@ impl Engine {
             return Err(Error::MountsUnseen);
         }
         let (id, is_container) = self.mountable(name)?;
+        // There is one overlay of it at most, also one that somebody copies files by.
+        let idle = match is_container && !self.is_mounted(&id)? {
+            true => Container::for_its_files(self, &id, name)?,
+            false => None,
+        };
+        if let Some(idle) = &idle {
+            self.copy_ahead(idle, &self.base_of(&idle.record)?)?;
+        }
         // Nobody else mounts, starts or removes anything meanwhile.
         let _making = self.making()?;
         let path = self.roots().mounts().join(&id);
@@ -60,7 +68,7 @@ impl Engine {
         )?;
         disk::make_dir(&path, "so that there is something to mount on")?;
         let mounted = match is_container {
-            true => self.container_mount(&id),
+            true => self.container_mount(&id, idle.as_ref()),
             false => self.image_mount(&id),
         };
         match mounted.and_then(|mount| Ok(mount.attach(&path)?)) {
@@ -167,26 +175,49 @@ impl Engine {
         let _ = fs::remove_dir(&path);
     }
 
-    /// A second mount of the overlay that a container is mounted by on the host; none where it is not. One that shows
-    /// other owners than the container is to have is unmounted.
-    pub(crate) fn mounted_root(
-        &self,
-        id: &str,
-        maps: Option<&Maps>,
-    ) -> Result<Option<OverlayMount>> {
+    /// A second mount of the overlay that a container is mounted by on the host; none where it is not.
+    pub(crate) fn mounted_root(&self, id: &str) -> Result<Option<OverlayMount>> {
         let path = self.roots().mounts().join(id);
         let why = "so that a container which is mounted on the host has the same overlay";
         if !disk::exists(&path, why) || !self.is_mounted(id)? {
-            return Ok(None);
-        }
-        if maps.is_some() {
-            self.unmount_unused(id, id.get(..12).unwrap_or(id))?;
             return Ok(None);
         }
         let attached = AttachedOverlay::open(&path);
         let copy = attached.copy();
         attached.detach();
         Ok(Some(copy?))
+    }
+
+    /// Unmounts a container that is mounted on the host and about to be started, if its files would have other owners there than the
+    /// users `maps` that it is to have: what is mounted has those of its last run.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when somebody is in there; [`Error::MountedInMemory`] where what is mounted is all that there is.
+    pub(crate) fn unmount_of_others(
+        &self,
+        container: &Container,
+        maps: Option<&Maps>,
+    ) -> Result<()> {
+        let id = container.id();
+        let path = self.roots().mounts().join(id);
+        let why = "so that a container which is mounted on the host has the same overlay";
+        if !disk::exists(&path, why) || self.last_users(id)?.as_ref() == maps {
+            return Ok(());
+        }
+        let driver = Storage::of(container.data(), container.options())?.driver;
+        let name = container.record.name.clone();
+        if driver == StorageDriver::Tmpfs && self.is_mounted(id)? {
+            return Err(Error::MountedInMemory { name });
+        }
+        self.unmount_unused(id, &name)
+    }
+
+    /// Who a container's users were in its last run; none where they were the host's, or it never ran.
+    fn last_users(&self, id: &str) -> Result<Option<Maps>> {
+        let spec = self.spec_of(id)?;
+        let [uids, gids] = spec.as_ref().map(parts::id_maps).unwrap_or_default();
+        // An ordinary user's are in the same user namespace as this process.
+        Ok(Some(Maps { uids, gids }).filter(|maps| !maps.uids.is_empty()))
     }
 
     fn is_mounted(&self, id: &str) -> Result<bool> {
@@ -206,18 +237,16 @@ impl Engine {
         }
     }
 
-    /// A mount of a container's root file system: of the overlay that it has, if it runs.
-    fn container_mount(&self, id: &str) -> Result<OverlayMount> {
-        if let Some(root) = self.running_root(id)? {
-            return Ok(root);
+    /// A mount of a container's root file system: of the overlay that it has, if it runs and is not `idle`.
+    fn container_mount(&self, id: &str, idle: Option<&Container>) -> Result<OverlayMount> {
+        if let Some(idle) = idle {
+            return self.idle_root(idle);
         }
-        let Some(container) = Container::adopt(self, id)? else {
-            let name = id.get(..12).unwrap_or(id).to_owned();
-            return Err(Error::StillRunning { name });
-        };
-        let mount = self.idle_root(&container);
-        container.remove_run_dir()?;
-        mount
+        let root = self.running_root(id)?;
+        // It has just ended, or been begun to be started.
+        root.ok_or_else(|| Error::ComingUp {
+            name: id.get(..12).unwrap_or(id).to_owned(),
+        })
     }
 
     /// A copy of the root file system that a container has, without what is mounted over it; none where it does not run.
@@ -238,10 +267,7 @@ impl Engine {
     /// # Errors
     /// [`Error::InMemory`] for one that has what it changes in memory, [`Error::Fs`].
     pub(crate) fn idle_root(&self, container: &Container) -> Result<OverlayMount> {
-        let spec = self.spec_of(container.id())?;
-        let [uids, gids] = spec.as_ref().map(parts::id_maps).unwrap_or_default();
-        // An ordinary user's are in the same user namespace as this process.
-        let maps = Some(Maps { uids, gids }).filter(|maps| !maps.uids.is_empty());
+        let maps = self.last_users(container.id())?;
         let driver = Storage::of(container.data(), container.options())?.driver;
         let is_mounted = || self.is_mounted(container.id());
         if driver == StorageDriver::Tmpfs && !is_mounted()? {

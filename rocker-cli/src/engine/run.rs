@@ -49,10 +49,15 @@ impl Engine {
         let others = Others::find(self, options)?;
         // Held until it is written down which users the container has, so that no other one chooses the same.
         let making = match options.users {
-            Users::Auto => Some(self.making()?),
+            Users::Auto => {
+                // Whose the files are is a matter of how they are mounted.
+                self.copy_ahead(container, base)?;
+                Some(self.making()?)
+            }
             _ => None,
         };
         let maps = self.users(options, Some(container.id()))?;
+        self.unmount_of_others(container, maps.as_ref())?;
         let (root, is_copy) = self.mount_root(container, base, maps.as_ref())?;
         let root = root.into();
         let surroundings = Surroundings::of(options, &others, maps)?;

@@ -221,10 +221,10 @@ impl Engine {
             container.remove_run_dir()?;
             return Err(error);
         }
-        if volumes {
-            self.remove_anonymous(&container.record);
+        match volumes {
+            true => container.forget_with_volumes(self)?,
+            false => container.forget(self)?,
         }
-        container.forget(self)?;
         self.tell(&container.record, "destroy", &[]);
         container.remove_run_dir()?;
         Ok(found.id)

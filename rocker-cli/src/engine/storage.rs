@@ -81,7 +81,7 @@ impl Engine {
         base: &Base,
         maps: Option<&Maps>,
     ) -> Result<(OverlayMount, bool)> {
-        if let Some(root) = self.mounted_root(container.id(), maps)? {
+        if let Some(root) = self.mounted_root(container.id())? {
             let storage = Storage::of(container.data(), container.options())?;
             return Ok((root, storage.driver == StorageDriver::Vfs));
         }
@@ -122,6 +122,36 @@ impl Engine {
             mounted => mounted?,
         };
         Ok((mount, storage.driver == StorageDriver::Vfs))
+    }
+
+    /// Copies the layers where [`Engine::mount_root`] would, which then finds them: for those who mount under a lock that others wait for.
+    pub(crate) fn copy_ahead(&self, container: &Container, base: &Base) -> Result<()> {
+        if let Base::Directory(root, _) = base
+            && !root.overlay
+        {
+            return Ok(());
+        }
+        let place = Place {
+            container,
+            layers: self.beneath(base)?,
+            xattrs: marks()?,
+            userns: None,
+        };
+        let options = container.options();
+        let is_copied = match Storage::of(container.data(), options)?.driver {
+            StorageDriver::Vfs => true,
+            StorageDriver::Overlay if options.storage.driver.is_none() => {
+                let overlay = Overlay::new(&place.layers).xattr_namespace(place.xattrs);
+                let overlay = overlay.upper(container.upper(), container.work());
+                let verdict = overlay.probe()?.verdict();
+                verdict.is_err_and(|error| error.is_unfit())
+            }
+            StorageDriver::Overlay | StorageDriver::Tmpfs => false,
+        };
+        match is_copied {
+            true => place.copy(),
+            false => Ok(()),
+        }
     }
 
     /// By what the files of a container are kept that asks for nothing else, and why not by an overlay. Nothing is mounted.

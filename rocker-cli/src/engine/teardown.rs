@@ -128,7 +128,9 @@ impl Engine {
 
     /// The same without a look at the packet filter.
     pub(super) fn reconcile_leaving_rules(&self) -> Result<()> {
-        self.reconcile_by(|run| is_held(run).map(|held| !held))
+        self.reconcile_by(|run| is_held(run).map(|held| !held))?;
+        // Those of containers that were to be removed are among it, and nobody names them.
+        self.sweep_volumes()
     }
 
     /// The same at a glance, for those who start a container and need no other: somebody who died this very moment may be left to
@@ -151,8 +153,8 @@ impl Engine {
 
     fn reconcile_by(&self, is_orphan: impl Fn(&Path) -> Result<bool>) -> Result<()> {
         let running = self.roots().running();
-        let mut orphans = container::sweep(&running)?;
-        let known = container::sweep(&self.roots().containers())?;
+        let mut orphans = container::sweep(&running, |_| Ok(()))?;
+        let known = container::sweep(&self.roots().containers(), |id| self.finish_leaving(id))?;
         let looked = self.looked();
         let why = "so that one knows whether the machine has just started";
         let is_first = !disk::exists(&looked, why);
@@ -221,8 +223,7 @@ impl Engine {
             Some(State::Created | State::Exited(_)) => Ok(()),
             Some(State::Running(_) | State::Restarting(_)) | None => {
                 let existed = !container.record.name.is_empty();
-                self.remove_anonymous(&container.record);
-                let forgotten = container.forget(self);
+                let forgotten = container.forget_with_volumes(self);
                 if existed && forgotten.is_ok() {
                     self.tell(&container.record, "destroy", &[]);
                 }

@@ -9,6 +9,9 @@ use super::record::{self, CONFIG, RECORD, Record, Running, State};
 use super::{Engine, cgroup_around, lock, parts};
 use crate::{Error, Result};
 
+/// The lock in a container's directory for those who change what it may use: not that of its files, behind which others wait who make containers.
+const UPDATING: &str = ".updating";
+
 impl Engine {
     /// Has `change` change the limits of a container, and when it is started again. One that runs is held to them from now on; all that
     /// the kernel refuses is refused before anything is written down.
@@ -25,7 +28,7 @@ impl Engine {
         let found = self.container(name)?;
         let data = self.roots().containers().join(&found.id);
         // Whoever makes another container does not wait while the kernel takes memory back.
-        let _updating = lock::wait_dir(&data)?;
+        let _updating = lock::wait(&data.join(UPDATING))?;
         let no_container = || Error::NoContainer {
             name: name.to_owned(),
         };

@@ -61,15 +61,15 @@ impl Engine {
         }
     }
 
-    /// Ids that no other container has: where the container's own id points to, or behind.
+    /// Ids that no other container has: where the container's own id points to, or behind. So they are mostly the same at each start.
     fn block_of_ids(&self, id: Option<&str>) -> Result<Maps> {
         let mut taken = BTreeSet::new();
         let others = match id {
             Some(_) => ids(&self.roots().containers())?,
             None => Vec::new(),
         };
-        for other in others {
-            let spec = self.spec_of(&other).ok().flatten();
+        for other in others.iter().filter(|other| id != Some(other)) {
+            let spec = self.spec_of(other).ok().flatten();
             let maps = spec.map(|spec| parts::id_maps(&spec)).into_iter().flatten();
             taken.extend(
                 maps.flatten()

@@ -1,6 +1,7 @@
 //! Volumes: made, listed, removed.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use super::record::Record;
 use super::time::text;
 use super::usage::bytes_of;
 use super::volume_record::{DRIVER, VolumeRecord};
-use super::{Engine, Usage, VolumeSource, name};
+use super::{Engine, Usage, VolumeSource, disk, name};
 use crate::{Error, Result};
 
 /// A volume that is to be made.
@@ -84,6 +85,29 @@ impl Engine {
             }
         }
         Ok(all)
+    }
+
+    /// Removes what somebody left of a volume who was killed while he made or removed it. Where others make or remove some right now, that
+    /// is left to the next command: it may take them long. What cannot be removed is a warning.
+    pub(crate) fn sweep_volumes(&self) -> Result<()> {
+        let dir = self.roots().volumes();
+        let why =
+            "so that nothing stays of a volume that somebody was making or removing when he died";
+        let names = match disk::names(&dir, why) {
+            // There was none yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            names => names.map_err(disk::failed("read", &dir))?,
+        };
+        if names.iter().all(|name| Volumes::is_name(name)) {
+            return Ok(());
+        }
+        let lock = disk::open(&dir, why).map_err(disk::failed("open", &dir))?;
+        let is_free = disk::try_lock(&lock, why).map_err(disk::failed("lock", &dir))?;
+        drop(lock);
+        if is_free && let Err(error) = self.volume_store()?.sweep() {
+            tracing::warn!(%error, "what an interrupted command left of volumes could not be removed");
+        }
+        Ok(())
     }
 
     /// The names of all volumes; none where one may not look. Nothing is made by asking.
@@ -218,8 +242,8 @@ impl Engine {
         store.map_or(0, |store| bytes_of(&store.path(&volume.name)))
     }
 
-    /// Removes the volumes that were made for a container and nobody named, unless another container has them. To be called while the container is still known, so
-    /// that a crash between the two leaves a container whose removal removes them. What cannot be removed is a warning: it is found by `volume ls -f dangling=1`.
+    /// Removes the volumes that were made for a container and nobody named, unless another container has them. To be called when the
+    /// container is not known any more, by who sees to it that a crash does not keep them: [`Container::forget_with_volumes`](super::container::Container::forget_with_volumes). What cannot be removed is a warning: it is found by `volume ls -f dangling=1`.
     pub(crate) fn remove_anonymous(&self, record: &Record) {
         let volumes = record.options.volumes.iter();
         let own: Vec<_> = volumes

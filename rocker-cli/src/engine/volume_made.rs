@@ -24,31 +24,28 @@ impl Engine {
         options: &RunOptions<'_>,
         base: &Base,
     ) -> Result<Vec<Volume>> {
+        let tmpfs: Vec<_> = options
+            .tmpfs
+            .iter()
+            .map(|one| cleaned(&one.destination))
+            .collect();
         let mut all: Vec<Volume> = Vec::new();
         for volume in &options.volumes {
             let mut volume = volume.clone();
             volume.destination = cleaned(&volume.destination);
-            if all
-                .iter()
-                .any(|other| other.destination == volume.destination)
+            let is_same = |other: &Path| other == volume.destination;
+            if all.iter().any(|other| is_same(&other.destination))
+                || tmpfs.iter().any(|one| is_same(one))
             {
-                let place = volume.destination.display().to_string();
-                return Err(Error::bad_value(
-                    "--volume",
-                    place,
-                    "one volume at each place",
-                ));
+                return Err(Error::DuplicateMountPoint {
+                    path: volume.destination,
+                });
             }
             if let VolumeSource::Image { name, manifest } = &mut volume.source {
                 *manifest = the_one(self.store()?, name)?.manifest_digest().to_string();
             }
             all.push(volume);
         }
-        let tmpfs: Vec<_> = options
-            .tmpfs
-            .iter()
-            .map(|one| cleaned(&one.destination))
-            .collect();
         let is_taken = |all: &[Volume], place: &Path| {
             all.iter().any(|other| other.destination == place)
                 || tmpfs.iter().any(|one| one == place)

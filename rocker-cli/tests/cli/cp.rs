@@ -149,6 +149,42 @@ fn files_are_copied_by_dockers_rules_from_and_to_a_container_that_does_not_run()
 }
 
 #[test]
+fn no_file_takes_the_place_of_a_device_a_fifo_or_a_socket() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let make = "mknod /run/t/null c 1 3; mkfifo /run/t/fifo; ln -s null /run/t/tonull";
+        host.sh(&format!("{FILES}; {make}"));
+        let _socket = std::os::unix::net::UnixListener::bind("/run/t/socket").unwrap();
+        scene.up(
+            "web",
+            "",
+            &format!("mkdir -p /run/t; echo f >/run/t/file; {make}; echo up; exec sleep 1000"),
+        );
+        let look = "cd /run/t; stat -c '%n %F %t:%T' null fifo";
+        let before = host.sh(look);
+        for (args, place) in [
+            ("cp web:/run/t/file /run/t/null", "the host"),
+            ("cp web:/run/t/file /run/t/fifo", "the host"),
+            ("cp web:/run/t/file /run/t/tonull", "the host"),
+            ("cp web:/run/t/file /run/t/socket", "the host"),
+            ("cp web:/run/t /run/t/null", "the host"),
+            ("cp /run/t/file web:/run/t/null", "container web"),
+            ("cp -a /run/t/file web:/run/t/fifo", "container web"),
+        ] {
+            let line = scene.fails(1, args);
+            let says = format!("in {place} must be a directory or a regular file");
+            assert!(line.contains(&says), "{args}: {line}");
+        }
+        assert_eq!(host.sh(look), before);
+        let inside = scene.ok(&format!("exec web sh -c \"{look}\""));
+        assert_eq!(inside, before);
+        host.sh("[ -S /run/t/socket ]");
+        scene.ok("rm -f web");
+        scene.assert_all_gone("copies to devices");
+    });
+}
+
+#[test]
 fn archives_are_copied_from_and_to_standard_streams() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
@@ -290,6 +326,90 @@ fn volumes_are_seen_as_the_container_sees_them_whether_it_runs_or_not() {
         }
         scene.ok("rm -f web fixed");
         scene.assert_all_gone("volumes");
+    });
+}
+
+/// Neither the image nor anybody else has the places by then.
+#[test]
+fn what_is_copied_into_a_volume_before_the_first_start_is_there_at_the_start() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.sh("mkdir -p /run/vol /run/other; echo n >/run/new; echo old >/run/file; echo o >/run/other/o");
+        scene.ok("create --name web -v data:/none/data -v /run/vol:/none/vol -v /run/file:/etc/none/file -v /run/other:/none/data/sub $I sh -c 'cat /none/data/new /none/vol/new /etc/none/file /none/data/sub/*'");
+        for target in ["/none/data/", "/none/vol/", "/none/data/sub/"] {
+            scene.ok(&format!("cp -q /run/new web:{target}"));
+        }
+        // A file that is mounted is looked at through its place as well.
+        scene.ok("cp -q web:/etc/none/file /run/got");
+        assert_eq!(
+            host.sh("cat /run/got /run/vol/new /run/other/new"),
+            "old\nn\nn\n"
+        );
+        assert_eq!(scene.ok("diff web"), "", "the places are no change");
+        assert_eq!(scene.ok("start -a web"), "n\nn\nold\nn\no\n");
+        scene.ok("rm web");
+        scene.ok("volume rm data");
+        scene.assert_all_gone("copies into volumes");
+    });
+}
+
+#[test]
+fn a_directory_with_the_ids_of_users_yet_to_be_chosen_can_be_copied_to() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.sh("mkdir -p /run/vol; echo o >/run/vol/old; chown 3:4 /run/vol/old; echo n >/run/new; chown 7:8 /run/new");
+        scene.ok("create --name web --userns auto --network none -v /run/vol:/vol:idmap $I stat -c '%n %u:%g' /vol/old /vol/new /vol/kept");
+        scene.ok("cp -qa web:/vol/old /run/got");
+        scene.ok("cp -q /run/new web:/vol/new");
+        scene.ok("cp -qa /run/new web:/vol/kept");
+        let owners = host.sh("stat -c '%n %u:%g' /run/got /run/vol/new /run/vol/kept");
+        assert_eq!(
+            owners,
+            "/run/got 3:4\n/run/vol/new 0:0\n/run/vol/kept 7:8\n"
+        );
+        assert_eq!(
+            scene.ok("start -a web"),
+            "/vol/old 3:4\n/vol/new 0:0\n/vol/kept 7:8\n"
+        );
+        // As it was in its last run.
+        scene.ok("cp -qa web:/vol/kept /run/again");
+        assert_eq!(host.sh("stat -c %u:%g /run/again"), "7:8\n");
+        scene.ok("rm web");
+        scene.assert_all_gone("ids of users yet to be chosen");
+    });
+}
+
+/// Each of them needs the one overlay that there may be of its layer.
+#[test]
+fn who_copies_from_a_container_that_does_not_run_is_waited_for_by_all_who_would_change_that() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        scene.ok("run --name web $I sh -c '[ -e /big ] || { yes | head -c 1000000 >/big; echo f >/f; }; cat /f'");
+        let status = || scene.ok("ps -a --format '{{.State}}'");
+        for (args, gets) in [
+            ("cp web:/f /run/got", ""),
+            ("cp /run/new web:/f", ""),
+            ("mount web", "mounts"),
+            ("umount web", ""),
+            ("start -a web", "n\n"),
+            ("rm -f web", "web\n"),
+        ] {
+            host.sh("echo n >/run/new");
+            // It has more to say than anybody reads for now.
+            let mut copying = scene.start("cp web:/big -");
+            assert!(!copying.line().is_empty());
+            let mut waiting = scene.start(&format!("{args} 2>&1"));
+            if args != "umount web" {
+                assert!(waiting.line().ends_with("waiting until that is done"));
+            }
+            assert_eq!(status(), "exited\n", "nobody takes it for one that runs");
+            let copied = copying.end();
+            assert!(copied.code == 0 && copied.out.len() > 900_000, "{copied:?}");
+            let done = waiting.end();
+            assert!(done.code == 0 && done.out.contains(gets), "{done:?}");
+        }
+        assert_eq!(host.sh("cat /run/got"), "f\n");
+        scene.assert_all_gone("copies that were waited for");
     });
 }
 

@@ -102,10 +102,40 @@ fn a_run_that_is_killed_leaves_no_volume_that_nobody_named() {
             |after| {
                 reap();
                 assert_eq!(scene.ok("ps -aq"), "", "after {after}");
-                assert_eq!(scene.ok("volume ls -q"), "", "after {after}");
+                // Whatever the next command is: one about volumes looks after them by itself.
                 assert_eq!(left(&scene), "", "after {after}");
+                assert_eq!(scene.ok("volume ls -q"), "", "after {after}");
             },
         );
         scene.assert_all_gone("a killed run");
+    });
+}
+
+#[test]
+fn a_container_whose_removal_with_volumes_is_killed_has_them_or_is_gone_with_them() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.sh("echo f >/run/f");
+        let before = || {
+            scene.ok("create --name web --network none -v /v -v /w $I cat /v/f");
+            scene.ok("cp -q /run/f web:/v/f");
+        };
+        kill_at_each_step(&scene, Hit::First, "rm -v web", before, |after| {
+            if scene.ok("ps -aq").is_empty() {
+                assert_eq!(
+                    scene
+                        .host
+                        .sh(&format!("ls -A {}/volumes", scene.root.display())),
+                    "",
+                    "after {after}"
+                );
+            } else {
+                assert_eq!(scene.ok("start -a web"), "f\n", "after {after}");
+                scene.ok("rm -v web");
+            }
+            assert_eq!(scene.ok("volume ls -q"), "", "after {after}");
+            assert_whole(&scene, after);
+        });
+        scene.assert_all_gone("a killed removal");
     });
 }

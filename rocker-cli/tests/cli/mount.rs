@@ -125,11 +125,11 @@ fn a_boot_leaves_no_mount_and_users_of_its_own_are_no_obstacle() {
         let outside: Vec<&str> = outside.lines().collect();
         assert_eq!(outside[0], outside[1]);
         scene.ok("stop -t 0 web");
-        // Its owners may be others from now on, so that it is mounted anew.
+        // Neither a look at it nor a start by the same users takes it away.
+        scene.ok("cp -q web:/x /run/x");
         scene.ok("start web");
-        assert_eq!(scene.ok("mount"), "");
+        assert!(scene.ok("mount").trim_end().ends_with(&path));
         scene.ok("stop -t 0 web");
-        mounted(&scene, "web");
         // As a boot does it.
         host.sh(&format!(
             "umount {path}; rm -rf {0}/* {0}/.[a-z]*",
@@ -141,5 +141,63 @@ fn a_boot_leaves_no_mount_and_users_of_its_own_are_no_obstacle() {
         scene.ok("umount -a");
         scene.ok("rm web");
         scene.assert_all_gone("a boot");
+    });
+}
+
+/// What is mounted of it is all that there is.
+#[test]
+fn what_a_container_has_in_memory_lives_as_long_as_its_mount_whoever_its_users_are() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let flags = "--userns auto --network none --storage-opt driver=tmpfs";
+        scene.up("web", flags, "echo v >>/v; echo up; exec sleep 1000");
+        let path = mounted(&scene, "web");
+        scene.ok("stop -t 0 web");
+        scene.ok("cp -q web:/v /run/v");
+        assert_eq!(fs::read_to_string("/run/v").unwrap(), "v\n");
+        assert_eq!(mounted(&scene, "web"), path);
+        // By the same users it goes on with it.
+        scene.ok("start web");
+        host.wait_until("it is up", crate::support::LIMIT, || {
+            scene.ok("exec web cat /v") == "v\nv\n"
+        });
+        scene.ok("stop -t 0 web");
+        // By others it could not: who they were is not known any more.
+        let id = scene.ok("inspect -f '{{.Id}}' web");
+        let config = scene.root.join("containers").join(id.trim());
+        fs::remove_file(config.join("config.json")).unwrap();
+        let done = scene.run("start web");
+        assert!(
+            done.code == 1 && done.err.contains("is mounted, and all that it has changed"),
+            "{done:?}"
+        );
+        assert_eq!(fs::read_to_string(format!("{path}/v")).unwrap(), "v\nv\n");
+        scene.ok("umount web");
+        scene.ok("start web");
+        scene.ok("rm -f web");
+        scene.assert_all_gone("a mount of what is in memory");
+    });
+}
+
+/// One that was mounted before it had users of its own is mounted anew, and who is in there is not left behind.
+#[test]
+fn a_mount_with_the_owners_of_the_image_does_not_outlive_the_first_start_by_other_users() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        scene.ok("create --name web --userns auto --network none $I cat /v");
+        let path = mounted(&scene, "web");
+        fs::write(format!("{path}/v"), "v\n").unwrap();
+        {
+            let _open = fs::File::open(format!("{path}/bin")).unwrap();
+            let done = scene.run("start -a web");
+            assert!(
+                done.code == 125 && done.err.contains("is mounted at"),
+                "{done:?}"
+            );
+        }
+        assert_eq!(scene.ok("start -a web"), "v\n");
+        assert_eq!(scene.ok("mount"), "");
+        scene.ok("rm web");
+        scene.assert_all_gone("a mount with other owners");
     });
 }

@@ -112,6 +112,38 @@ fn users_of_its_own_own_a_copy_as_they_own_an_overlay() {
     });
 }
 
+/// A copy may take long, and nobody has to wait for that who makes another container.
+#[test]
+fn nobody_waits_for_a_copy_that_is_not_his() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let vfs = "--network none --storage-opt driver=vfs";
+        scene.ok(&format!("create --name c {vfs} $I true"));
+        for args in [
+            &format!("run --name web --userns auto {vfs} $I true"),
+            "mount c",
+        ] {
+            let mut copying = scene.shell(&format!(
+                "exec strace -f -q -o /run/trace -e trace=copy_file_range -e signal=none -e inject=copy_file_range:signal=STOP:when=1 rocker {args}"
+            ));
+            let mut copying = copying.stdout(std::process::Stdio::null()).spawn().unwrap();
+            host.wait_until("it stands still", crate::support::LIMIT, || {
+                let states = host.sh("ps -C rocker -o stat= || true");
+                states
+                    .lines()
+                    .any(|state| state.to_uppercase().starts_with('T'))
+            });
+            let other = scene.script("timeout 10 rocker create --name other $I true");
+            assert_eq!(other.code, 0, "while {args}: {other:?}");
+            scene.ok("rm other");
+            host.sh("for pid in $(ps -C rocker -o pid=); do kill -s CONT $pid; done");
+            assert!(copying.wait().unwrap().success(), "{args}");
+        }
+        scene.ok("rm -f web c");
+        scene.assert_all_gone("copies");
+    });
+}
+
 /// What runs rocker in a container, with its data at `root` there.
 fn inner(scene: &Scene<'_>, flags: &str, root: &str, script: &str) -> String {
     let binary = env!("CARGO_BIN_EXE_rocker");

@@ -61,6 +61,30 @@ fn read_only_means_what_is_mounted_beneath_as_well_unless_asked_otherwise() {
 }
 
 #[test]
+fn one_place_has_one_mount() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.dir("dir");
+        for flags in [
+            "-v /run/dir:/x -v data:/x",
+            "-v /run/dir:/x -v data:/y/../x/",
+            "-v data:/x --tmpfs /x",
+            "--tmpfs /x/:size=1m -v /x",
+            "--mount type=tmpfs,dst=/x --mount type=bind,src=/run/dir,dst=/x",
+            "--mount type=image,src=$I,dst=/x --tmpfs /y/../x",
+        ] {
+            let line = scene.fails(125, &format!("create --network none {flags} $I true"));
+            assert!(
+                line.contains("Duplicate mount point: /x;"),
+                "{flags}: {line}"
+            );
+        }
+        assert_eq!(scene.ok("volume ls -q"), "");
+        scene.assert_all_gone("two mounts at one place");
+    });
+}
+
+#[test]
 fn mounts_spread_as_asked() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
@@ -81,6 +105,26 @@ fn mounts_spread_as_asked() {
         }
         host.sh("umount /run/dir");
         scene.assert_all_gone("propagation");
+    });
+}
+
+#[test]
+fn what_is_mounted_beneath_comes_along_however_mounts_spread() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        host.sh("mkdir -p /run/dir/beneath && mount -t tmpfs none /run/dir/beneath && touch /run/dir/beneath/there");
+        for mode in ["private", "slave", "shared", "ro,slave"] {
+            let flags = format!("--rm --network none -v /run/dir:/x:{mode}");
+            assert_eq!(
+                scene.ok(&format!("run {flags} $I ls /x/beneath")),
+                "there\n",
+                "{mode}"
+            );
+        }
+        let alone = "--rm --network none -v /run/dir:/x:bind-nonrecursive,slave";
+        assert_eq!(scene.ok(&format!("run {alone} $I ls /x/beneath")), "");
+        host.sh("umount /run/dir/beneath");
+        scene.assert_all_gone("mounts beneath");
     });
 }
 

@@ -125,10 +125,8 @@ fn apply(volume: &mut Volume, text: &str, option: &str) -> Result<()> {
                         "a directory of the host where mounts are to spread: a volume is mounted nowhere else",
                     );
                 }
+                // With or without an `r` in front, as with Docker: what is mounted beneath is left out by `bind-nonrecursive` alone.
                 volume.propagation = propagation;
-                if !other.starts_with('r') {
-                    volume.beneath = Beneath::Nothing;
-                }
             } else if let (Some(maps), true) = (other.strip_prefix("idmap="), is_bind) {
                 volume.id_map = Some(ids(FLAG, text, maps)?);
             } else {
@@ -233,6 +231,20 @@ mod tests {
         assert!(read("data:/b:nocopy").no_copy);
         assert_eq!(read("/a:/b:rshared").propagation, BindPropagation::Shared);
         assert_eq!(read("/a:/b:bind").beneath, Beneath::Nothing);
+        for word in [
+            "private", "slave", "shared", "rprivate", "rslave", "rshared",
+        ] {
+            assert_eq!(
+                read(&format!("/a:/b:{word}")).beneath,
+                Beneath::All,
+                "{word}"
+            );
+        }
+        let both = read("/a:/b:bind,shared");
+        assert_eq!(
+            (both.beneath, both.propagation),
+            (Beneath::Nothing, BindPropagation::Shared)
+        );
         assert_eq!(read("/a:/b:ro,z").mode, "ro,z");
         for text in [
             "",
