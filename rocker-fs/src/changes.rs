@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::layer::XattrNamespace;
-use crate::pack::PackOptions;
+use crate::pack_options::PackOptions;
 use crate::seen::{Seen, join, names, names_beneath};
 use crate::traces::Traces;
 

@@ -80,4 +80,5 @@ mod tidy;
 mod unhindered;
 mod userns;
 mod volume_mounts;
+mod volume_store;
 mod volumes;
