@@ -31,7 +31,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Copies the first `size` bytes of `from` to the empty file `to`. A file that has become shorter meanwhile ends where it does now.
+    /// Copies the first `size` bytes of `from` to the empty file `to`. What a file that has become shorter meanwhile lacks of that is zeros.
     pub(crate) fn copy(
         &mut self,
         from: BorrowedFd<'_>,

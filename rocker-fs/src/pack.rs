@@ -16,7 +16,7 @@ use crate::entry::{BLOCK, Entry, portable};
 use crate::error::{Error, Result};
 use crate::file_system;
 use crate::id_range::inside;
-use crate::pack_options::PackOptions;
+use crate::pack_options::{PackOptions, Packed};
 use crate::seen::{Seen, Xattrs, join, names, names_beneath};
 use crate::traces::Traces;
 
@@ -25,22 +25,6 @@ const CHUNK: usize = 128 << 10;
 /// The longest path of an archive in bytes, and the most directories that it goes down: what [`unpack`](crate::unpack) accepts.
 const MAX_PATH: usize = 4095;
 const MAX_DEPTH: usize = 256;
-
-/// What [`pack`] wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Packed {
-    /// How many entries there are.
-    pub entries: u64,
-    /// How many bytes the files have, holes included.
-    pub bytes: u64,
-    /// How many sockets were left out: no archive has them.
-    pub sockets_left_out: u64,
-    /// How many device nodes were left out, see [`PackOptions::harmless`].
-    pub devices_left_out: u64,
-    /// How many files were left out of a layer since their names, which begin with `.wh.`, say something else there.
-    pub names_left_out: u64,
-}
 
 /// Writes a tree as a tar stream, and returns what it has written.
 ///

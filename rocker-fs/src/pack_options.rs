@@ -1,4 +1,4 @@
-//! What is packed of a tree, and as what.
+//! What of a tree becomes a tar stream, and how; and what there was.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -89,4 +89,20 @@ impl<'a> PackOptions<'a> {
         self.max_bytes = bytes;
         self
     }
+}
+
+/// What [`pack`](crate::pack()) wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Packed {
+    /// How many entries there are.
+    pub entries: u64,
+    /// How many bytes the files have, holes included.
+    pub bytes: u64,
+    /// How many sockets were left out: no archive has them.
+    pub sockets_left_out: u64,
+    /// How many device nodes were left out, see [`PackOptions::harmless`].
+    pub devices_left_out: u64,
+    /// How many files were left out of a layer since their names, which begin with `.wh.`, say something else there.
+    pub names_left_out: u64,
 }

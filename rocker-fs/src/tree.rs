@@ -4,6 +4,9 @@
 //! relative to its descriptor, on one name. Since most archives list a directory's files together, the last parent
 //! stays open.
 
+mod node;
+mod parents;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -12,58 +15,23 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, Mode, SFlag, makedev};
+use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::sys::time::TimeSpec;
 use nix::unistd::UnlinkatFlags;
 
+use self::node::AS_MADE;
+pub(crate) use self::node::Node;
+use self::parents::unreachable_directory;
 use crate::calls;
 use crate::error::{Error, Result};
-use crate::id_range::outside;
 use crate::layer::UnpackOptions;
 use crate::made;
 use crate::member::{Member, TarPath};
 use crate::metadata::{self, Left};
 use crate::ownership::Owners;
 use crate::remove;
-use crate::resolve;
-use crate::seen::Seen;
 use crate::sparse::Segments;
 use crate::whiteout;
-
-/// The mode that fifos and devices are made with.
-const AS_MADE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
-
-/// A file without content.
-pub(crate) enum Node<'a> {
-    Symlink(&'a [u8]),
-    Fifo,
-    Char((u32, u32)),
-    Block((u32, u32)),
-}
-
-impl Node<'_> {
-    fn kind(&self) -> SFlag {
-        match self {
-            Self::Symlink(_) => SFlag::S_IFLNK,
-            Self::Fifo => SFlag::S_IFIFO,
-            Self::Char(_) => SFlag::S_IFCHR,
-            Self::Block(_) => SFlag::S_IFBLK,
-        }
-    }
-
-    /// Whether something of the kind can be this one as it was made.
-    fn is_at(&self, place: &Seen) -> nix::Result<bool> {
-        let is_closed = place.mode() & !AS_MADE.bits() == 0;
-        Ok(match self {
-            Self::Symlink(target) => place.target()? == *target,
-            Self::Fifo => is_closed,
-            Self::Char((major, minor)) | Self::Block((major, minor)) => {
-                let device = makedev(u64::from(*major), u64::from(*minor));
-                is_closed && place.status.st_rdev == device
-            }
-        })
-    }
-}
 
 /// A directory that a layer is being written to.
 pub(crate) struct Tree<'a> {
@@ -447,85 +415,6 @@ impl<'a> Tree<'a> {
             .take_if(|(path, _)| path == gone || path.starts_with(&from));
         Ok(())
     }
-
-    /// The directory `path`, made where it is missing.
-    fn parent(&mut self, path: &[u8], entry: &Path) -> Result<BorrowedFd<'_>> {
-        if path.is_empty() {
-            return Ok(self.root);
-        }
-        if self.parent.as_ref().is_none_or(|(known, _)| known != path) {
-            let why = "so that files are made in a directory inside of the layer, reached by no symbolic link";
-            let dir = match resolve::open_directory_beneath(self.root, path, OFlag::O_PATH, why) {
-                Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_parents(path, entry)?,
-                opened => opened.map_err(|errno| unreachable_directory(entry, errno))?,
-            };
-            self.parent = Some((path.to_vec(), dir));
-        }
-        Ok(self
-            .parent
-            .as_ref()
-            .map_or(self.root, |(_, dir)| dir.as_fd()))
-    }
-
-    /// Makes the directories of `path` that the archive never mentioned: they belong to root and are open to all.
-    fn make_parents(&self, path: &[u8], entry: &Path) -> Result<OwnedFd> {
-        let mut dir: Option<OwnedFd> = None;
-        for name in path.split(|byte| *byte == b'/') {
-            let above = dir.as_ref().map_or(self.root, |dir| dir.as_fd());
-            let why = "so that a directory which the layer uses and does not mention is there";
-            let mut made = match calls::mkdirat(above, name, Mode::S_IRWXU, why) {
-                Ok(()) => true,
-                Err(Errno::EEXIST) => false,
-                Err(errno) => return Err(failed("mkdirat", entry, errno)),
-            };
-            // A directory over a whiteout of the same layer hides what the layers below have there.
-            let why = "so that it is seen whether a whiteout stands where a directory must be";
-            let hides = self.options.whiteouts
-                && !made
-                && calls::status_at(above, name, why).is_ok_and(|found| {
-                    whiteout::is_one(above, name, &found, self.options.xattr_namespace)
-                });
-            if hides {
-                let why = "so that a directory can take the whiteout's place";
-                calls::unlinkat(above, name, UnlinkatFlags::NoRemoveDir, why)
-                    .map_err(|errno| failed("unlinkat", entry, errno))?;
-                let why = "so that there is a directory where the whiteout was";
-                calls::mkdirat(above, name, Mode::S_IRWXU, why)
-                    .map_err(|errno| failed("mkdirat", entry, errno))?;
-                made = true;
-            }
-            let maker = self.maker.filter(|_| made);
-            let (below, is_new) = made::directory(above, name, maker)
-                .map_err(|errno| unreachable_directory(entry, errno))?;
-            if hides {
-                self.mark_opaque(below.as_fd(), entry)?;
-            }
-            if made && is_new {
-                let (root, roots) = (
-                    outside(&self.options.uids, 0),
-                    outside(&self.options.gids, 0),
-                );
-                let given = self.owners.give(root, roots, 0o755, true);
-                metadata::set_owner_and_mode(below.as_fd(), given, 0o755)
-                    .map_err(|(operation, errno)| failed(operation, entry, errno))?;
-            }
-            dir = Some(below);
-        }
-        // `path` is not empty, so it has a name.
-        dir.ok_or(Errno::ENOENT)
-            .map_err(|errno| failed("openat", entry, errno))
-    }
-
-    fn open_directory(
-        &self,
-        path: &[u8],
-        flags: OFlag,
-        entry: &Path,
-        why: &'static str,
-    ) -> Result<OwnedFd> {
-        resolve::open_directory_beneath(self.root, path, flags, why)
-            .map_err(|errno| unreachable_directory(entry, errno))
-    }
 }
 
 /// The mode that a file is made with: that of the layer, without the bits which count only for its last owner. Nobody else
@@ -555,21 +444,5 @@ fn failed(operation: &'static str, entry: &Path, errno: Errno) -> Error {
         operation,
         entry: entry.into(),
         source: io::Error::from(errno),
-    }
-}
-
-/// Why a directory on the way to an entry could not be entered.
-fn unreachable_directory(entry: &Path, errno: Errno) -> Error {
-    match errno {
-        Errno::ELOOP | Errno::EXDEV => Error::Escapes {
-            entry: entry.into(),
-            why: "a symbolic link stands in its way",
-        },
-        // openat(2) with O_NOFOLLOW and O_DIRECTORY calls a symbolic link no directory.
-        Errno::ENOTDIR => Error::Escapes {
-            entry: entry.into(),
-            why: "something that is no directory stands in its way",
-        },
-        _ => failed("openat2", entry, errno),
     }
 }

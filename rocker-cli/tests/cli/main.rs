@@ -88,4 +88,5 @@ mod unhindered;
 mod update;
 mod userns;
 mod volume_mounts;
+mod volume_store;
 mod volumes;
