@@ -229,7 +229,7 @@ impl Network {
     pub fn release(&self, owner: &str) -> Result<()> {
         let unnamed = self.remove_names(owner);
         self.unplug(owner)?;
-        self.note_mac(owner, None)?;
+        self.forget_mac(owner)?;
         self.ipam.release(owner)?;
         unnamed
     }

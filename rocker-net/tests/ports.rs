@@ -4,9 +4,10 @@
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 use fake_host::Host;
@@ -283,6 +284,23 @@ fn a_port_leads_to_whoever_had_it_last_and_only_that_is_taken_back() {
             after.replace("config.json\n", "").replace("lock\n", ""),
             before
         );
+    });
+}
+
+#[test]
+fn a_record_that_nobody_can_read_is_gone_with_its_owner_and_a_look_removes_nothing() {
+    fake_host::run(|host| {
+        let network = network(host);
+        let (_a, _) = attach(host, &network, "a");
+        let dir = Path::new("/run/state/networks/bridge/ports");
+        // Where somebody is about to write into it, whoever looks for missing rules leaves it.
+        fs::create_dir(dir).unwrap();
+        assert!(!network.restore().unwrap());
+        assert!(dir.exists());
+        // A full disk, or the end of the machine.
+        fs::write(dir.join("a"), "{").unwrap();
+        network.detach("a").unwrap();
+        assert!(!dir.exists());
     });
 }
 
