@@ -330,7 +330,7 @@ fn the_kernel_forgets_who_talks_by_udp_to_a_port_that_leads_elsewhere_now() {
         );
         let lan = Netns::from_fd(File::open("/run/netns/lan").unwrap().into());
         let network = network(host);
-        let (_a, one) = attach(host, &network, "a");
+        let (a, one) = attach(host, &network, "a");
         let (_b, two) = attach(host, &network, "b");
         let remembered = || -> Vec<String> {
             let all = host.sh("cat /proc/net/nf_conntrack");
@@ -360,11 +360,17 @@ fn the_kernel_forgets_who_talks_by_udp_to_a_port_that_leads_elsewhere_now() {
         network.publish("b", &[two.address], &port).unwrap();
         assert!(remembered().is_empty(), "{:?}", remembered());
         known_as(format!("src={}", two.address));
-        // Others are none of our concern.
+        // Others are none of our concern: neither who talks to another port, nor who talks to this one elsewhere.
+        let through = a.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        through.send_to(b"x", "198.51.100.1:5353").unwrap();
+        assert_eq!(remembered().len(), 2, "{:?}", remembered());
         network
             .publish("a", &[one.address], &ports(&["5354:53/udp"]))
             .unwrap();
-        assert_eq!(remembered().len(), 1);
+        assert_eq!(remembered().len(), 2, "{:?}", remembered());
+        network.unpublish("b").unwrap();
+        assert_eq!(remembered().len(), 1, "{:?}", remembered());
+        assert!(remembered()[0].contains(&format!("src={}", one.address)));
         network.detach("a").unwrap();
         network.detach("b").unwrap();
     });

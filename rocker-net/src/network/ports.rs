@@ -113,7 +113,7 @@ impl Network {
             firewall::commit(&mut netfilter, why, table.put_among(&chains))?;
         }
         self.reflect(&published.owner)?;
-        conntrack::forget(&mut netfilter, &published.forwards)
+        conntrack::forget(&mut netfilter, published)
     }
 
     /// Lets the bridge send back by the container's port what came in by it: where the packet filter is called for frames too
@@ -180,7 +180,7 @@ impl Network {
             } else if !removed {
                 self.lead_others(&mut netfilter)?;
             }
-            conntrack::forget(&mut netfilter, &published.forwards)?;
+            conntrack::forget(&mut netfilter, &published)?;
             return Ok(());
         }
         state::remove(&path, why)
