@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -280,6 +280,31 @@ pub(crate) fn names(path: &Path, why: &'static str) -> io::Result<Vec<OsString>>
 /// Whether there is anything of this name.
 pub(crate) fn exists(path: &Path, why: &'static str) -> bool {
     status(path, why).is_ok()
+}
+
+/// Whether `path` leads to this file.
+pub(crate) fn is_at(file: &File, path: &Path, why: &'static str) -> bool {
+    let own = || {
+        let number = file.as_raw_fd();
+        format!(
+            "{number}<{}>, \"\", AT_STATX_SYNC_AS_STAT|AT_EMPTY_PATH, STATX_ALL",
+            path.display()
+        )
+    };
+    let found = || format!("AT_FDCWD, {path:?}, AT_STATX_SYNC_AS_STAT, STATX_ALL");
+    let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    let mut places = [None; 2];
+    let looked = traced("statx", why, own, || {
+        places[0] = Some(identity(file.metadata()?));
+        Ok(())
+    })
+    .and_then(|()| {
+        traced("statx", why, found, || {
+            places[1] = Some(identity(fs::metadata(path)?));
+            Ok(())
+        })
+    });
+    looked.is_ok() && places[0] == places[1]
 }
 
 /// Whether there is a directory of this name.

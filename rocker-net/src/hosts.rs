@@ -22,8 +22,16 @@ pub(crate) fn with_section(text: &str, name: &str, lines: &str) -> String {
     };
     let mut result = String::with_capacity(text.len() + section.len());
     let mut placed = false;
+    // Whoever writes the file in the container can have it full of beginnings: nothing is looked for where there is no end any more.
+    let mut ends = text
+        .split_inclusive('\n')
+        .filter(|line| line.trim_end() == end)
+        .count();
     let mut rest = text.split_inclusive('\n');
     while let Some(line) = rest.next() {
+        if line.trim_end() == end {
+            ends -= 1;
+        }
         if line.trim_end() != begin {
             result.push_str(line);
             continue;
@@ -32,9 +40,8 @@ pub(crate) fn with_section(text: &str, name: &str, lines: &str) -> String {
             result.push_str(&section);
             placed = true;
         }
-        let behind = rest.clone();
-        if !rest.any(|line| line.trim_end() == end) {
-            rest = behind;
+        if ends > 0 && rest.any(|line| line.trim_end() == end) {
+            ends -= 1;
         }
     }
     if !placed && !section.is_empty() {
@@ -144,6 +151,21 @@ mod tests {
             assert!(mended.contains(part), "{mended}");
         }
         assert_eq!(with_section(&mended, "a", LINES), mended);
+    }
+
+    #[test]
+    fn a_file_full_of_beginnings_is_read_once() {
+        let marks = (begin("a") + "\n").repeat(LARGEST / begin("a").len());
+        let text = format!("{}\n{}\n{marks}{}x\n", begin("a"), end("a"), end("b"));
+        let started = std::time::Instant::now();
+        let new = with_section(&text, "a", LINES);
+        assert_eq!(
+            new,
+            format!("{}\n{LINES}{}\n{}x\n", begin("a"), end("a"), end("b"))
+        );
+        // Some milliseconds; to look for an end behind each of them takes more than a minute.
+        let taken = started.elapsed();
+        assert!(taken < std::time::Duration::from_secs(5), "{taken:?}");
     }
 
     #[test]

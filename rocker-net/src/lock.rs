@@ -57,6 +57,15 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Whether it is still the lock that others find by its name.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let why = "so that a lock that was removed with its directory is not taken for the one that others take";
+        let same = |file: &Flock<File>| file::is_at(file, &self.path, why);
+        self.file.as_ref().is_some_and(same)
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // Not left to close(2): a process that is being started may have a copy of the descriptor for a moment.

@@ -229,7 +229,7 @@ impl Network {
     pub fn release(&self, owner: &str) -> Result<()> {
         let unnamed = self.remove_names(owner);
         self.unplug(owner)?;
-        self.note_mac(owner, None)?;
+        self.forget_mac(owner)?;
         self.ipam.release(owner)?;
         unnamed
     }
@@ -415,7 +415,14 @@ impl Network {
 
     fn lock(&self) -> Result<Lock> {
         let why = "so that the first container makes the network and the last one removes it, one at a time";
-        Lock::acquire(&self.dir.join("lock"), why)
+        let path = self.dir.join("lock");
+        loop {
+            let lock = Lock::acquire(&path, why)?;
+            // Whoever held it may have removed the network, and somebody made one of the same name.
+            if lock.is_in_place() {
+                return Ok(lock);
+            }
+        }
     }
 }
 

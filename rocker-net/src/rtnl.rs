@@ -25,7 +25,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use crate::netlink::{Connection, Request};
 use crate::{Error, Result, Subnet};
 
-use answer::{read_address, read_link, read_route};
+pub(crate) use answer::read_ip;
+use answer::{read_address, read_link, read_own_address, read_route};
 
 /// What is known of an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -417,21 +418,37 @@ pub(crate) fn addresses(
     why: &'static str,
     family: Family,
 ) -> Result<Vec<(Subnet, u32)>> {
+    let all = host.dump(why, get_addresses(family))?;
+    Ok(all
+        .iter()
+        .filter_map(|message| read_address(message))
+        .collect())
+}
+
+/// The namespace's own addresses of this family.
+pub(crate) fn own_addresses(
+    host: &mut Connection,
+    why: &'static str,
+    family: Family,
+) -> Result<Vec<IpAddr>> {
+    let all = host.dump(why, get_addresses(family))?;
+    Ok(all
+        .iter()
+        .filter_map(|message| read_own_address(message))
+        .collect())
+}
+
+fn get_addresses(family: Family) -> Request {
     let mut message = AddressMessage::default();
     message.header.family = family.number();
     let message = RouteNetlinkMessage::GetAddress(message);
-    let request = request(
+    request(
         &message,
         "RTM_GETADDR",
         NLM_F_DUMP,
         "list",
         format!("{} addresses", family.name()),
-    );
-    Ok(host
-        .dump(why, request)?
-        .iter()
-        .filter_map(|message| read_address(message))
-        .collect())
+    )
 }
 
 fn family(address: IpAddr) -> AddressFamily {

@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,49 @@ fn greets(server: &Netns, client: &Netns, address: IpAddr, limit: Duration) -> O
 
 fn six(attachment: &Attachment) -> IpAddr {
     attachment.ipv6.unwrap().0.into()
+}
+
+/// How many wait for a lock on a file.
+fn waiting() -> usize {
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().filter(|line| line.contains("->")).count()
+}
+
+#[test]
+fn whoever_removes_a_network_and_its_first_container_do_not_wait_for_each_other() {
+    fake_host::run(|host| {
+        let state = host.dir("state");
+        let network = Network::create(&state, &NetworkOptions::new("one", "br-one")).unwrap();
+        let others = waiting();
+        // Somebody chooses subnets, and both come meanwhile.
+        let path = state.join("networks/.subnets.lock");
+        let lock = fs::File::options().write(true).open(path).unwrap();
+        lock.lock().unwrap();
+        let (tell, told) = mpsc::channel();
+        let (remover, told_too, attacher) = (network.clone(), tell.clone(), network.clone());
+        thread::spawn(move || told_too.send(remover.remove()));
+        host.wait_until("the remover waits", TIMEOUT, || waiting() > others);
+        let netns = Netns::new().unwrap();
+        thread::spawn(move || tell.send(attacher.attach("c", netns.as_fd()).map(drop)));
+        host.wait_until("both wait", TIMEOUT, || waiting() > others + 1);
+        drop(lock);
+        let outcomes = [(); 2].map(|()| {
+            let outcome = told.recv_timeout(TIMEOUT);
+            outcome.expect("neither waits for the other")
+        });
+        // It was removed, or somebody is on it now; not both.
+        assert_eq!(
+            outcomes.iter().filter(|one| one.is_ok()).count(),
+            1,
+            "{outcomes:?}"
+        );
+        let found = Network::find(&state, "one").unwrap();
+        let owners = found.map(|network| network.owners().unwrap());
+        assert!(
+            owners.is_none() || owners == Some(vec!["c".to_owned()]),
+            "{owners:?}"
+        );
+    });
 }
 
 /// "The internet", with no way back to any container, by both protocols.

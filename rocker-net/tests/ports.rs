@@ -4,9 +4,10 @@
 #[path = "../../tests/fake_host/mod.rs"]
 mod fake_host;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 use fake_host::Host;
@@ -287,6 +288,23 @@ fn a_port_leads_to_whoever_had_it_last_and_only_that_is_taken_back() {
 }
 
 #[test]
+fn a_record_that_nobody_can_read_is_gone_with_its_owner_and_a_look_removes_nothing() {
+    fake_host::run(|host| {
+        let network = network(host);
+        let (_a, _) = attach(host, &network, "a");
+        let dir = Path::new("/run/state/networks/bridge/ports");
+        // Where somebody is about to write into it, whoever looks for missing rules leaves it.
+        fs::create_dir(dir).unwrap();
+        assert!(!network.restore().unwrap());
+        assert!(dir.exists());
+        // A full disk, or the end of the machine.
+        fs::write(dir.join("a"), "{").unwrap();
+        network.detach("a").unwrap();
+        assert!(!dir.exists());
+    });
+}
+
+#[test]
 fn many_ports_are_published_in_one_go() {
     fake_host::run(|host| {
         let network = network(host);
@@ -312,7 +330,7 @@ fn the_kernel_forgets_who_talks_by_udp_to_a_port_that_leads_elsewhere_now() {
         );
         let lan = Netns::from_fd(File::open("/run/netns/lan").unwrap().into());
         let network = network(host);
-        let (_a, one) = attach(host, &network, "a");
+        let (a, one) = attach(host, &network, "a");
         let (_b, two) = attach(host, &network, "b");
         let remembered = || -> Vec<String> {
             let all = host.sh("cat /proc/net/nf_conntrack");
@@ -342,11 +360,17 @@ fn the_kernel_forgets_who_talks_by_udp_to_a_port_that_leads_elsewhere_now() {
         network.publish("b", &[two.address], &port).unwrap();
         assert!(remembered().is_empty(), "{:?}", remembered());
         known_as(format!("src={}", two.address));
-        // Others are none of our concern.
+        // Others are none of our concern: neither who talks to another port, nor who talks to this one elsewhere.
+        let through = a.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        through.send_to(b"x", "198.51.100.1:5353").unwrap();
+        assert_eq!(remembered().len(), 2, "{:?}", remembered());
         network
             .publish("a", &[one.address], &ports(&["5354:53/udp"]))
             .unwrap();
-        assert_eq!(remembered().len(), 1);
+        assert_eq!(remembered().len(), 2, "{:?}", remembered());
+        network.unpublish("b").unwrap();
+        assert_eq!(remembered().len(), 1, "{:?}", remembered());
+        assert!(remembered()[0].contains(&format!("src={}", one.address)));
         network.detach("a").unwrap();
         network.detach("b").unwrap();
     });

@@ -48,6 +48,8 @@ pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
         other => other,
     };
     super::ports::exposed(options, None)?;
+    // Again, since only here it is known what the default network is.
+    files::check_gateway(&options.hosts, &network)?;
     match (&network, options.ports.first()) {
         (Network::Host, Some(_)) => {
             tracing::warn!(

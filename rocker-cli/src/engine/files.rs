@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::disk;
 use super::options::{Network, RunOptions};
-use crate::Result;
+use crate::{Error, Result};
 
 /// What Docker falls back to where the host has no resolver that a container could reach.
 const FALLBACK: &str = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
@@ -19,6 +19,22 @@ const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
 /// What stands for the host's own address on the container's network, in a line of `/etc/hosts`.
 pub(crate) const HOST_GATEWAY: &str = "host-gateway";
+
+/// Checks that nobody asks for the host's address on a network by which the host is not to be reached.
+///
+/// # Errors
+/// [`Error::BadValue`].
+pub(crate) fn check_gateway(hosts: &[(String, String)], network: &Network) -> Result<()> {
+    let gateway = hosts.iter().find(|(_, address)| address == HOST_GATEWAY);
+    match (network, gateway) {
+        (Network::None | Network::Pasta, Some((name, _))) => Err(Error::bad_value(
+            "--add-host",
+            format!("{name}:{HOST_GATEWAY}"),
+            "an address: on this network the host is not to be reached",
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// The text of `/etc/hosts` of a container that has these addresses, and finds the host by `gateway`. What else is in it comes from
 /// rocker-net: who else is on its networks.
@@ -193,6 +209,17 @@ mod tests {
         );
         assert_eq!(reachable("nameserver 127.0.0.1\nsearch lan\n"), None);
         assert_eq!(settings(text), "search lan\noptions ndots:1\n");
+    }
+
+    #[test]
+    fn the_host_is_not_asked_for_where_it_is_not_to_be_reached() {
+        let host = |address: &str| vec![("host".to_owned(), address.to_owned())];
+        for network in [Network::None, Network::Pasta] {
+            let error = check_gateway(&host(HOST_GATEWAY), &network).unwrap_err();
+            assert!(error.to_string().contains("host:host-gateway"), "{error}");
+            check_gateway(&host("192.0.2.1"), &network).unwrap();
+        }
+        check_gateway(&host(HOST_GATEWAY), &Network::Bridge).unwrap();
     }
 
     #[test]

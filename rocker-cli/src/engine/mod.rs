@@ -91,6 +91,7 @@ pub use commit::CommitOptions;
 pub use copy::{Copied, CopyEnd, CopyOptions, CopyStream};
 pub use events::{Actor, Event, Events};
 pub use exec::ExecOptions;
+pub(crate) use files::check_gateway;
 pub use import::ImportOptions;
 pub use life::{Exit, StartOptions};
 pub use logs::{LogLine, LogQuery, Logs};

@@ -287,7 +287,9 @@ impl Engine {
         let _making = self.making()?;
         let network = self.network(&name)?;
         // The places of those that have ended may be left to be taken back later.
-        self.release_ended(&network)?;
+        for owner in network.owners()? {
+            self.release_if_ended(&network, &owner)?;
+        }
         match network.remove() {
             Err(rocker_net::Error::NetworkInUse { owners, .. }) => {
                 let called = |id: &String| match self.record(id) {

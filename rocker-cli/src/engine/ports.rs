@@ -250,6 +250,10 @@ impl Engine {
         let Some((note, to)) = Note::read(&self.roots().running().join(id).join(PORTS)) else {
             return Ok(());
         };
+        // What pasta listens on is its own to lead.
+        if to == [BY_PASTA] {
+            return Ok(());
+        }
         for place in places {
             let network = self.network(&place.network)?;
             if network.options().internal {

@@ -118,12 +118,29 @@ impl Engine {
     pub(super) fn release_ended(&self, network: &rocker_net::Network) -> Result<bool> {
         let mut others = false;
         for owner in network.owners()? {
-            match is_held(&self.roots().running().join(&owner))? {
-                true => others = true,
-                false => network.release(&owner)?,
+            if is_held(&self.roots().running().join(&owner))? {
+                others = true;
+                continue;
             }
+            // Somebody may start it again this very moment: not from here on.
+            let _making = self.making()?;
+            others |= !self.release_if_ended(network, &owner)?;
         }
         Ok(others)
+    }
+
+    /// Takes back the place of a container, unless somebody looks after it; whether it did. To be called while nobody makes or starts
+    /// one: what has been started again has its new place by the same name.
+    pub(super) fn release_if_ended(
+        &self,
+        network: &rocker_net::Network,
+        owner: &str,
+    ) -> Result<bool> {
+        let ended = !is_held(&self.roots().running().join(owner))?;
+        if ended {
+            network.release(owner)?;
+        }
+        Ok(ended)
     }
 
     fn tidy_file(&self) -> PathBuf {

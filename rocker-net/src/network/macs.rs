@@ -12,7 +12,7 @@ use crate::{Error, Result, file};
 const MACS: &str = "macs";
 
 impl Network {
-    /// Writes down the MAC address that `owner` has asked for; without one, that it has none of its own.
+    /// Writes down the MAC address that `owner` has asked for; without one, that it has none of its own. Under the lock.
     pub(super) fn note_mac(&self, owner: &str, mac: Option<[u8; 6]>) -> Result<()> {
         let dir = self.dir.join(MACS);
         let path = dir.join(owner);
@@ -37,6 +37,16 @@ impl Network {
         file::make_directory(&dir, why).map_err(failed)?;
         let made = file::create(&path, why).map_err(failed)?;
         file::write(&made, &path, &mac, why).map_err(failed)
+    }
+
+    /// Writes down that `owner` has no MAC address of its own, while nobody else makes or removes the directory. Without the lock.
+    pub(super) fn forget_mac(&self, owner: &str) -> Result<()> {
+        let why = "so that nobody waits for the lock where nobody has a MAC address of its own";
+        if !file::exists(&self.dir.join(MACS), why) {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        self.note_mac(owner, None)
     }
 
     /// The MAC addresses of those who have one of their own.

@@ -99,8 +99,9 @@ impl Network {
     /// [`Error::NetworkInUse`], [`Error::Permission`] without root's privileges, [`Error::File`], [`Error::Netlink`];
     /// [`Error::Incomplete`] if several steps failed.
     pub fn remove(&self) -> Result<()> {
-        let _subnets = subnets_lock(&self.networks)?;
+        // In the order in which `ensure` takes them: the other way round the two would wait for each other.
         let lock = self.lock()?;
+        let _subnets = subnets_lock(&self.networks)?;
         let owners = self.owners()?;
         if !owners.is_empty() {
             let network = self.options.name.clone();

@@ -70,8 +70,8 @@ impl Network {
                 network: self.options.name.clone(),
             });
         };
-        self.note(&published)?;
-        let done = self.lead(&published, elements, &subnets);
+        let noted = self.note(&published);
+        let done = noted.and_then(|()| self.lead(&published, elements, &subnets));
         if done.is_err()
             && let Err(left) = self.withdraw(owner)
         {
@@ -113,7 +113,7 @@ impl Network {
             firewall::commit(&mut netfilter, why, table.put_among(&chains))?;
         }
         self.reflect(&published.owner)?;
-        conntrack::forget(&mut netfilter, &published.forwards)
+        conntrack::forget(&mut netfilter, published)
     }
 
     /// Lets the bridge send back by the container's port what came in by it: where the packet filter is called for frames too
@@ -157,6 +157,11 @@ impl Network {
     fn withdraw(&self, owner: &str) -> Result<()> {
         let path = self.record_file(owner);
         let Some(published) = self.read_record(owner) else {
+            let why = "so that a record that nobody can read does not stay for ever";
+            if file::exists(&path, why) {
+                state::remove(&path, why)?;
+                self.remove_directory_if_last();
+            }
             return Ok(());
         };
         let name = published::table_name(&self.options.name);
@@ -169,13 +174,13 @@ impl Network {
             });
             let removed = firewall::commit_if_there(&mut netfilter, why, messages.collect())?;
             state::remove(&path, why)?;
-            let last = !self.has_published();
+            let last = self.remove_directory_if_last();
             if last {
                 firewall::remove_tables(&mut netfilter, why, &[(Family::INET, name)])?;
             } else if !removed {
                 self.lead_others(&mut netfilter)?;
             }
-            conntrack::forget(&mut netfilter, &published.forwards)?;
+            conntrack::forget(&mut netfilter, &published)?;
             return Ok(());
         }
         state::remove(&path, why)
@@ -213,13 +218,19 @@ impl Network {
         Ok(())
     }
 
-    /// Whether somebody has published ports: the directory is there as long as there is one in it.
+    /// Whether somebody has published ports. Nothing is changed, so it can be asked without the lock.
     pub(super) fn has_published(&self) -> bool {
-        let dir = self.dir.join(PORTS);
+        let why = "so that it is known whether there are to be rules for published ports";
+        file::names(&self.dir.join(PORTS), why).is_ok_and(|names| !names.is_empty())
+    }
+
+    /// Removes the directory if nothing is in it, and says whether there is none now. Under the lock: somebody may be about to write
+    /// into it.
+    fn remove_directory_if_last(&self) -> bool {
         let why = "so that no directory is left when no port is published any more";
-        match file::remove_directory(&dir, why) {
-            Ok(()) => false,
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        match file::remove_directory(&self.dir.join(PORTS), why) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
 

@@ -21,6 +21,7 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_GROUP: u16 = 27;
 const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_MULTIPATH: u16 = 9;
@@ -91,7 +92,14 @@ pub(super) fn read_address(message: &[u8]) -> Option<(Subnet, u32)> {
     ))
 }
 
-fn read_ip(value: &[u8]) -> Option<IpAddr> {
+/// The address itself: where a link has another end, that of this one.
+pub(super) fn read_own_address(message: &[u8]) -> Option<IpAddr> {
+    let attributes = message.get(ADDRESS_HEADER..)?;
+    let own = nla::find(attributes, IFA_LOCAL).or_else(|| nla::find(attributes, IFA_ADDRESS));
+    read_ip(own?)
+}
+
+pub(crate) fn read_ip(value: &[u8]) -> Option<IpAddr> {
     match value.len() {
         4 => value
             .first_chunk()

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use clap::Args;
 
 use super::value;
+use crate::engine::check_gateway;
 use crate::{Network, NetworkEndpoint, Result, RunOptions};
 
 /// Networks and names.
@@ -93,18 +94,7 @@ impl Networking {
                 }
             }
         }
-        let gateway = options
-            .hosts
-            .iter()
-            .find(|(_, address)| address == "host-gateway");
-        match (&options.network, gateway) {
-            (Network::None | Network::Pasta, Some((name, _))) => Err(value::bad(
-                "--add-host",
-                &format!("{name}:host-gateway"),
-                "an address: on this network the host is not to be reached",
-            )),
-            _ => Ok(()),
-        }
+        check_gateway(&options.hosts, &options.network)
     }
 
     fn networks(&self) -> Result<(Network, Vec<NetworkEndpoint>)> {
