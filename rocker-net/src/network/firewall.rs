@@ -173,6 +173,10 @@ impl Network {
     /// As [`Network::attach`].
     pub fn reload(&self) -> Result<bool> {
         let _lock = self.lock()?;
+        self.put_back()
+    }
+
+    fn put_back(&self) -> Result<bool> {
         let members = self.members()?;
         let (false, Some(subnets)) = (members.is_empty(), read_subnets(&self.dir)?) else {
             return Ok(false);
@@ -199,6 +203,15 @@ impl Network {
     ///
     /// As [`Network::reload`].
     pub fn restore(&self) -> Result<bool> {
+        if !self.lacks_rules()? {
+            return Ok(false);
+        }
+        // Somebody who comes or goes at this moment has them on the way, and holds the lock until they are there.
+        let _lock = self.lock()?;
+        Ok(self.lacks_rules()? && self.put_back()?)
+    }
+
+    fn lacks_rules(&self) -> Result<bool> {
         let Some((nat, _)) = self.intended()? else {
             return Ok(false);
         };
@@ -216,10 +229,7 @@ impl Network {
             false => foreign::wanted(&mut netfilter, &chains, &nat.bridge, nat.subnet6.is_some())?,
         };
         let all = firewall::are_there(&tables, &chains) && guests.iter().all(|(_, there)| *there);
-        match all {
-            true => Ok(false),
-            false => self.reload(),
-        }
+        Ok(!all)
     }
 }
 
