@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::listening::{self, Listening};
@@ -111,6 +112,12 @@ impl HeldPorts {
     pub fn lead_to(&mut self, addresses: &[IpAddr]) -> Result<()> {
         let addresses = addresses.to_vec();
         self.lead_by(move || addresses.clone())
+    }
+
+    /// Refuses those who come from an internal network of `state_dir`, by an address of the host too: there is no way out of it, to
+    /// containers of other networks either. To be said before the ports lead anywhere.
+    pub fn refuse_internal(&mut self, state_dir: impl AsRef<Path>) {
+        self.target.refuse_internal(state_dir.as_ref().to_owned());
     }
 
     /// The same for a container whose addresses change meanwhile, as one's that comes to networks and leaves them: whoever comes is

@@ -3,6 +3,7 @@
 //! One thread serves all ports of a container, by one poll(2). Nothing in it waits for anybody: what is slow to be taken is
 //! not read either.
 
+mod internal;
 mod tcp;
 mod udp;
 
@@ -11,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::listening::{Listening, Socket};
+use internal::Internal;
 use tcp::Stream;
 use udp::Sessions;
 
@@ -39,6 +42,8 @@ pub(crate) type Addresses = Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Target {
     addresses: Mutex<Option<Addresses>>,
+    /// Those who are refused.
+    internal: Mutex<Option<Internal>>,
 }
 
 impl fmt::Debug for Target {
@@ -54,6 +59,18 @@ impl Target {
             .addresses
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(addresses);
+    }
+
+    /// Refuses those from now on who are on internal networks of this state directory.
+    pub(crate) fn refuse_internal(&self, state_dir: PathBuf) {
+        *self.internal.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Internal::of(state_dir));
+    }
+
+    /// Whether nothing is passed on for `peer`.
+    fn refuses(&self, peer: SocketAddr) -> bool {
+        let mut internal = self.internal.lock().unwrap_or_else(PoisonError::into_inner);
+        internal.as_mut().is_some_and(|internal| internal.has(peer))
     }
 
     /// The first of the container's addresses, that of IPv4 if there is one: it is what servers listen on most.
@@ -201,8 +218,9 @@ impl Desk {
             Socket::Tcp(listener) => {
                 // One at a time: whoever else has come is taken in the next turn.
                 match listener.accept() {
-                    Ok((client, _)) => {
-                        let target = self.target.now().map(at);
+                    Ok((client, peer)) => {
+                        let target = self.target.now().filter(|_| !self.target.refuses(peer));
+                        let target = target.map(at);
                         self.streams.extend(Stream::begin(client, target));
                     }
                     Err(error) if is_short(&error) => self.paused = Some(Instant::now() + PAUSE),
@@ -215,7 +233,9 @@ impl Desk {
                 let known = known.unwrap_or_else(|| (Instant::now(), self.target.now()));
                 self.known = Some(known);
                 let target = known.1.map(at);
-                self.sessions.take(number, socket, target, &mut self.buffer);
+                let refuses = |peer| self.target.refuses(peer);
+                self.sessions
+                    .take(number, socket, target, refuses, &mut self.buffer);
             }
         }
     }

@@ -288,6 +288,55 @@ fn a_port_leads_to_whoever_had_it_last_and_only_that_is_taken_back() {
 }
 
 #[test]
+fn nobody_on_an_internal_network_gets_to_others_by_their_ports_on_the_host() {
+    fake_host::run(|host| {
+        let state = host.dir("state");
+        let outer = network(host);
+        let (server, attached) = attach(host, &outer, "c");
+        let options = NetworkOptions::new("inner", "br-inner").internal(true);
+        let inner = Network::create(&state, &options.ipv6(true)).unwrap();
+        let (client, inside) = attach(host, &inner, "i");
+        let forwards = ports(&["8080:80", "5353:53/udp"]);
+        let mut held = HeldPorts::hold(&forwards).unwrap();
+        let addresses = [attached.address];
+        outer.publish("c", &addresses, held.forwards()).unwrap();
+        held.lead_to(&addresses).unwrap();
+        let to = format!("[{}]:8080", inside.gateway6.unwrap());
+        let own = Netns::current().unwrap();
+        // Through the host's own socket, which no rule sees.
+        assert!(seen(&server, 80, &client, &to).is_some());
+        held.refuse_internal(&state);
+        assert!(unseen(&server, 80, &client, &to));
+        assert!(unseen(
+            &server,
+            80,
+            &client,
+            &format!("{}:8080", inside.gateway)
+        ));
+        for by in ["[::1]:8080", "127.0.0.1:8080", &to] {
+            assert!(seen(&server, 80, &own, by).is_some(), "{by}");
+        }
+        // The same by datagrams.
+        let heard = server
+            .run(|| UdpSocket::bind("0.0.0.0:53").unwrap())
+            .unwrap();
+        heard
+            .set_read_timeout(Some(Duration::from_millis(700)))
+            .unwrap();
+        let say = |netns: &Netns, to: String| {
+            let socket = netns.run(|| UdpSocket::bind("[::]:0").unwrap()).unwrap();
+            socket.send_to(b"x", to).unwrap();
+            heard.recv(&mut [0; 8]).is_ok()
+        };
+        let to = to.replace("8080", "5353");
+        assert!(!say(&client, to.clone()));
+        assert!(say(&own, to));
+        outer.detach("c").unwrap();
+        inner.detach("i").unwrap();
+    });
+}
+
+#[test]
 fn a_record_that_nobody_can_read_is_gone_with_its_owner_and_a_look_removes_nothing() {
     fake_host::run(|host| {
         let network = network(host);

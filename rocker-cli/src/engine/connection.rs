@@ -115,10 +115,10 @@ impl Engine {
                     });
                 let pasta = Pasta::start(netns.as_fd(), &wanted)?;
                 let text = files::hosts(&[pasta.address()], None, hostname, options);
-                files::write(&container.file("hosts"), &text)?;
+                files::write(&container.etc("hosts"), &text)?;
                 if options.dns.is_empty() {
                     let text = files::resolv_conf_of(pasta.dns(), options);
-                    files::write(&container.file("resolv.conf"), &text)?;
+                    files::write(&container.etc("resolv.conf"), &text)?;
                 }
                 Ok(Some(pasta))
             }
@@ -171,15 +171,15 @@ impl Engine {
             networks.push((network, place));
         }
         let text = files::hosts(&own, gateway, hostname, options);
-        files::write(&container.file("hosts"), &text)?;
+        files::write(&container.etc("hosts"), &text)?;
         if !way_out {
             ports.lead_to(container.id(), None)?;
             let text = files::resolv_conf_of_internal(options);
-            files::write(&container.file("resolv.conf"), &text)?;
+            files::write(&container.etc("resolv.conf"), &text)?;
         }
         for (network, place) in networks.iter().filter(|(_, place)| !place.is_default()) {
             let names = names_on(&container.record, place);
-            let names = HostNames::new(names, container.file("hosts"));
+            let names = HostNames::new(names, container.etc("hosts"));
             network.set_names(container.id(), &names)?;
         }
         Ok(())

@@ -37,6 +37,9 @@ const LETTING_GO: Duration = Duration::from_secs(5);
 /// The directory of what it changes, beside its record.
 pub(crate) const UPPER: &str = "upper";
 
+/// The files of its `/etc` that are made for it, beside its record.
+pub(crate) const ETC: [&str; 3] = ["resolv.conf", "hostname", "hosts"];
+
 /// Why its directory of the store is removed.
 pub(crate) const FORGET: &str = "so that nothing is left of the container and of what it wrote";
 
@@ -274,7 +277,12 @@ impl Container {
         &self.run
     }
 
-    /// A file that is made for the container, such as `hosts`.
+    /// One of [`ETC`]. Whoever is in the container can fill it, so it is kept with all else that he writes, and not in memory.
+    pub(crate) fn etc(&self, name: &str) -> PathBuf {
+        self.data.join(name)
+    }
+
+    /// A file that is there only while it runs.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.run.join(name)
     }

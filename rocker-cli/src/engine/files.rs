@@ -1,6 +1,7 @@
 //! The files of `/etc` that are the engine's to write: hosts, hostname and resolv.conf.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -179,6 +180,17 @@ fn settings(text: &str) -> String {
         .filter(|line| line.starts_with("search") || line.starts_with("options"))
         .map(|line| format!("{line}\n"))
         .collect()
+}
+
+/// Removes one of the files. That there is none is fine.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let why = "so that the container does not begin with what its last run has made of the file";
+    match disk::remove_file(path, why) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(disk::failed("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes one of the files, readable for everybody in the container. An existing one keeps its inode, by which the

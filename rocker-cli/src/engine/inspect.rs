@@ -35,11 +35,10 @@ impl Engine {
         let state = self.state(&found.id)?;
         let options = &record.options;
         let data = self.roots().containers().join(&found.id);
-        let run = self.roots().running().join(&found.id);
         let image = record.manifest.parse().ok();
         let image = image.and_then(|digest| self.store().ok()?.by_manifest(&digest).ok()?);
         let layers = image.as_ref().and_then(|image| self.lower_dirs(image).ok());
-        let file = |name: &str| run.join(name).display().to_string();
+        let file = |name: &str| data.join(name).display().to_string();
         let storage = Storage::of(&data, options)?;
         let driver = storage.driver.to_string();
         let mut kept: BTreeMap<_, _> = storage

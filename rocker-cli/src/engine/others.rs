@@ -60,7 +60,7 @@ impl Others {
             }
             let spec = engine.spec_of(&found.id)?;
             self.hostname = spec.and_then(|spec| spec.hostname().clone());
-            let files = engine.roots().running().join(&found.id);
+            let files = engine.roots().containers().join(&found.id);
             let why = "so that names mean the same for all that share a network";
             self.network_files = disk::exists(&files.join("hosts"), why).then_some(files);
             break;

@@ -23,8 +23,8 @@ use crate::{Error, Result};
 
 /// Stands for the short id of a container, and is as long.
 const ID: &str = "<id, 12 hex>";
-/// Stands for the directory of what exists only while a container runs.
-const FILES: &str = "<run>";
+/// Stands for the directory of what outlives a run of a container.
+const FILES: &str = "<container>";
 /// Stands for what cannot be opened before there is a container; it is a file as well, and always there.
 const ANY_FILE: &str = "/dev/null";
 /// The same for a directory.

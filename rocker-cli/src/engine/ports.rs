@@ -108,7 +108,8 @@ impl Ports {
             }
             _ => {
                 let held = HeldPorts::hold(&wanted);
-                let held = held.map_err(|error| engine.with_owner(error, container.id()))?;
+                let mut held = held.map_err(|error| engine.with_owner(error, container.id()))?;
+                held.refuse_internal(engine.roots().data());
                 Self {
                     forwards: held.forwards().to_vec(),
                     note: note(held.bindings()),

@@ -14,7 +14,7 @@ use rocker_ns::Namespace;
 use super::accounts::{user_of, wanted_user};
 use super::attest::attest;
 use super::base::Base;
-use super::container::Container;
+use super::container::{Container, ETC};
 use super::keeper::Keeper;
 use super::options::{Network, RunOptions, Share, Users};
 use super::others::Others;
@@ -165,7 +165,6 @@ impl Engine {
     ) -> Result<Spec> {
         let config = base.config();
         let user = user_of(root, &wanted_user(options, config), &options.group_add)?;
-        let directory = container.file("");
         let cgroups = hierarchy.mounts_for_container();
         let scratch = container.data().join("volumes");
         let users = surroundings.users.as_ref();
@@ -176,21 +175,27 @@ impl Engine {
             image: config,
             user: &user,
             cgroups: &cgroups,
-            files: &directory,
+            files: container.data(),
             places: &places,
             surroundings,
         };
         let spec = spec::build(&facts)?;
         let hostname = spec.hostname().clone().unwrap_or_default();
-        files::write(&container.file("hostname"), &format!("{hostname}\n"))?;
+        if container.state.is_some() {
+            // Each run begins with its own: with what the one before has made of them, its owner and mode, they may not even be writable.
+            for name in ETC {
+                files::remove(&container.etc(name))?;
+            }
+        }
+        files::write(&container.etc("hostname"), &format!("{hostname}\n"))?;
         let gateway = match options.network {
             Network::Host => Some(Ipv4Addr::LOCALHOST.into()),
             _ => None,
         };
         let hosts = files::hosts(&[], gateway, &hostname, options);
-        files::write(&container.file("hosts"), &hosts)?;
+        files::write(&container.etc("hosts"), &hosts)?;
         let resolv_conf = files::resolv_conf(options);
-        files::write(&container.file("resolv.conf"), &resolv_conf)?;
+        files::write(&container.etc("resolv.conf"), &resolv_conf)?;
         Ok(spec)
     }
 }

@@ -53,7 +53,9 @@ impl Engine {
             // Nobody is to find it by its names from here on.
             (Some(tidier), true) => self
                 .unname(container)
-                .and_then(|()| self.leave_for_later(tidier)),
+                .and_then(|()| self.leave_for_later(tidier))
+                // Where nothing can be written down, as on a full run directory, nobody would know of it later.
+                .or_else(|_| self.disconnect(container)),
         };
         errors.extend(left.err().map(|error| error.chain()));
         errors.extend(container.remove_run_dir().err().map(|error| error.chain()));

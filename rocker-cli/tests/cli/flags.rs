@@ -118,6 +118,12 @@ fn a_read_only_root_takes_no_file_and_its_volumes_do() {
         let done = scene.run("run --rm --read-only $I sh -c 'echo x >/x'");
         assert_eq!(done.code, 1, "{done:?}");
         assert!(done.err.contains("Read-only file system"), "{done:?}");
+        for name in ["hosts", "hostname", "resolv.conf"] {
+            let write = format!("sh -c 'cat /etc/{name} >/dev/null && echo x >>/etc/{name}'");
+            let done = scene.run(&format!("run --rm --read-only $I {write}"));
+            assert!(done.err.contains("Read-only file system"), "{done:?}");
+            scene.ok(&format!("run --rm $I {write}"));
+        }
         let out = scene.ok(
             "run --rm --read-only -v /run/volume:/v $I sh -c 'touch /v/x /dev/shm/x && echo written'",
         );

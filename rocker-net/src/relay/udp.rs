@@ -69,6 +69,7 @@ impl Sessions {
         number: usize,
         socket: &UdpSocket,
         target: Option<SocketAddr>,
+        refuses: impl Fn(SocketAddr) -> bool,
         buffer: &mut [u8],
     ) {
         let Ok((count, client)) = socket.recv_from(buffer) else {
@@ -81,6 +82,9 @@ impl Sessions {
             .get(&who)
             .is_none_or(|known| known.target != target)
         {
+            if refuses(client) {
+                return;
+            }
             if self.all.len() >= SESSIONS {
                 let oldest = self.all.iter().min_by_key(|(_, session)| session.heard);
                 if let Some(oldest) = oldest.map(|(who, _)| *who) {

@@ -190,7 +190,7 @@ impl Engine {
         if place.is_default() {
             return Ok(());
         }
-        let file = self.roots().running().join(&record.id).join("hosts");
+        let file = self.roots().containers().join(&record.id).join("hosts");
         let names = HostNames::new(names_on(record, place), file);
         Ok(network.set_names(&record.id, &names)?)
     }

@@ -7,6 +7,7 @@ use rocker_ns::IdMap;
 
 use super::Facts;
 use crate::Result;
+use crate::engine::container::ETC;
 use crate::engine::options::{Beneath, RunOptions, Share, Volume};
 use crate::engine::volume_places::Place;
 
@@ -87,12 +88,13 @@ fn files(facts: &Facts<'_>) -> Result<Vec<Mount>> {
         let theirs = facts.surroundings.network_files.as_deref();
         let files = theirs.filter(|_| name != "hostname").unwrap_or(facts.files);
         let file = files.join(name);
-        mount(Path::new("/etc").join(name), "bind", file, &BIND)
+        let mut list = BIND.to_vec();
+        if facts.options.read_only {
+            list.push("ro");
+        }
+        mount(Path::new("/etc").join(name), "bind", file, &list)
     };
-    ["resolv.conf", "hostname", "hosts"]
-        .into_iter()
-        .map(file)
-        .collect()
+    ETC.into_iter().map(file).collect()
 }
 
 /// What is writable by custom where the root is not, see hier(7): podman has it as well.
