@@ -365,6 +365,8 @@ fn a_container_comes_to_a_network_and_leaves_it_while_it_runs_or_not() {
             error.contains("can be neither connected to host"),
             "{error}"
         );
+        // Of the last second nothing is asked for.
+        host.sh("sleep 1.1");
         let seen = scene.ok("events --since 1h --until 1s --filter type=network --format '{{.Action}} {{.Actor.Attributes.name}}'");
         let seen: Vec<_> = seen.lines().collect();
         assert_eq!(
