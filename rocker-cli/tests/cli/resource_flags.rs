@@ -18,7 +18,13 @@ pub fn held(rocker: &Rocker<'_>, name: &str, v1: &str, v2: &str) -> String {
     let path = match is_v2() {
         true => format!("/sys/fs/cgroup{parent}/rocker-{id}/{v2}"),
         false => {
-            let (tree, file) = v1.split_once('/').unwrap();
+            let (controller, file) = v1.split_once('/').unwrap();
+            // One tree may have several, and then it is called by all of them.
+            let tree = std::fs::read_dir("/sys/fs/cgroup")
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .find(|tree| tree.split(',').any(|one| one == controller))
+                .unwrap();
             format!("/sys/fs/cgroup/{tree}{parent}/rocker-{id}/{file}")
         }
     };

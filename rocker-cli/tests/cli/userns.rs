@@ -17,7 +17,8 @@ fn inside(scene: &Scene<'_>, flags: &str, script: &str) -> String {
 
 /// Who the process with this command line is on the host: its real user and group.
 fn owner_of(host: &Host, command: &str) -> (u32, u32) {
-    let pid = host.sh(&format!("pgrep -xf '{command}'"));
+    // Its shell goes on before it is what it will be.
+    let pid = host.sh(&format!("until pgrep -xf '{command}'; do sleep 0.05; done"));
     let found = fs::metadata(format!("/proc/{}", pid.trim())).unwrap();
     (found.uid(), found.gid())
 }
