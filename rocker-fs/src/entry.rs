@@ -7,6 +7,7 @@ use std::ffi::CString;
 
 use tar::{EntryType, Header};
 
+use crate::id_range::{IdRange, inside};
 use crate::seen::Xattrs;
 
 /// The most that seven and eleven octal digits can say.
@@ -159,8 +160,8 @@ fn time((seconds, nanoseconds): (i64, i64)) -> String {
     }
 }
 
-/// The attributes that mean something on another machine.
-pub(crate) fn portable(all: &[(CString, Vec<u8>)]) -> Xattrs {
+/// The attributes that mean something on another machine, where users are numbered as inside of a namespace with the map `uids`.
+pub(crate) fn portable(all: &[(CString, Vec<u8>)], uids: &[IdRange]) -> Xattrs {
     let mut kept = Xattrs::new();
     for (name, value) in all {
         let bytes = name.to_bytes();
@@ -175,29 +176,28 @@ pub(crate) fn portable(all: &[(CString, Vec<u8>)]) -> Xattrs {
             continue;
         }
         let value = match bytes {
-            b"security.capability" => for_any_root(value),
-            _ => value.clone(),
+            b"security.capability" => for_the_root(value, uids),
+            _ => Some(value.clone()),
         };
-        kept.push((name.clone(), value));
+        kept.extend(value.map(|value| (name.clone(), value)));
     }
     kept
 }
 
-/// A file capability without the number of the user namespace's root for whom it counts: that is another one elsewhere. See
-/// `struct vfs_ns_cap_data` in `linux/capability.h`.
-fn for_any_root(value: &[u8]) -> Vec<u8> {
+/// A file capability without the number of the user namespace's root for whom it counts, which is another one elsewhere; none if that is not the root of
+/// the map: what a user has given to programs in a namespace of his own is not to count for everybody. See `struct vfs_ns_cap_data` in `linux/capability.h`.
+fn for_the_root(value: &[u8], uids: &[IdRange]) -> Option<Vec<u8>> {
     const REVISION: u32 = 0xff00_0000;
     let number = |at: usize| {
-        value
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok())
+        let bytes = value.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes))
     };
-    match number(0).map(u32::from_le_bytes) {
-        Some(magic) if magic & REVISION == 0x0300_0000 && value.len() == 24 => {
+    match (number(0), number(20)) {
+        (Some(magic), Some(root)) if magic & REVISION == 0x0300_0000 => {
             let magic = magic & !REVISION | 0x0200_0000;
-            [&magic.to_le_bytes()[..], &value[4..20]].concat()
+            (inside(uids, root) == 0).then(|| [&magic.to_le_bytes()[..], &value[4..20]].concat())
         }
-        _ => value.to_vec(),
+        _ => Some(value.to_vec()),
     }
 }
 
@@ -205,6 +205,23 @@ fn for_any_root(value: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::pax::{self, Pax};
+
+    #[test]
+    fn a_capability_of_a_namespace_is_its_roots_alone() {
+        let of = |root: u32| [&[1, 0, 0, 3][..], &[7; 16], &root.to_le_bytes()].concat();
+        let plain = [&[1, 0, 0, 2][..], &[7; 16]].concat();
+        let (start, count) = (100_000, 65_536);
+        let map = [IdRange {
+            inside: 0,
+            outside: start,
+            count,
+        }];
+        assert_eq!(for_the_root(&of(start), &map), Some(plain.clone()));
+        assert_eq!(for_the_root(&of(start + 1), &map), None);
+        assert_eq!(for_the_root(&of(start), &[]), None);
+        assert_eq!(for_the_root(&of(0), &[]), Some(plain.clone()));
+        assert_eq!(for_the_root(&plain, &map), Some(plain));
+    }
 
     #[test]
     fn a_record_counts_its_own_length() {

@@ -376,7 +376,7 @@ impl<W: Write> Packer<'_, '_, W> {
         let status = &seen.status;
         let (xattrs, set_ids) = match self.options.harmless {
             true => (Xattrs::new(), if seen.is_directory() { 0 } else { 0o6000 }),
-            false => (portable(xattrs), 0),
+            false => (portable(xattrs, &self.options.uids), 0),
         };
         let device = match kind {
             // Neither has more than 20 bits.
