@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::layer::{UnpackOptions, Unpacked, unpack};
 use crate::lock::Lock;
 use crate::remove;
-use crate::resolve::make_directory;
+use crate::resolve;
 
 /// In front of the names of layers that are being made or removed.
 const UNFINISHED: &str = ".tmp-";
@@ -38,21 +38,11 @@ impl Layers {
     /// # Errors
     /// [`Error::Store`] when the directory cannot be made or opened.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
-        let path = root.as_ref();
-        let failed = |operation, source| Error::Store {
-            operation,
-            path: path.into(),
-            source,
-        };
-        let root = std::path::absolute(path).map_err(|source| failed("getcwd for", source))?;
-        make_directory(
-            &root,
+        let (root, dir) = resolve::open_store(
+            root.as_ref(),
             "so that there is a place for layers, open to nobody else",
-        )
-        .map_err(|errno| failed("mkdir", errno.into()))?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let why = "so that layers are made, renamed and removed in this very directory";
-        let dir = calls::open(&root, flags, why).map_err(|errno| failed("open", errno.into()))?;
+            "so that layers are made, renamed and removed in this very directory",
+        )?;
         Ok(Self { root, dir })
     }
 

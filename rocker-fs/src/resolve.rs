@@ -193,8 +193,26 @@ pub(crate) fn create_file_beneath(root: BorrowedFd<'_>, path: &Path, mode: u32) 
     open_beneath(root, path, Access::Path)
 }
 
+/// Opens a directory of which everything else is found by its descriptor, and says where it is; where it is missing it is made, for its owner only.
+pub(crate) fn open_store(
+    path: &Path,
+    made: &'static str,
+    opened: &'static str,
+) -> Result<(PathBuf, OwnedFd)> {
+    let failed = |operation, source| Error::Store {
+        operation,
+        path: path.into(),
+        source,
+    };
+    let root = std::path::absolute(path).map_err(|source| failed("getcwd for", source))?;
+    make_directory(&root, made).map_err(|errno| failed("mkdir", errno.into()))?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let dir = calls::open(&root, flags, opened).map_err(|errno| failed("open", errno.into()))?;
+    Ok((root, dir))
+}
+
 /// Makes the directory, for its owner only, and those above it that are missing. What has its name already is looked at by who opens it.
-pub(crate) fn make_directory(path: &Path, why: &'static str) -> nix::Result<()> {
+fn make_directory(path: &Path, why: &'static str) -> nix::Result<()> {
     let make = || match calls::mkdir(path, Mode::S_IRWXU, why) {
         Err(Errno::EEXIST) => Ok(()),
         made => made,

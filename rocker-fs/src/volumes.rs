@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::gone_volume::GoneVolume;
 use crate::lock::Lock;
 use crate::remove;
-use crate::resolve::{self, make_directory};
+use crate::resolve;
 use crate::volume_fill;
 
 /// What of a volume its users see.
@@ -47,21 +47,11 @@ impl Volumes {
     /// # Errors
     /// [`Error::Store`] when the directory cannot be made or opened.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
-        let path = root.as_ref();
-        let failed = |operation, source| Error::Store {
-            operation,
-            path: path.into(),
-            source,
-        };
-        let root = std::path::absolute(path).map_err(|source| failed("getcwd for", source))?;
-        make_directory(
-            &root,
+        let (root, dir) = resolve::open_store(
+            root.as_ref(),
             "so that there is a place for volumes, open to nobody else",
-        )
-        .map_err(|errno| failed("mkdir", errno.into()))?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let why = "so that volumes are made, renamed and removed in this very directory";
-        let dir = calls::open(&root, flags, why).map_err(|errno| failed("open", errno.into()))?;
+            "so that volumes are made, renamed and removed in this very directory",
+        )?;
         Ok(Self { root, dir })
     }
 
