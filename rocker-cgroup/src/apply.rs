@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::directory::Directory;
+use crate::file::Writer;
 use crate::render::DEVICE_PROGRAM;
 use crate::{
     Applied, Cgroup, Compat, Controller, DeviceRule, Error, Limits, Result, Write, bpf, device,
@@ -25,8 +26,9 @@ impl Cgroup {
         limits.validate()?;
         let mut applied = Applied::default();
         let mut refused = Vec::new();
+        let mut files = Writer::default();
         for write in limits.render(&self.hierarchy) {
-            match self.put(&write, limits) {
+            match self.put(&mut files, &write, limits) {
                 Err(Error::Limit { source, .. })
                     if source.kind() == io::ErrorKind::InvalidInput =>
                 {
@@ -38,7 +40,7 @@ impl Cgroup {
         // On v1 the memory limit and that of memory+swap, or quota and period, and on both quota and burst, bound each other,
         // so that one may be refused only because its partner still had its old value.
         for write in refused {
-            let outcome = self.put(&write, limits);
+            let outcome = self.put(&mut files, &write, limits);
             applied.record(write, outcome, compat)?;
         }
         if let Some(rules) = &limits.devices {
@@ -48,7 +50,7 @@ impl Cgroup {
     }
 
     /// Makes one write, or the one that stands in for it, and returns what the file reads then.
-    fn put(&self, write: &Write, limits: &Limits) -> Result<String> {
+    fn put(&self, files: &mut Writer, write: &Write, limits: &Limits) -> Result<String> {
         let controller = write.controller;
         let dir = match self.directory_of(controller) {
             Some(dir) if write.is_raw && !dir.is_v2() => {
@@ -64,10 +66,10 @@ impl Cgroup {
             return self.guard_devices(dir, write, limits);
         }
         let path = dir.path.join(&*write.file);
-        if let Err(source) = file::write(&path, &write.value, write.why) {
+        if let Err(source) = files.write(&path, &write.value, write.why) {
             if source.kind() == io::ErrorKind::NotFound {
                 return match &write.otherwise {
-                    Some(otherwise) => self.put(otherwise, limits),
+                    Some(otherwise) => self.put(files, otherwise, limits),
                     None => Err(self.no_file(dir, write)),
                 };
             }

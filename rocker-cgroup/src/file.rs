@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
@@ -59,12 +59,30 @@ pub(crate) fn read(path: &Path, why: &'static str) -> Result<String> {
 
 /// Writes a file of the kernel: an existing one, with one write(2), since the kernel takes each write as a whole value.
 pub(crate) fn write(path: &Path, value: &str, why: &'static str) -> io::Result<()> {
-    let opening =
-        "so that a value can be written to this file, which the kernel made with the cgroup";
-    let mut file = open_to_write(path, opening)?;
-    let number = file.as_raw_fd();
-    let args = || format!("{number}<{}>, {value:?}, {}", path.display(), value.len());
-    traced("write", why, args, || file.write(value.as_bytes())).map(drop)
+    Writer::default().write(path, value, why)
+}
+
+/// Writes files of the kernel one after the other, and opens one that is written several times in a row once.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    last: Option<(PathBuf, File)>,
+}
+
+impl Writer {
+    /// One write(2), since the kernel takes each write as a whole value, to a file that exists.
+    pub(crate) fn write(&mut self, path: &Path, value: &str, why: &'static str) -> io::Result<()> {
+        let file = match self.last.take() {
+            Some((last, file)) if last == path => file,
+            _ => open_to_write(
+                path,
+                "so that a value can be written to this file, which the kernel made with the cgroup",
+            )?,
+        };
+        let (_, file) = self.last.insert((path.to_owned(), file));
+        let number = file.as_raw_fd();
+        let args = || format!("{number}<{}>, {value:?}, {}", path.display(), value.len());
+        traced("write", why, args, || file.write(value.as_bytes())).map(drop)
+    }
 }
 
 /// Whether there is anything of this name.

@@ -1,4 +1,5 @@
-//! What comes before the C library: the first instruction of the `rocker` command.
+//! How the `rocker` command begins: its first instruction, before the C library has begun, and its `main`, in place of that of the
+//! standard library.
 //!
 //! `run`, `exec` and `start` start this program over, out of a read-only mount of itself (see
 //! [`rocker_ns::protect_executable`]). That needs five system calls, and nothing of what the C library and the standard library make
@@ -6,8 +7,8 @@
 //! question to it is answered by the hypervisor. So the kernel enters the program here (`build.rs` tells the linker), and the rest
 //! begins in the second start. Where something is in the way, the command does it all in its own time, and says what it was.
 //!
-//! Nothing here may call a function of a library, `memcpy` included: which one suits the processor is not chosen yet.
-#![allow(unsafe_code)] // Below it there is only the kernel.
+//! Nothing up to there may call a function of a library, `memcpy` included: which one suits the processor is not chosen yet.
+#![allow(unsafe_code)] // Below it there are only the C library and the kernel.
 
 use std::arch::{asm, global_asm};
 use std::mem::MaybeUninit;
@@ -150,4 +151,53 @@ unsafe fn call(number: libc::c_long, words: [usize; 5]) -> isize {
         );
     }
     result
+}
+
+/// What the C library calls when it has begun.
+///
+/// The standard library's own would do three things more than this: find out where the stack ends, so that it can say in words when
+/// that has overflowed, for which it reads /proc/self/maps; make room for the handler of that signal; and give the thread a name.
+/// The kernel ends a process whose stack has overflowed in any case.
+#[cfg(not(test))]
+#[unsafe(no_mangle)]
+extern "C" fn main(_count: libc::c_int, _args: *const *const libc::c_char) -> libc::c_int {
+    // SAFETY: these take descriptors and signals by number, and a list of descriptors that is there.
+    unsafe {
+        have_streams();
+        // A reader who has gone is an error of the write, and not the end of the process.
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+    }
+    let code = std::panic::catch_unwind(|| rocker_cli::main(std::env::args_os()));
+    code.map_or(PANICKED, libc::c_int::from)
+}
+
+/// The exit status of a program of Rust's that has panicked.
+#[cfg(not(test))]
+const PANICKED: libc::c_int = 101;
+
+/// Has /dev/null for each of the three standard streams that nobody has opened: the next file that is would pass for it.
+///
+/// # Safety
+/// The process has one thread.
+#[cfg(not(test))]
+unsafe fn have_streams() {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd {
+        fd,
+        events: 0,
+        revents: 0,
+    });
+    // SAFETY: the list is as long as is said, and the path ends with a null.
+    unsafe {
+        if libc::poll(streams.as_mut_ptr(), 3, 0) < 0 {
+            libc::abort();
+        }
+        for stream in streams {
+            // The lowest number that is free is that of the stream.
+            if stream.revents & libc::POLLNVAL != 0
+                && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) < 0
+            {
+                libc::abort();
+            }
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The `rocker` command.
-
-use std::process::ExitCode;
+#![cfg_attr(all(own_entry, not(test)), no_main)]
 
 mod arena;
 #[cfg(own_entry)]
@@ -9,6 +8,7 @@ mod entry;
 #[global_allocator]
 static ARENA: arena::Arena = arena::Arena::new();
 
-fn main() -> ExitCode {
-    rocker_cli::main(std::env::args_os())
+#[cfg(not(all(own_entry, not(test))))]
+fn main() -> std::process::ExitCode {
+    rocker_cli::main(std::env::args_os()).into()
 }

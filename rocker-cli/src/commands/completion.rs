@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, Command, CommandFactory, ValueEnum};
 use clap_complete::env::{CompleteEnv, Shells};
@@ -79,18 +78,18 @@ impl Man {
 }
 
 /// Answers a shell that asks for what could come next; none if no shell does.
-pub(super) fn answer(args: &[OsString]) -> Option<ExitCode> {
+pub(super) fn answer(args: &[OsString]) -> Option<u8> {
     std::env::var_os(VARIABLE)?;
     let here = std::env::current_dir().ok();
     let asked = CompleteEnv::with_factory(|| with_names(Cli::command()))
         .var(VARIABLE)
         .try_complete(args.iter().cloned(), here.as_deref());
     match asked {
-        Ok(true) => Some(ExitCode::SUCCESS),
+        Ok(true) => Some(0),
         Ok(false) => None,
         Err(error) => {
             let _ = error.print();
-            Some(ExitCode::FAILURE)
+            Some(1)
         }
     }
 }

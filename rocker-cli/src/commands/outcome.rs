@@ -1,7 +1,6 @@
 //! How a command ends: its exit status, and what is said of a failure.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::thread;
 
 use super::print;
@@ -12,7 +11,7 @@ use crate::engine::host::Host;
 use crate::page::{Ink, Page};
 
 /// Prints the help that was asked for, or says in one line what is wrong with the command line.
-pub(super) fn misunderstood(error: &clap::Error) -> ExitCode {
+pub(super) fn misunderstood(error: &clap::Error) -> u8 {
     let text = error.render();
     let paragraphs: Vec<String> = text
         .to_string()
@@ -24,7 +23,7 @@ pub(super) fn misunderstood(error: &clap::Error) -> ExitCode {
         .is_some_and(|first| first.starts_with("error: "));
     if !is_complaint {
         let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
+        return if error.use_stderr() { 125 } else { 0 };
     }
     let mut line = paragraphs[0].trim_start_matches("error: ").to_owned();
     for tip in paragraphs
@@ -36,16 +35,16 @@ pub(super) fn misunderstood(error: &clap::Error) -> ExitCode {
         line.push_str(tip.split(" tip: ").next().unwrap_or_default());
     }
     let _ = writeln!(io::stderr(), "rocker: {line} (see --help)");
-    ExitCode::from(125)
+    125
 }
 
 /// Says what went wrong, and returns the exit status for it.
-pub(super) fn finish(outcome: Result<u8>, view: impl FnOnce() -> Option<View>) -> ExitCode {
+pub(super) fn finish(outcome: Result<u8>, view: impl FnOnce() -> Option<View>) -> u8 {
     match outcome {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             complain(&error, view);
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
     }
 }

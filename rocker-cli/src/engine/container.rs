@@ -18,6 +18,8 @@ use crate::{Error, Result, RunOptions};
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) record: Record,
+    /// What the file of the record said when this process wrote or read it last.
+    text: Vec<u8>,
     /// None while it is put together.
     pub(crate) state: Option<State>,
     data: PathBuf,
@@ -81,8 +83,9 @@ impl Container {
                 return Err(error);
             }
         };
-        let container = Self {
+        let mut container = Self {
             record,
+            text: Vec::new(),
             state: None,
             data,
             run,
@@ -99,7 +102,7 @@ impl Container {
     }
 
     /// Makes its directories and writes down who it is.
-    fn furnish(&self) -> Result<()> {
+    fn furnish(&mut self) -> Result<()> {
         let upper = self.upper();
         disk::make_dir(&self.data, "so that what outlives a run has a place")?;
         disk::make_dir(
@@ -113,7 +116,9 @@ impl Container {
         // The upper directory is the container's `/`, which everybody in it may enter; those above it keep outsiders out.
         let why = "so that every user of the container can enter its root directory";
         disk::chmod(&upper, 0o755, why).map_err(disk::failed("change the mode of", &upper))?;
-        record::write(&self.data.join(RECORD), &self.record)
+        let path = self.data.join(RECORD);
+        self.text = record::text(&path, &self.record)?;
+        record::write_text(&path, &self.text)
     }
 
     /// Takes over a container that nobody looks after; none if somebody does. Where its record cannot be read, all that
@@ -150,6 +155,7 @@ impl Container {
         };
         Ok(Self {
             record,
+            text: Vec::new(),
             state,
             data,
             run,
@@ -303,8 +309,17 @@ impl Container {
     }
 
     /// Takes note of what somebody has changed about it meanwhile: its name, its limits, when it is started again, and its networks.
-    pub(crate) fn learn_changes(&mut self, engine: &Engine) {
-        if let Ok(Some(record)) = engine.record(self.id()) {
+    pub(crate) fn learn_changes(&mut self) {
+        let path = self.data.join(RECORD);
+        let Ok(Some(text)) = record::read_text(&path) else {
+            return;
+        };
+        // Nearly always it is as this process wrote or found it, and need not be understood once more.
+        if text == self.text {
+            return;
+        }
+        if let Ok(record) = own_record(&path, &text, self.id()) {
+            self.text = text;
             self.record.name = record.name;
             self.record.other_name = record.other_name;
             self.record.options.limits = record.options.limits;
@@ -349,6 +364,19 @@ impl Container {
         }
         engine.free_name(&self.record.name, self.id())
     }
+}
+
+/// The record of the container `id`, by the text of its file.
+fn own_record(path: &Path, text: &[u8], id: &str) -> Result<Record> {
+    let record: Record = record::understand(path, text)?;
+    if record.id == id {
+        return Ok(record);
+    }
+    let source = serde::de::Error::custom("it is the record of another container");
+    Err(Error::Damaged {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn remove_run_dir(run: &Path) -> Result<()> {
@@ -431,14 +459,8 @@ impl Engine {
     /// Who a container is; none where there is none of that id.
     pub(crate) fn record(&self, id: &str) -> Result<Option<Record>> {
         let path = self.roots().containers().join(id).join(RECORD);
-        let record: Option<Record> = record::read(&path)?;
-        match record {
-            Some(record) if record.id != id => {
-                let source = serde::de::Error::custom("it is the record of another container");
-                Err(Error::Damaged { path, source })
-            }
-            record => Ok(record),
-        }
+        let text = record::read_text(&path)?;
+        text.map(|text| own_record(&path, &text, id)).transpose()
     }
 
     /// Where in its life a container is; none while it is put together.

@@ -22,7 +22,7 @@ use crate::{Error, Result};
 /// A text of which a report does not repeat more.
 const LONG: usize = 255;
 /// How much is read at once.
-const CHUNK: usize = 16 << 10;
+const CHUNK: usize = 4 << 10;
 
 /// What is known of a failed operation on `path`.
 pub(crate) fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
@@ -74,14 +74,14 @@ pub(crate) fn open_lock(path: &Path, why: &'static str) -> io::Result<File> {
     )
 }
 
-/// Reads all of a file: one openat(2), a read(2) for each 16 KiB and one that finds the end, and close(2).
+/// Reads all of a file: one openat(2), a read(2) for each 4 KiB and one that finds the end, and close(2).
 pub(crate) fn read(path: &Path, why: &'static str) -> io::Result<Vec<u8>> {
     let mut file = open(path, why)?;
     let fd = file.as_raw_fd();
     let content = "so that what is in it is known; a 0 says that this was all";
     let mut bytes = Vec::new();
+    let mut chunk = [0; CHUNK];
     loop {
-        let mut chunk = [0; CHUNK];
         let args = || format!("{fd}, …, {CHUNK}");
         match traced(STATE, "read", content, args, || file.read(&mut chunk)) {
             Ok(0) => break,

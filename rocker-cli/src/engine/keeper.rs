@@ -136,7 +136,7 @@ impl<'a> Keeper<'a> {
         }
         if status != before {
             let action = format!("health_status: {}", status.word());
-            self.container.learn_changes(self.engine);
+            self.container.learn_changes();
             self.engine.tell(&self.container.record, &action, &[]);
         }
     }

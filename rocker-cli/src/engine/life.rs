@@ -250,7 +250,7 @@ impl Engine {
             let is_new = container.state.is_none();
             let outcome = self.run_to_end(&mut container, &mut supervisor);
             phase("ending");
-            container.learn_changes(self);
+            container.learn_changes();
             let ended = self.ended(&container, &supervisor, &outcome);
             let (code, oom) = (ended.code, ended.oom_level.clone());
             let wanted = supervisor.wish.is_some() || container.asked_to_stop().is_some();

@@ -139,20 +139,26 @@ pub(crate) struct Probe {
 
 /// Reads a file that rocker wrote; none if it is absent.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let text = match disk::read(
-        path,
-        "so that what rocker wrote down earlier is known again",
-    ) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(disk::failed("read", path)(error)),
-    };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|source| Error::Damaged {
-            path: path.to_owned(),
-            source,
-        })
+    let text = read_text(path)?;
+    text.map(|text| understand(path, &text)).transpose()
+}
+
+/// The same, for whoever knows what to make of its text.
+pub(crate) fn read_text(path: &Path) -> Result<Option<Vec<u8>>> {
+    let why = "so that what rocker wrote down earlier is known again";
+    match disk::read(path, why) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(disk::failed("read", path)(error)),
+    }
+}
+
+/// What the text of a file says.
+pub(crate) fn understand<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|source| Error::Damaged {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Writes a file so that a reader finds either the old one or the new one.
@@ -160,14 +166,23 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 /// It is not forced to the disk: a container does not outlive the power cut that could lose it, and what the cut leaves
 /// is read as a damaged record.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_text(path, &text(path, value)?)
+}
+
+/// The text of a file.
+pub(crate) fn text(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(|error| disk::failed("write", path)(error.into()))
+}
+
+/// The same for a text that is there already.
+pub(crate) fn write_text(path: &Path, text: &[u8]) -> Result<()> {
     let temporary = path.with_extension("tmp");
     let failed = disk::failed("write", path);
-    let text = serde_json::to_vec_pretty(value).map_err(|error| failed(error.into()))?;
     let beside =
         "so that it is written beside the file that others read, and they find no half of it";
     let at_once =
         "so that whoever reads it finds the old one or the new one, and nothing in between";
-    let written = disk::write(&temporary, &text, beside)
+    let written = disk::write(&temporary, text, beside)
         .and_then(|()| disk::rename(&temporary, path, at_once));
     if written.is_err() {
         let why = "so that half a file takes no room on a disk that is full";

@@ -121,7 +121,7 @@ impl Engine {
         spec: &mut Spec,
     ) -> Result<()> {
         let before = container.options().limits.clone();
-        container.learn_changes(self);
+        container.learn_changes();
         let after = &container.options().limits;
         if *after == before {
             return Ok(());

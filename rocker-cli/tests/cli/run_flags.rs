@@ -232,3 +232,20 @@ fn a_flag_that_there_is_not_is_an_error_that_suggests_one_that_there_is() {
         scene.assert_all_gone("flags");
     });
 }
+
+#[test]
+fn a_standard_stream_that_nobody_opened_is_dev_null_and_no_file_of_rockers() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        for stream in [0, 2] {
+            let done = scene.script(&format!(
+                "exec rocker run --rm -i --network none $I readlink /proc/self/fd/{stream} {stream}>&-"
+            ));
+            done.succeeded();
+            assert!(done.out.ends_with("null\n"), "{stream}: {done:?}");
+        }
+        // What is written to it is lost, and that is all.
+        scene.script("exec rocker version >&-").succeeded();
+        scene.assert_all_gone("closed streams");
+    });
+}
