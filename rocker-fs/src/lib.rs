@@ -36,6 +36,7 @@ mod mount;
 mod mount_point;
 mod mounted;
 mod overlay;
+mod own_mounts;
 mod ownership;
 mod pack;
 mod pack_options;

@@ -1,14 +1,13 @@
 //! The steps that hide files and directories, or make them read-only.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::lookup::Opened;
 use crate::mount::MountAttributes;
+use crate::own_mounts::{OwnMounts, Way};
 use crate::plan::{MAY_BE_ABSENT, MAY_BE_UNOPENED, MUST, Plan, Resolution, constant, shown, text};
-use crate::resolve::components;
 use crate::step::Arg;
 
 /// Where the mask of a file finds no file: nothing there, or a directory's mask already.
@@ -36,6 +35,7 @@ pub(crate) fn add_empty_directory(plan: &mut Plan, target: &Path) -> Result<Arg>
 pub(crate) fn add_masks(
     plan: &mut Plan,
     root: &Arg,
+    own: &OwnMounts,
     dev: Option<&Arg>,
     empty: &Arg,
     masked: &[PathBuf],
@@ -53,9 +53,9 @@ pub(crate) fn add_masks(
         // Somebody else's /dev may hold anything by that name, and another thing a moment later.
         None => open_null_of_host(plan, why)?,
     };
-    let mut parents: HashMap<PathBuf, Arg> = HashMap::new();
+    let mut parents: Vec<(PathBuf, Arg)> = Vec::new();
     for path in masked {
-        let names = components(path)?;
+        let Way { base, names, .. } = own.way(root, path)?;
         let Some((name, above)) = names.split_last() else {
             return Err(Error::Destination {
                 path: path.clone(),
@@ -63,20 +63,22 @@ pub(crate) fn add_masks(
             });
         };
         let shown = shown(path);
-        let above: PathBuf = above.iter().collect();
-        let parent = match parents.get(&above) {
-            Some(known) => known.clone(),
+        let parent = match parents
+            .iter()
+            .find(|(known, _)| path.parent() == Some(known))
+        {
+            Some((_, known)) => known.clone(),
+            None if above.is_empty() => base,
             None => {
                 let resolution = Resolution::of(path);
-                let at = if above.as_os_str().is_empty() {
-                    Path::new("/")
-                } else {
-                    &above
-                };
+                let above: PathBuf = above.iter().collect();
                 let why = format!("so that {shown} can be hidden");
-                let parent =
-                    plan.open(root, at, Opened::Directory, resolution, MAY_BE_ABSENT, why)?;
-                parents.insert(above, parent.clone());
+                let opened = Opened::Directory;
+                let parent = plan.open(&base, &above, opened, resolution, MAY_BE_ABSENT, why)?;
+                parents.extend(
+                    path.parent()
+                        .map(|above| (above.to_owned(), parent.clone())),
+                );
                 parent
             }
         };
@@ -121,15 +123,7 @@ pub(crate) fn add_masks(
             plan.close(&copy, MUST);
         });
     }
-    let mut opened: Vec<_> = parents.into_values().collect();
-    opened.sort_by_key(|arg| {
-        if let Arg::Result(index) = arg {
-            *index
-        } else {
-            0
-        }
-    });
-    for parent in opened {
+    for (_, parent) in parents {
         plan.close(&parent, MAY_BE_UNOPENED);
     }
     plan.close(&null, MUST);
@@ -151,21 +145,28 @@ fn open_null_of_host(plan: &mut Plan, why: &'static str) -> Result<Arg> {
 }
 
 /// Lays a read-only copy of a mount over itself.
-pub(crate) fn add_read_only_path(plan: &mut Plan, root: &Arg, path: &Path) -> Result<()> {
+pub(crate) fn add_read_only_path(
+    plan: &mut Plan,
+    root: &Arg,
+    own: &mut OwnMounts,
+    path: &Path,
+) -> Result<()> {
     let shown = shown(path);
-    let inside: PathBuf = components(path)?.iter().collect();
-    if inside.as_os_str().is_empty() {
+    let Way { base, names, .. } = own.way(root, path)?;
+    if names.is_empty() {
         return Err(Error::Destination {
             path: path.into(),
             why: "the root has a switch of its own",
         });
     }
+    let inside: PathBuf = names.iter().collect();
     let why = format!("so that {shown} can be made read-only");
+    let resolution = Resolution::of(path);
     let place = plan.open(
-        root,
+        &base,
         &inside,
         Opened::Place,
-        Resolution::of(path),
+        resolution,
         MAY_BE_ABSENT,
         why,
     )?;
@@ -179,5 +180,5 @@ pub(crate) fn add_read_only_path(plan: &mut Plan, root: &Arg, path: &Path) -> Re
         plan.close(&copy, MUST);
         plan.close(&place, MUST);
     });
-    Ok(())
+    own.cover(path)
 }

@@ -225,7 +225,7 @@ impl Plan {
         }
         let args = vec![
             place.clone(),
-            Arg::Str(CString::default()),
+            Arg::Str(c"".into()),
             constant(u64::from(flags), names),
         ];
         self.add("open_tree", args, tolerates, why)
@@ -268,7 +268,7 @@ impl Plan {
         let flags = constant(u64::from(flags), names);
         let args = vec![
             mount.clone(),
-            Arg::Str(CString::default()),
+            Arg::Str(c"".into()),
             flags,
             structure(&attr, shown),
             size,
@@ -286,7 +286,7 @@ impl Plan {
     ) {
         let flags = u64::from(uapi::MOVE_MOUNT_F_EMPTY_PATH | uapi::MOVE_MOUNT_T_EMPTY_PATH);
         let flags = constant(flags, "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH");
-        let nothing = Arg::Str(CString::default());
+        let nothing = Arg::Str(c"".into());
         self.add(
             "move_mount",
             vec![
@@ -301,21 +301,25 @@ impl Plan {
         );
     }
 
-    /// Attaches a mount at a path of the host.
-    pub(crate) fn attach_at(&mut self, mount: &Arg, path: &Path, why: &'static str) -> Result<()> {
-        let flags = constant(
-            u64::from(uapi::MOVE_MOUNT_F_EMPTY_PATH),
-            "MOVE_MOUNT_F_EMPTY_PATH",
-        );
-        let args = vec![
-            mount.clone(),
-            Arg::Str(CString::default()),
-            Arg::Cwd,
-            text(path)?,
-            flags,
-        ];
+    /// Attaches a mount at a name in an open directory, or another path from there. A symbolic link at its end is not followed.
+    pub(crate) fn attach_in(
+        &mut self,
+        mount: &Arg,
+        dir: &Arg,
+        name: &Path,
+        why: impl Into<Cow<'static, str>>,
+    ) -> Result<()> {
+        let flags = u64::from(uapi::MOVE_MOUNT_F_EMPTY_PATH);
+        let flags = constant(flags, "MOVE_MOUNT_F_EMPTY_PATH");
+        let nothing = Arg::Str(c"".into());
+        let args = vec![mount.clone(), nothing, dir.clone(), text(name)?, flags];
         self.add("move_mount", args, MUST, why);
         Ok(())
+    }
+
+    /// Attaches a mount at a path of the host.
+    pub(crate) fn attach_at(&mut self, mount: &Arg, path: &Path, why: &'static str) -> Result<()> {
+        self.attach_in(mount, &Arg::Cwd, path, why)
     }
 
     pub(crate) fn close(&mut self, fd: &Arg, tolerates: &'static [i32]) {
@@ -346,7 +350,7 @@ pub(crate) fn shown(path: &Path) -> String {
 
 pub(crate) fn text(path: &Path) -> Result<Arg> {
     CString::new(path.as_os_str().as_bytes())
-        .map(Arg::Str)
+        .map(|text| Arg::Str(text.into()))
         .map_err(|_| Error::Destination {
             path: path.into(),
             why: "a NUL byte in it",
@@ -354,14 +358,16 @@ pub(crate) fn text(path: &Path) -> Result<Arg> {
 }
 
 pub(crate) fn string(text: &str) -> Result<Arg> {
-    CString::new(text).map(Arg::Str).map_err(|_| Error::Nul {
-        text: text.to_owned(),
-    })
+    CString::new(text)
+        .map(|text| Arg::Str(text.into()))
+        .map_err(|_| Error::Nul {
+            text: text.to_owned(),
+        })
 }
 
 pub(crate) fn structure(bytes: &[u8], shown: String) -> Arg {
     Arg::Bytes {
-        bytes: bytes.to_vec(),
+        bytes: bytes.into(),
         shown: shown.into(),
     }
 }

@@ -11,6 +11,7 @@ use crate::lookup::Opened;
 use crate::mask::{add_empty_directory, add_masks, add_read_only_path};
 use crate::mount::{Mount, MountAttributes, MountKind, Propagation};
 use crate::mount_point::{add_directory, add_mount};
+use crate::own_mounts::OwnMounts;
 use crate::plan::{MUST, Plan, Resolution, constant, shown, string};
 use crate::resolve::{self, components};
 use crate::step::{Arg, Step};
@@ -200,6 +201,7 @@ impl Rootfs {
         }
         let mut sysctls = Some(&self.sysctls).filter(|sysctls| !sysctls.is_empty());
         let mut dev = None;
+        let mut own = OwnMounts::default();
         let mut read_only = Vec::new();
         for (index, mount) in self.mounts.iter().enumerate() {
             let sysctls = match is_own(mount, "proc", Some("proc")) {
@@ -213,9 +215,9 @@ impl Rootfs {
             let mounted = if hold {
                 let mut writable = mount.clone();
                 writable.attributes.remove(MountAttributes::RDONLY);
-                add_mount(&mut plan, &root, &writable)?
+                add_mount(&mut plan, &root, &own, &writable)?
             } else {
-                add_mount(&mut plan, &root, mount)?
+                add_mount(&mut plan, &root, &own, mount)?
             };
             if hold {
                 read_only.push((mounted.clone(), shown(&mount.destination)));
@@ -223,10 +225,11 @@ impl Rootfs {
             if let Some(sysctls) = sysctls {
                 add_sysctls(&mut plan, &mounted, sysctls)?;
             }
+            let stays_open = own.note(mount, &mounted)?;
             if is_own(mount, "dev", None) {
                 // By this descriptor it is found again, even if another mount comes to lie over it through a link.
                 dev = Some(mounted);
-            } else if let (Arg::Result(_), false) = (&mounted, hold) {
+            } else if let (Arg::Result(_), false) = (&mounted, stays_open) {
                 plan.close(&mounted, MUST);
             }
         }
@@ -248,22 +251,19 @@ impl Rootfs {
             });
         }
         if let Some(empty) = empty {
-            add_masks(&mut plan, &root, dev.as_ref(), &empty, &self.masked)?;
+            add_masks(&mut plan, &root, &own, dev.as_ref(), &empty, &self.masked)?;
             plan.close(&empty, MUST);
         }
         for (mounted, shown) in read_only {
             let why =
                 format!("so that {shown} cannot be written, now that all beneath it is mounted");
             plan.set_attributes(&mounted, false, MountAttributes::RDONLY, None, MUST, why);
-            if dev.as_ref().is_none_or(|dev| !same(dev, &mounted)) {
-                plan.close(&mounted, MUST);
-            }
-        }
-        if let Some(dev) = dev {
-            plan.close(&dev, MUST);
         }
         for path in &self.read_only_paths {
-            add_read_only_path(&mut plan, &root, path)?;
+            add_read_only_path(&mut plan, &root, &mut own, path)?;
+        }
+        for mounted in own.into_all() {
+            plan.close(&mounted, MUST);
         }
         self.add_pivot(&mut plan, &root)?;
         Ok(plan.steps)
@@ -333,11 +333,6 @@ fn lies_beneath(other: &Mount, mount: &Mount) -> bool {
         (Ok(other), Ok(mount)) => other.len() > mount.len() && other.starts_with(&mount),
         _ => false,
     }
-}
-
-/// Whether both are what one step returned.
-fn same(one: &Arg, other: &Arg) -> bool {
-    matches!((one, other), (Arg::Result(one), Arg::Result(other)) if one == other)
 }
 
 /// Whether this is a new file system, of this type if that matters, at this directory beneath the root.

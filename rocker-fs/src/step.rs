@@ -1,7 +1,7 @@
 //! One system call as data: made in the parent, executed in the child.
 
 use std::borrow::Cow;
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -45,11 +45,11 @@ pub enum Arg {
         names: Cow<'static, str>,
     },
     /// A pointer to a string with a NUL at its end.
-    Str(CString),
+    Str(Box<CStr>),
     /// A pointer to a structure.
     Bytes {
         /// The structure as it is in memory.
-        bytes: Vec<u8>,
+        bytes: Box<[u8]>,
         /// How strace(1) shows it.
         shown: Cow<'static, str>,
     },

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, readlinkat};
+use nix::sys::stat::{Mode, fstat};
 
 use crate::command::Command;
 use crate::trace::traced;
-use crate::{Capabilities, Error, IdMap, Namespace, Result, Rlimit, User};
+use crate::{Capabilities, Error, IdMap, Namespace, Result, Rlimit, User, kernel_file};
 
 /// One thing that was asked for, and what the kernel says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +66,13 @@ pub struct Expected {
     label: Option<String>,
 }
 
-/// A namespace, known by device and inode.
-type Identity = (u64, u64);
+/// A namespace, known by the number of its inode: all are on one file system of the kernel's, see namespaces(7).
+type Identity = u64;
 
-/// The process that asks, as far as what it asked for depends on it. It can be looked at while the other one is not ready yet.
+/// The calling thread, in the manner of a process's id.
+const CALLER: &str = "thread-self";
+
+/// The thread that asks, as far as what it asked for depends on it. It can be looked at while the process is not ready yet.
 #[derive(Debug)]
 pub(crate) struct Caller {
     status: String,
@@ -74,16 +80,21 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Looks at the calling thread.
+    /// Looks at the calling thread, whose `status` may be known.
     ///
     /// # Errors
     /// [`Error::Proc`].
-    pub(crate) fn look() -> Result<Self> {
+    pub(crate) fn look(status: Option<String>) -> Result<Self> {
         Ok(Self {
-            status: read(std::process::id(), "status")?,
-            namespaces: namespaces_of("thread-self")?,
+            status: status.map_or_else(own_status, Ok)?,
+            namespaces: namespaces_of(CALLER)?,
         })
     }
+}
+
+/// What the kernel says of the calling thread, see proc_pid_status(5).
+pub(crate) fn own_status() -> Result<String> {
+    read(CALLER, "status")
 }
 
 /// Which namespace a process is in.
@@ -103,19 +114,21 @@ impl Command {
     pub fn expected(&self) -> Result<Expected> {
         let entered = self.enter.as_ref();
         let entered = entered
-            .map(|(pidfd, kinds)| Ok::<_, Error>((pid_of(pidfd)?, kinds)))
+            .map(|(pidfd, kinds)| Ok::<_, Error>((namespaces_of(&pid_of(pidfd)?)?, kinds)))
             .transpose()?;
         let mut namespaces = Vec::new();
         for kind in Namespace::ALL {
             let which = if self.unshare.contains(&kind) {
                 Which::New
             } else if let Some((_, fd)) = self.join.iter().find(|(joined, _)| *joined == kind) {
-                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-                Which::This(identity(&path)?)
-            } else if let Some((pid, _)) =
+                let number = fd.as_raw_fd();
+                let failed =
+                    |errno| failed("self", &format!("fd/{number}"))(io::Error::from(errno));
+                Which::This(fstat(fd).map_err(failed)?.st_ino)
+            } else if let Some((namespaces, _)) =
                 entered.as_ref().filter(|(_, kinds)| kinds.contains(&kind))
             {
-                Which::This(identity(&format!("/proc/{pid}/ns/{kind}"))?)
+                Which::This(of(namespaces, kind).unwrap_or_default())
             } else {
                 Which::Callers
             };
@@ -148,7 +161,7 @@ impl Expected {
     /// # Errors
     /// [`Error::Proc`] when the process is gone, or the caller may not look at it (ptrace access is needed).
     pub fn compare(&self, pid: u32) -> Result<Vec<Fact>> {
-        let mut facts = self.compare_set_up(pid, &Caller::look()?)?;
+        let mut facts = self.compare_set_up(pid, &Caller::look(None)?)?;
         facts.extend(self.compare_label(pid)?);
         Ok(facts)
     }
@@ -158,7 +171,7 @@ impl Expected {
         let Some(asked) = &self.label else {
             return Ok(None);
         };
-        let actual = read(pid, crate::lsm::label_file())?;
+        let actual = read(&pid.to_string(), crate::lsm::label_file())?;
         let actual = actual.trim_end_matches(['\0', '\n']);
         // AppArmor adds the mode, in brackets.
         let name = actual.split_once(" (").map_or(actual, |(name, _)| name);
@@ -167,8 +180,9 @@ impl Expected {
 
     /// The same of a process that has set itself up, whether or not its program runs.
     fn compare_set_up(&self, pid: u32, caller: &Caller) -> Result<Vec<Fact>> {
+        let pid = &*pid.to_string();
         let status = read(pid, "status")?;
-        let namespaces = namespaces_of(&pid.to_string())?;
+        let namespaces = namespaces_of(pid)?;
         let is_foreign =
             of(&namespaces, Namespace::User) != of(&caller.namespaces, Namespace::User);
         let mut facts = Vec::new();
@@ -180,7 +194,7 @@ impl Expected {
             let name = |which: Which| match which {
                 Which::New => "its own".to_owned(),
                 Which::Callers => "the caller's".to_owned(),
-                Which::This((_, inode)) => format!("{kind}:[{inode}]"),
+                Which::This(inode) => format!("{kind}:[{inode}]"),
             };
             let found = match which {
                 Which::New if actual != callers => Which::New,
@@ -230,7 +244,8 @@ impl Expected {
         caller: &Caller,
     ) -> Result<Vec<Fact>> {
         let mut facts = self.compare_set_up(pid, caller)?;
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).map_err(failed(pid, "fd"))?;
+        let open =
+            fs::read_dir(format!("/proc/{pid}/fd")).map_err(failed(&pid.to_string(), "fd"))?;
         let open: BTreeSet<i32> = open
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -244,7 +259,7 @@ impl Expected {
     /// The kernel answers in ids of the reader's own user namespace, to which that of the process may be `foreign`.
     fn compare_ids(
         &self,
-        pid: u32,
+        pid: &str,
         status: &str,
         foreign: bool,
         facts: &mut Vec<Fact>,
@@ -361,12 +376,27 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The namespaces of a process or thread, by its name in /proc.
+/// The namespaces of a process or thread, by its name in /proc. To read such a link the kernel need not open the namespace.
 fn namespaces_of(process: &str) -> Result<Vec<(Namespace, Identity)>> {
-    Namespace::ALL
-        .into_iter()
-        .map(|kind| Ok((kind, identity(&format!("/proc/{process}/ns/{kind}"))?)))
-        .collect()
+    let failed = |errno| failed(process, "ns")(io::Error::from(errno));
+    let path = format!("/proc/{process}/ns");
+    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let links = open(&*path, directory, Mode::empty()).map_err(failed)?;
+    let of_kind = |kind: Namespace| match readlinkat(&links, kind.name()) {
+        Ok(link) => Ok((kind, inode(&link.to_string_lossy()))),
+        // A kernel without this kind of namespace has one for all.
+        Err(Errno::ENOENT) => Ok((kind, 0)),
+        Err(errno) => Err(failed(errno)),
+    };
+    Namespace::ALL.into_iter().map(of_kind).collect()
+}
+
+/// The number in a link such as `net:[4026531840]`.
+fn inode(link: &str) -> Identity {
+    let number = link
+        .split_once(":[")
+        .and_then(|(_, rest)| rest.strip_suffix(']'));
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// The one of a kind.
@@ -375,40 +405,29 @@ fn of(namespaces: &[(Namespace, Identity)], kind: Namespace) -> Option<Identity>
     found.map(|(_, identity)| *identity)
 }
 
-/// Two files of namespaces are the same namespace if device and inode are the same, see namespaces(7).
-fn identity(path: &str) -> Result<Identity> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok((metadata.dev(), metadata.ino())),
-        // A kernel without this kind of namespace has one for all.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((0, 0)),
-        Err(source) => Err(Error::Proc {
-            operation: "look at",
-            path: path.to_owned(),
-            source,
-        }),
+fn pid_of(pidfd: impl AsFd) -> Result<String> {
+    let number = pidfd.as_fd().as_raw_fd();
+    let pid = field(&read("self", &format!("fdinfo/{number}"))?, "Pid");
+    match pid.parse::<u32>() {
+        Ok(_) => Ok(pid),
+        Err(_) => Err(Error::Gone),
     }
 }
 
-fn pid_of(pidfd: impl AsFd) -> Result<u32> {
-    let number = pidfd.as_fd().as_raw_fd();
-    let info = read(std::process::id(), &format!("fdinfo/{number}"))?;
-    field(&info, "Pid").parse().map_err(|_| Error::Gone)
-}
-
-/// What is in a file of `/proc/PID`.
-fn read(pid: u32, file: &str) -> Result<String> {
-    let path = format!("/proc/{pid}/{file}");
+/// What is in a file of a process or thread, by its name in /proc.
+fn read(process: &str, file: &str) -> Result<String> {
+    let path = format!("/proc/{process}/{file}");
     let args = || format!("AT_FDCWD, {path:?}, O_RDONLY|O_CLOEXEC");
     let why =
         "so that the kernel's own account of the process can be held against what was asked for";
-    let mut text = String::with_capacity(4096); // without it std asks for 32 bytes at first
     let opened = traced("openat", why, args, || File::open(&path));
-    let read = opened.and_then(|mut file| file.read_to_string(&mut text));
-    read.map(|_| text).map_err(failed(pid, file))
+    opened
+        .and_then(kernel_file::text_of)
+        .map_err(failed(process, file))
 }
 
-fn failed(pid: u32, file: &str) -> impl FnOnce(std::io::Error) -> Error {
-    let path = format!("/proc/{pid}/{file}");
+fn failed(process: &str, file: &str) -> impl FnOnce(io::Error) -> Error {
+    let path = format!("/proc/{process}/{file}");
     move |source| Error::Proc {
         operation: "read",
         path,
@@ -427,6 +446,18 @@ mod tests {
         assert_eq!(field(status, "Uid"), "0 1 2 3");
         assert_eq!(field(status, "Groups"), "");
         assert_eq!(field(status, "Nothing"), "");
+    }
+
+    #[test]
+    fn a_namespace_is_known_by_the_number_in_its_link_which_is_that_of_its_inode() {
+        use std::os::unix::fs::MetadataExt;
+
+        assert_eq!(inode("net:[4026531840]"), 4_026_531_840);
+        assert_eq!(inode("net:4026531840"), 0);
+        for (kind, identity) in namespaces_of(CALLER).unwrap() {
+            let file = fs::metadata(format!("/proc/thread-self/ns/{kind}")).unwrap();
+            assert_eq!(identity, file.ino(), "{kind}");
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
-use crate::command::{Command, c_string};
+use crate::command::{Command, FurtherSteps, c_string};
 use crate::plan::Plan;
-use crate::step::{Arg, Role, Step};
+use crate::step::{Arg, Role, Step, Strings};
 use crate::{Namespace, Result, namespace, stdio};
 
 /// A plan, and where in it the things stand that the parent needs.
@@ -87,11 +87,18 @@ impl Streams {
     }
 }
 
-/// Makes the plan of a command: the only place that knows the order of things.
-pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
-    let mut plan = Plan::default();
+/// Makes the plan of a command: the only place that knows the order of things. `own_status` is what the kernel says of the maker.
+pub(crate) fn build(
+    command: &Command,
+    steps: FurtherSteps,
+    streams: &Streams,
+    own_status: Option<&str>,
+) -> Result<Built> {
+    let FurtherSteps { first, setup } = steps;
+    let has_setup = !setup.is_empty();
+    let mut plan = Plan::with_room_for(first.len() + setup.len());
     orphan(&mut plan, command, streams);
-    plan.append(&command.first)?;
+    plan.append(first)?;
     wait(
         &mut plan,
         streams,
@@ -117,20 +124,20 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     }
     names(&mut plan, command)?;
     plan.push(umask(0).because("so that files get exactly the modes that the next steps name"));
-    plan.append(&command.setup)?;
+    plan.append(setup)?;
     plan.push(
         umask(command.umask)
             .because("so that files which the program makes are not everybody's to write"),
     );
     let terminal = if command.terminal {
-        Some(terminal::open(&mut plan, command)?)
+        Some(terminal::open(&mut plan, command, has_setup)?)
     } else {
         None
     };
     if !command.is_beside() {
         standard_streams(&mut plan, command, streams);
     }
-    signals(&mut plan, command);
+    signals(&mut plan, command, own_status.unwrap_or_default());
     let directory = directory::enter(&mut plan, command)?;
     // Ahead of a filter, which need not know close_range(2).
     close_files(&mut plan, streams, terminal);
@@ -141,14 +148,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
     plan.push(
         Step::internal(
             "write",
-            vec![
-                streams.line(),
-                Arg::Bytes {
-                    bytes: b"R".to_vec(),
-                    shown: "\"R\"".into(),
-                },
-                Arg::Int(1),
-            ],
+            vec![streams.line(), Arg::bytes(*b"R", "\"R\""), Arg::Int(1)],
         )
         .because("so that the parent knows that all is set up"),
     );
@@ -173,7 +173,7 @@ pub(crate) fn build(command: &Command, streams: &Streams) -> Result<Built> {
 /// Makes another process for the program, while this one becomes its init; returns the index of that step.
 fn init(plan: &mut Plan, command: &Command) -> usize {
     let mut args = prctl_args("PR_SET_NAME", libc::PR_SET_NAME, 0);
-    args[1] = Arg::Str(c"rocker-init".to_owned());
+    args[1] = Arg::Str(c"rocker-init".into());
     plan.push(
         Step::internal("prctl", args)
             .because("so that ps(1) shows what this process is from here on"),
@@ -245,10 +245,7 @@ fn die_with_parent() -> Step {
 }
 
 fn wait(plan: &mut Plan, streams: &Streams, why: &'static str) {
-    let buffer = Arg::Bytes {
-        bytes: vec![0],
-        shown: "…".into(),
-    };
+    let buffer = Arg::bytes([0], "…");
     plan.push(
         Step::internal("read", vec![streams.line(), buffer, Arg::Int(1)])
             .role(Role::Wait)
@@ -335,7 +332,7 @@ fn names(plan: &mut Plan, command: &Command) -> Result<()> {
     ] {
         if let Some(name) = name {
             let name = c_string(name.as_encoded_bytes())?;
-            let length = name.as_bytes().len() as i64;
+            let length = name.count_bytes() as i64;
             plan.push(Step::internal(call, vec![Arg::Str(name), Arg::Int(length)]).because(why));
         }
     }
@@ -386,12 +383,9 @@ fn standard_streams(plan: &mut Plan, command: &Command, streams: &Streams) {
     }
 }
 
-fn signals(plan: &mut Plan, command: &Command) {
-    for (number, name) in ignored_signals() {
-        let default = Arg::Bytes {
-            bytes: vec![0; 32],
-            shown: "{sa_handler=SIG_DFL}".into(),
-        };
+fn signals(plan: &mut Plan, command: &Command, own_status: &str) {
+    for (number, name) in ignored_signals(own_status) {
+        let default = Arg::bytes([0; 32], "{sa_handler=SIG_DFL}");
         plan.push(
             Step::internal(
                 "rt_sigaction",
@@ -409,18 +403,14 @@ fn signals(plan: &mut Plan, command: &Command) {
 }
 
 fn mask(signals: [u8; 8], shown: &'static str) -> Step {
-    let set = Arg::Bytes {
-        bytes: signals.to_vec(),
-        shown: shown.into(),
-    };
+    let set = Arg::bytes(signals, shown);
     let how = Arg::flags(libc::SIG_SETMASK as u64, "SIG_SETMASK");
     Step::internal("rt_sigprocmask", vec![how, set, Arg::Null, Arg::Int(8)])
 }
 
-/// The signals that this process ignores, by the mask in proc_pid_status(5), and their names. Handlers do not reach the
+/// The signals that a process of this `status` (proc_pid_status(5)) ignores, and their names. Handlers do not reach the
 /// child, but an ignored signal stays so through `clone3(2)` and `execve(2)`.
-fn ignored_signals() -> Vec<(u64, String)> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+fn ignored_signals(status: &str) -> Vec<(u64, String)> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // Every Rust program ignores SIGPIPE; where the kernel does not tell, that much is known.
@@ -439,15 +429,11 @@ fn ignored_signals() -> Vec<(u64, String)> {
 
 fn execute(plan: &mut Plan, command: &Command) -> Result<()> {
     let argv = std::iter::once(&command.program).chain(&command.args);
-    let argv = argv
-        .map(|arg| c_string(arg.as_encoded_bytes()))
-        .collect::<Result<Vec<_>>>()?;
-    let mut environment = Vec::new();
-    for (name, value) in &command.env {
-        environment.push(c_string(
-            &[name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat(),
-        )?);
-    }
+    let argv = Strings::new(argv.map(|arg| c_string(arg.as_encoded_bytes())))?;
+    let environment = Strings::new(command.env.iter().map(|(name, value)| {
+        c_string(&[name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat())
+    }))?;
+    let (argv, environment) = (Arc::new(argv), Arc::new(environment));
     let candidates = command.candidates()?;
     let why = match candidates.len() {
         1 => "so that this process becomes the program",
@@ -458,8 +444,8 @@ fn execute(plan: &mut Plan, command: &Command) -> Result<()> {
     for path in candidates {
         let args = vec![
             Arg::Str(path),
-            Arg::Strings(argv.clone()),
-            Arg::Strings(environment.clone()),
+            Arg::Strings(Arc::clone(&argv)),
+            Arg::Strings(Arc::clone(&environment)),
         ];
         plan.push(
             Step::internal("execve", args)

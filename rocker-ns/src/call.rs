@@ -168,7 +168,7 @@ fn number(arg: &Arg) -> Option<usize> {
 fn size(arg: Option<&Arg>) -> Option<usize> {
     match arg {
         Some(Arg::Bytes { bytes, .. }) => Some(bytes.len()),
-        Some(Arg::Str(text)) => Some(text.as_bytes().len()),
+        Some(Arg::Str(text)) => Some(text.count_bytes()),
         _ => None,
     }
 }

@@ -6,10 +6,10 @@
 //! memory (see signal-safety(7)).
 
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 
-use crate::plan::RawStep;
 use crate::report::{Header, Record};
-use crate::step::Role;
+use crate::step::{Arg, Role, Step};
 use crate::sys;
 
 /// A signal came first; the call is made again.
@@ -21,11 +21,11 @@ const RACED: isize = -(libc::EAGAIN as isize);
 /// process.
 ///
 /// # Safety
-/// To be called in a new process that shares no memory with its parent but `header` and `records`. The words of `steps`
-/// must be valid for their calls, as [`Plan::encode`](crate::plan::Plan::encode) makes them, and `memory` must be that of
+/// To be called in a new process that shares no memory with its parent but `header` and `records`. The arguments of `steps`
+/// must be valid for their calls, as the [table of calls](crate::call) has it, and `memory` must be that of
 /// an [`Init`](crate::init::Init) if one of them makes this process an init.
 pub(crate) unsafe fn walk(
-    steps: &[RawStep],
+    steps: &[Step],
     header: &Header,
     records: &[Record],
     fail_at: usize,
@@ -42,26 +42,41 @@ pub(crate) unsafe fn walk(
         }
         if let Some(needed) = step.needs
             && records
-                .get(needed as usize)
+                .get(needed)
                 .is_some_and(|needed| needed.result() < 0)
         {
             header.end(record, -(libc::ECANCELED as isize));
             index += 1;
             continue;
         }
-        let mut words = step.words;
-        let mut place = 0;
-        while let (Some(word), Some(result)) = (words.get_mut(place), step.results.get(place)) {
-            if let Some(source) = result {
+        let mut program;
+        let mut words = [0; 6];
+        for (word, arg) in words.iter_mut().zip(&step.args) {
+            *word = match arg {
+                Arg::Null => 0,
+                // Negative numbers reach the kernel in two's complement, as from C.
+                Arg::Int(number) => *number as usize,
+                Arg::Flags { value, .. } => *value as usize,
+                Arg::Str(text) => text.as_ptr() as usize,
+                Arg::Bytes { .. } if step.role == Role::Wait => header.scratch(),
+                Arg::Bytes { bytes, .. } => bytes.as_ptr() as usize,
+                Arg::Fd(fd) => fd.as_raw_fd() as usize,
+                Arg::Cwd => libc::AT_FDCWD as usize,
+                Arg::Strings(strings) => strings.address(),
+                Arg::Filter(filter) => {
+                    program = filter.program();
+                    &raw const program as usize
+                }
                 // What failed and was tolerated is no file, and must not pass for AT_FDCWD either.
-                let value = records.get(*source as usize).map_or(-1, Record::result);
-                *word = if value < 0 { -1 } else { value } as usize;
-            }
-            place += 1;
+                Arg::Result(source) => match records.get(*source).map_or(-1, Record::result) {
+                    value if value < 0 => usize::MAX,
+                    value => value as usize,
+                },
+            };
         }
-        // SAFETY: the caller promises that the words fit the call.
-        let result = unsafe { sys::syscall(step.number, words) };
-        if result == INTERRUPTED || (result == RACED && step.number == libc::SYS_openat2) {
+        // SAFETY: the caller promises that the arguments fit the call.
+        let result = unsafe { sys::syscall(step.call.number, words) };
+        if result == INTERRUPTED || (result == RACED && step.call.number == libc::SYS_openat2) {
             continue;
         }
         if matches!(step.role, Role::Fork | Role::Init) && result == 0 {
@@ -72,8 +87,7 @@ pub(crate) unsafe fn walk(
         header.end(record, result);
         if result < 0 {
             let errno = -result as i32;
-            // SAFETY: it points into the plan, which outlives the walk.
-            if !tolerated(unsafe { &*step.tolerates }, errno) {
+            if !tolerated(&step.tolerates, errno) {
                 fail(header, index, errno);
             }
             if step.role == Role::Exec && errno == libc::EACCES && denied.is_none() {

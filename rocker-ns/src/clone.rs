@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::command::Command;
-use crate::plan::RawStep;
 use crate::report::Report;
+use crate::step::Step;
 use crate::sys::{self, Side};
 use crate::trace::traced;
 use crate::{Error, Namespace, Result, child, namespace};
@@ -18,7 +18,7 @@ const WHY: &str = "so that there is a process in namespaces of its own";
 /// What the new process is to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Orders<'a> {
-    pub(crate) steps: &'a [RawStep],
+    pub(crate) steps: &'a [Step],
     pub(crate) report: &'a Report,
     pub(crate) fail_at: usize,
     /// The memory of an [`Init`](crate::init::Init); empty without.
@@ -115,7 +115,7 @@ fn take_side(side: Side, orders: &Orders<'_>) -> io::Result<(u32, OwnedFd)> {
     let (header, records) = (orders.report.header(), orders.report.records());
     match side {
         Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        // SAFETY: its memory is a copy but for the report; the steps are encoded from the plan.
+        // SAFETY: its memory is a copy but for the report; the steps are those of a plan.
         Side::Child => unsafe {
             child::walk(
                 orders.steps,

@@ -1,7 +1,8 @@
 //! What is asked for: a program, and how it is to be contained.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use nix::unistd::Uid;
 use crate::created::Created;
 use crate::plan::Plan;
 use crate::{
-    Capabilities, Child, IdMap, Namespace, Result, Rlimit, SeccompFilter, Stdio, Step, User, build,
+    Capabilities, Child, IdMap, Namespace, Result, Rlimit, SeccompFilter, Stdio, Step, User,
+    attest, build, kernel_file,
 };
 
 /// A program to start in namespaces, in the manner of [`std::process::Command`].
@@ -37,10 +39,9 @@ pub struct Command {
     pub(crate) uid_map: Vec<IdMap>,
     pub(crate) gid_map: Vec<IdMap>,
     pub(crate) cgroup: Option<OwnedFd>,
-    pub(crate) first: Vec<Step>,
     pub(crate) hostname: Option<OsString>,
     pub(crate) domainname: Option<OsString>,
-    pub(crate) setup: Vec<Step>,
+    pub(crate) steps: FurtherSteps,
     pub(crate) user: Option<User>,
     pub(crate) capabilities: Option<Capabilities>,
     pub(crate) no_new_privileges: bool,
@@ -54,6 +55,15 @@ pub struct Command {
     pub(crate) timed: bool,
     pub(crate) ready_within: Option<Duration>,
     pub(crate) fail_at: Option<usize>,
+}
+
+/// The steps of a plan that somebody else has made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FurtherSteps {
+    /// What the child does before it waits for its parent.
+    pub(crate) first: Vec<Step>,
+    /// What it does in its namespaces, with its privileges.
+    pub(crate) setup: Vec<Step>,
 }
 
 impl Command {
@@ -77,10 +87,9 @@ impl Command {
             uid_map: Vec::new(),
             gid_map: Vec::new(),
             cgroup: None,
-            first: Vec::new(),
             hostname: None,
             domainname: None,
-            setup: Vec::new(),
+            steps: FurtherSteps::default(),
             user: None,
             capabilities: None,
             no_new_privileges: false,
@@ -220,7 +229,7 @@ impl Command {
     /// file of a cgroup of v1, by which a process moves itself. [`Arg::Result`](crate::Arg::Result) counts from the
     /// beginning of `steps`.
     pub fn first(&mut self, steps: impl IntoIterator<Item = Step>) -> &mut Self {
-        self.first.extend(steps);
+        self.steps.first.extend(steps);
         self
     }
 
@@ -239,7 +248,7 @@ impl Command {
     /// Adds steps that the child makes after it is in its namespaces and before it gives up its privileges: where a
     /// root file system is set up. [`Arg::Result`](crate::Arg::Result) counts from the beginning of `steps`. The umask is 0.
     pub fn setup(&mut self, steps: impl IntoIterator<Item = Step>) -> &mut Self {
-        self.setup.extend(steps);
+        self.steps.setup.extend(steps);
         self
     }
 
@@ -344,7 +353,9 @@ impl Command {
     /// [`Error::Nul`](crate::Error::Nul) for a NUL byte in an argument or variable, [`Error::Call`](crate::Error::Call) when a standard stream
     /// cannot be opened.
     pub fn plan(&self) -> Result<Plan> {
-        Ok(build::build(self, &build::Streams::ready(self)?)?.plan)
+        let streams = build::Streams::ready(self)?;
+        let own_status = attest::own_status().ok();
+        Ok(build::build(self, self.steps.clone(), &streams, own_status.as_deref())?.plan)
     }
 
     /// Makes the process, up to the point where it is in its namespaces and waits: first for [`Created::set_up`], and
@@ -353,7 +364,17 @@ impl Command {
     /// # Errors
     /// [`Error::Call`](crate::Error::Call) when the process cannot be made; as [`Command::plan`] otherwise.
     pub fn create(&self) -> Result<Created> {
-        Created::new(self)
+        Created::new(self, self.steps.clone())
+    }
+
+    /// The same by a command that makes no other process: its further steps become those of the process, without a copy. What they
+    /// hold open, such as a root file system, is let go as soon as the process has it.
+    ///
+    /// # Errors
+    /// As [`Command::create`].
+    pub fn into_created(mut self) -> Result<Created> {
+        let steps = mem::take(&mut self.steps);
+        Created::new(&self, steps)
     }
 
     /// Makes the process and starts its program.
@@ -384,13 +405,13 @@ impl Command {
     /// Whether the supplementary groups stay the caller's: where an ordinary user may map its own ids alone, setgroups(2)
     /// is given up for that, see user_namespaces(7).
     pub(crate) fn keeps_groups(&self) -> bool {
-        let denied = std::fs::read_to_string("/proc/self/setgroups");
+        let denied = kernel_file::read("/proc/self/setgroups");
         denied.is_ok_and(|answer| answer.trim() == "deny")
             || self.unshare.contains(&Namespace::User) && !Uid::effective().is_root()
     }
 
     /// The paths at which `execve(2)` tries the program, in order.
-    pub(crate) fn candidates(&self) -> Result<Vec<CString>> {
+    pub(crate) fn candidates(&self) -> Result<Vec<Box<CStr>>> {
         let program = self.program.as_bytes();
         if program.contains(&b'/') || program.is_empty() {
             return Ok(vec![c_string(program)?]);
@@ -411,6 +432,7 @@ impl Command {
 /// Where programs are looked up when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(crate) fn c_string(bytes: &[u8]) -> Result<CString> {
-    CString::new(bytes).map_err(|source| crate::Error::Nul { source })
+pub(crate) fn c_string(bytes: &[u8]) -> Result<Box<CStr>> {
+    let text = CString::new(bytes).map_err(|source| crate::Error::Nul { source })?;
+    Ok(text.into())
 }

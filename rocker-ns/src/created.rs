@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::attest::{self, Expected, Fact};
 use crate::build::{self, Line, Streams};
 use crate::clone::{self, Orders};
-use crate::command::Command;
+use crate::command::{Command, FurtherSteps};
 use crate::init::Init;
 use crate::outside;
 use crate::plan::Plan;
@@ -55,6 +55,8 @@ pub struct Created {
     limit: Option<Instant>,
     /// What the kernel is to say of it when it has set itself up.
     expected: Expected,
+    /// What the kernel has said of the maker.
+    own_status: Option<String>,
     /// The files that it then has open.
     files: BTreeSet<i32>,
     state: State,
@@ -77,7 +79,7 @@ enum State {
 }
 
 impl Created {
-    pub(crate) fn new(command: &Command) -> Result<Self> {
+    pub(crate) fn new(command: &Command, steps: FurtherSteps) -> Result<Self> {
         // A process that another thread makes meanwhile would be born with a copy of this one's end of its line, and
         // keep it open.
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,20 +99,19 @@ impl Created {
             child: Arc::new(theirs.into()),
             parent: line.as_raw_fd(),
         });
-        let mut built = build::build(command, &streams)?;
+        let own_status = attest::own_status().ok();
+        let mut built = build::build(command, steps, &streams, own_status.as_deref())?;
         let report = Report::new(built.plan.steps().len(), command.timed)?;
         let init = command.init.then(Init::prepare).transpose()?;
         let files = built.plan.take_files();
-        let encoded = built.plan.encode(report.scratch());
         let orders = Orders {
-            steps: &encoded.steps,
+            steps: built.plan.steps(),
             report: &report,
             fail_at: command.fail_at.unwrap_or(usize::MAX),
             memory: init.as_ref().map(Init::range).unwrap_or_default(),
         };
         let expected = command.expected()?;
         let (pid, pidfd) = clone::clone(command, &orders)?;
-        drop(encoded);
         drop(files);
         let theirs = streams.line.as_ref().map(|line| line.child.as_raw_fd());
         let files = (0..3).chain(theirs).chain(built.terminal).collect();
@@ -131,6 +132,7 @@ impl Created {
             fail_at: command.fail_at,
             limit: command.ready_within.map(|limit| Instant::now() + limit),
             expected,
+            own_status,
             files,
             state: State::Blocked,
             maker: std::process::id(),
@@ -260,7 +262,7 @@ impl Created {
     ) -> std::result::Result<(), E> {
         // While it sets itself up.
         self.set_up()?;
-        let caller = attest::Caller::look();
+        let caller = attest::Caller::look(self.own_status.take());
         self.ready()?;
         let own = caller.and_then(|caller| {
             self.expected

@@ -22,6 +22,7 @@ mod error;
 mod executable;
 mod id_map;
 mod init;
+mod kernel_file;
 mod lsm;
 mod namespace;
 mod outside;
@@ -72,6 +73,6 @@ pub use seccomp::{
 pub use session::{Line, die_with, leave_session, stand_in, stood_in_by};
 pub use signals::{Signals, signal_number};
 pub use stdio::Stdio;
-pub use step::{Arg, Step};
+pub use step::{Arg, Step, Strings};
 pub use terminal::{RawMode, Terminal, WindowSize};
 pub use user::User;

@@ -77,11 +77,6 @@ impl Report {
         self.mapping.records(self.steps)
     }
 
-    /// Where a call that reads puts what it read: eight bytes.
-    pub(crate) fn scratch(&self) -> *mut u8 {
-        self.header().scratch.as_ptr().cast()
-    }
-
     /// How a step ended, if it did.
     pub(crate) fn done(&self, index: usize) -> Option<Done> {
         let record = self.record(index).filter(|_| index < self.begun())?;
@@ -124,6 +119,11 @@ impl Header {
         if self.timed.load(Ordering::Relaxed) != 0 {
             record.ended.store(sys::monotonic(), Ordering::Release);
         }
+    }
+
+    /// Where a call that reads puts what it read: eight bytes.
+    pub(crate) fn scratch(&self) -> usize {
+        self.scratch.as_ptr() as usize
     }
 
     pub(crate) fn fail(&self, index: usize, errno: i32) {

@@ -1,7 +1,7 @@
 //! One system call of the child, as data.
 
 use std::borrow::Cow;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -67,11 +67,11 @@ pub enum Arg {
         names: Cow<'static, str>,
     },
     /// A string, which the kernel gets as a pointer to its bytes and a NUL.
-    Str(CString),
+    Str(Box<CStr>),
     /// A structure or buffer, which the kernel gets as a pointer.
     Bytes {
         /// The bytes pointed to.
-        bytes: Vec<u8>,
+        bytes: Box<[u8]>,
         /// What the reader gets, such as `{flags=O_PATH, resolve=RESOLVE_IN_ROOT}`.
         shown: Cow<'static, str>,
     },
@@ -82,9 +82,31 @@ pub enum Arg {
     /// `AT_FDCWD`: relative to the working directory.
     Cwd,
     /// Arguments and environment for `execve(2)`: an array of pointers to strings, and a null pointer.
-    Strings(Vec<CString>),
+    Strings(Arc<Strings>),
     /// A filter, which the kernel gets as a pointer to its length and to its program (`struct sock_fprog`).
     Filter(SeccompFilter),
+}
+
+/// An array of strings for the kernel: pointers to them, and a null pointer.
+#[derive(Debug)]
+pub struct Strings {
+    strings: Box<[Box<CStr>]>,
+    /// The addresses of the strings, and 0. They lie on the heap, where they stay wherever this is moved to.
+    addresses: Box<[usize]>,
+}
+
+impl Strings {
+    pub(crate) fn new(strings: impl Iterator<Item = Result<Box<CStr>>>) -> Result<Self> {
+        let strings = strings.collect::<Result<Box<[_]>>>()?;
+        let addresses = strings.iter().map(|text| text.as_ptr() as usize);
+        let addresses = addresses.chain([0]).collect();
+        Ok(Self { strings, addresses })
+    }
+
+    /// Where the array lies.
+    pub(crate) fn address(&self) -> usize {
+        self.addresses.as_ptr() as usize
+    }
 }
 
 impl Arg {
@@ -94,8 +116,16 @@ impl Arg {
     /// [`Error::Nul`] when the string holds a NUL byte, which the kernel would take for its end.
     pub fn string(text: impl Into<Vec<u8>>) -> Result<Self> {
         CString::new(text)
-            .map(Arg::Str)
+            .map(|text| Arg::Str(text.into()))
             .map_err(|source| Error::Nul { source })
+    }
+
+    /// A structure or buffer, and what the reader gets.
+    pub fn bytes(bytes: impl Into<Box<[u8]>>, shown: impl Into<Cow<'static, str>>) -> Self {
+        Arg::Bytes {
+            bytes: bytes.into(),
+            shown: shown.into(),
+        }
     }
 
     /// A number that is shown by name.
@@ -180,14 +210,13 @@ impl Step {
     }
 
     /// Moves references to results by `base` places, for a list that becomes part of a longer one.
-    pub(crate) fn rebase(mut self, base: usize) -> Self {
+    pub(crate) fn rebase(&mut self, base: usize) {
         self.needs = self.needs.map(|index| index + base);
         for arg in &mut self.args {
             if let Arg::Result(index) = arg {
                 *index += base;
             }
         }
-        self
     }
 
     /// The name of the system call.
@@ -251,18 +280,18 @@ impl fmt::Display for Arg {
             Arg::Null => f.write_str("NULL"),
             Arg::Int(number) => write!(f, "{number}"),
             Arg::Flags { names, .. } => f.write_str(names),
-            Arg::Str(text) => write_quoted(f, text.as_bytes()),
+            Arg::Str(text) => write_quoted(f, text.to_bytes()),
             Arg::Bytes { shown, .. } => f.write_str(shown),
             Arg::Fd(fd) => write!(f, "{}", fd.as_raw_fd()),
             Arg::Result(index) => write!(f, "<{index}>"),
             Arg::Cwd => f.write_str("AT_FDCWD"),
             Arg::Strings(strings) => {
                 f.write_str("[")?;
-                for (place, text) in strings.iter().enumerate() {
+                for (place, text) in strings.strings.iter().enumerate() {
                     if place > 0 {
                         f.write_str(", ")?;
                     }
-                    write_quoted(f, text.as_bytes())?;
+                    write_quoted(f, text.to_bytes())?;
                 }
                 f.write_str("]")
             }
@@ -300,7 +329,8 @@ mod tests {
 
     #[test]
     fn references_to_results_show_the_index_before_and_the_value_after() {
-        let step = Step::new("fchdir", vec![Arg::Result(3)]).unwrap().rebase(2);
+        let mut step = Step::new("fchdir", vec![Arg::Result(3)]).unwrap();
+        step.rebase(2);
         assert_eq!(step.to_string(), "fchdir(<5>)");
         assert_eq!(step.render_args(|index| (index == 5).then_some(9)), "9");
     }
@@ -323,10 +353,7 @@ mod tests {
 
     #[test]
     fn a_length_must_be_that_of_its_buffer() {
-        let how = || Arg::Bytes {
-            bytes: vec![0; 24],
-            shown: "{}".into(),
-        };
+        let how = || Arg::bytes([0; 24], "{}");
         let call = |len| {
             Step::new(
                 "openat2",

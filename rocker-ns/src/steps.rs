@@ -12,10 +12,7 @@ impl Step {
     #[must_use]
     pub fn write(file: impl Into<OwnedFd>, text: &str) -> Self {
         let length = Arg::Int(text.len() as i64);
-        let bytes = Arg::Bytes {
-            bytes: text.into(),
-            shown: format!("{text:?}").into(),
-        };
+        let bytes = Arg::bytes(text.as_bytes(), format!("{text:?}"));
         let file = Arg::Fd(Arc::new(file.into()));
         Self::internal("write", vec![file, bytes, length])
     }
@@ -29,7 +26,7 @@ impl Step {
     pub fn private_mounts() -> Self {
         let flags = libc::MS_REC | libc::MS_PRIVATE;
         let flags = Arg::flags(flags, "MS_REC|MS_PRIVATE");
-        let root = Arg::Str(c"/".to_owned());
+        let root = Arg::Str(c"/".into());
         Self::internal("mount", vec![Arg::Null, root, Arg::Null, flags, Arg::Null])
             .because("so that no mount of the container's appears on the host")
     }
@@ -41,8 +38,8 @@ impl Step {
     pub fn mount_proc() -> Self {
         let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
         let flags = Arg::flags(flags, "MS_NOSUID|MS_NODEV|MS_NOEXEC");
-        let proc = || Arg::Str(c"proc".to_owned());
-        let target = Arg::Str(c"/proc".to_owned());
+        let proc = || Arg::Str(c"proc".into());
+        let target = Arg::Str(c"/proc".into());
         Self::internal("mount", vec![proc(), target, proc(), flags, Arg::Null])
             .because("so that /proc shows the container's processes and none of the host's")
     }

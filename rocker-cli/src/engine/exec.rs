@@ -120,7 +120,7 @@ impl Engine {
         };
         command.fail_at(options.fail_at);
         streams(&mut command);
-        let created = create_in(&mut command, &hierarchy, cgroup.as_ref());
+        let created = create_in(command, &hierarchy, cgroup.as_ref());
         let mut created = created.map_err(|error| self.or_elsewhere(error, &hierarchy))?;
         created.set_up()?;
         created.attest()?;

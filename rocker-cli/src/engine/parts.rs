@@ -24,8 +24,9 @@ use super::spec::{DEVICE_SOURCE, GROUPS, INIT, STOP_SIGNAL, SUBPATH};
 use super::{disk, seccomp};
 use crate::{Error, Result};
 
-/// Where the child attaches its root, in its own mount namespace: nobody else sees it there, and the way is open to all.
-const TARGET: &str = "/";
+/// Where the child attaches its root, in its own mount namespace: nobody else sees it there, and the way is open to all. It is on every
+/// host, and not the host's own root: what lies there goes with the host's tree, by one call.
+const TARGET: &str = "/proc";
 
 /// The root file system that `spec` describes, over the detached mount `root`.
 pub(crate) fn rootfs(spec: &Spec, root: OwnedFd) -> Result<Rootfs> {

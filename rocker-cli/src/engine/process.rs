@@ -48,18 +48,18 @@ pub(crate) fn connect(command: &mut Command, io: Io, streams: Streams) {
 
 /// Makes the process of `command` as a member of `cgroup`, if there is one, before it does anything.
 pub(crate) fn create_in(
-    command: &mut Command,
+    mut command: Command,
     hierarchy: &Hierarchy,
     cgroup: Option<&Cgroup>,
 ) -> Result<Created> {
     command.timed(listening());
     let Some(cgroup) = cgroup else {
-        return Ok(command.create()?);
+        return Ok(command.into_created()?);
     };
     let names = hierarchy.mounts_for_container();
     command.first(steps::joins(&names, cgroup.tasks()?)?);
     let Some(directory) = cgroup.as_fd() else {
-        return Ok(command.create()?);
+        return Ok(command.into_created()?);
     };
     // On v2 it is made in there.
     let directory = directory
@@ -70,7 +70,7 @@ pub(crate) fn create_in(
             source,
         })?;
     command.cgroup(directory);
-    Ok(command.create()?)
+    Ok(command.into_created()?)
 }
 
 /// What came of something that was done for a process; where that failed because the process is gone, what the process

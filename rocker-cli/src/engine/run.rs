@@ -81,7 +81,7 @@ impl Engine {
         others.share_with(&mut command)?;
         command.fail_at(supervisor.caller.fail_at);
         connect(&mut command, supervisor.caller.io, supervisor.streams);
-        let mut created = create_in(&mut command, hierarchy, cgroup.as_ref())?;
+        let mut created = create_in(command, hierarchy, cgroup.as_ref())?;
         let cgroup = cgroup.map(Cgroup::keep);
         // Opened while the process waits: one that fails soon takes its namespace with it.
         let netns = match &options.network {
@@ -93,8 +93,6 @@ impl Engine {
         };
         // From here on the child sets up its root, and at the same time this process its network, and what else can wait until then.
         created.set_up()?;
-        // The command holds the root open, which the process has now.
-        drop(command);
         let written = record::write(&container.config(), &spec);
         or_its_own(&mut created, written)?;
         let _pasta = match netns {

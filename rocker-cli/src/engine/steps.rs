@@ -64,10 +64,7 @@ fn trees_of_v1(views: &[CgroupMountView]) -> impl Iterator<Item = &str> {
 }
 
 fn join(tree: &str, file: To) -> Result<rocker_ns::Step> {
-    let own = To::Bytes {
-        bytes: b"0".to_vec(),
-        shown: "\"0\"".into(),
-    };
+    let own = To::bytes(*b"0", "\"0\"");
     let why = format!(
         "so that this process moves itself, and what comes of it, into its cgroup of {tree}"
     );
@@ -132,6 +129,6 @@ pub(crate) fn placeholders(
 
 /// Whether the step copies a bind mount's source by the descriptor that the parent has of it.
 fn is_copy_by_path(step: &rocker_fs::Step) -> bool {
-    let is_own = |arg: &From| matches!(arg, From::Str(path) if path.as_bytes().starts_with(b"/proc/self/fd/"));
+    let is_own = |arg: &From| matches!(arg, From::Str(path) if path.to_bytes().starts_with(b"/proc/self/fd/"));
     step.call == "open_tree" && step.args.iter().any(is_own)
 }

@@ -42,10 +42,10 @@ fn write(plan: &mut Plan, path: &str, text: String, why: &'static str) -> Result
         Arg::Int(0),
     ];
     let file = plan.push(Step::internal("openat", args).because(why));
-    let shown = format!("{text:?}").into();
+    let shown = format!("{text:?}");
     let length = Arg::Int(text.len() as i64);
-    let bytes = text.into_bytes();
-    let args = vec![Arg::Result(file), Arg::Bytes { bytes, shown }, length];
+    let text = Arg::bytes(text.into_bytes(), shown);
+    let args = vec![Arg::Result(file), text, length];
     plan.push(Step::internal("write", args).because(why));
     let close = Step::internal("close", vec![Arg::Result(file)]);
     plan.push(close.because("so that the file is not in the way of later ones"));
@@ -61,9 +61,9 @@ pub(super) fn limit(plan: &mut Plan, command: &Command) {
             limit => limit.to_string(),
         };
         let (soft, hard) = (number(limit.soft), number(limit.hard));
-        let shown = format!("{{rlim_cur={soft}, rlim_max={hard}}}").into();
+        let shown = format!("{{rlim_cur={soft}, rlim_max={hard}}}");
         let resource = Arg::flags(u64::from(limit.number()), limit.constant());
-        let new = Arg::Bytes { bytes, shown };
+        let new = Arg::bytes(bytes, shown);
         let args = vec![Arg::Int(0), resource, new, Arg::Null];
         plan.push(Step::internal("prlimit64", args).because(format!(
             "so that the program has its limit of {}",

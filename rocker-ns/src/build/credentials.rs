@@ -12,15 +12,8 @@ pub(super) fn change(plan: &mut Plan, command: &Command) {
         bound(plan, capabilities);
     }
     if let Some(user) = &command.user {
-        let bytes = user
-            .groups
-            .iter()
-            .flat_map(|group| group.to_ne_bytes())
-            .collect();
-        let list = Arg::Bytes {
-            bytes,
-            shown: format!("{:?}", user.groups).into(),
-        };
+        let groups = user.groups.iter().flat_map(|group| group.to_ne_bytes());
+        let list = Arg::bytes(groups.collect::<Vec<_>>(), format!("{:?}", user.groups));
         plan.push(
             Step::internal("setgroups", vec![Arg::Int(user.groups.len() as i64), list])
                 .tolerating(match command.keeps_groups() {
@@ -144,13 +137,6 @@ fn capset(held: Capabilities) -> Step {
     let header = [0x2008_0522_u32, 0].map(u32::to_ne_bytes).concat();
     let data = [low, low, 0, high, high, 0].map(u32::to_ne_bytes).concat();
     let shown = format!("{{effective={held:#x}, permitted={held:#x}, inheritable=0}}");
-    let header = Arg::Bytes {
-        bytes: header,
-        shown: "{version=_LINUX_CAPABILITY_VERSION_3, pid=0}".into(),
-    };
-    let data = Arg::Bytes {
-        bytes: data,
-        shown: shown.into(),
-    };
-    Step::internal("capset", vec![header, data])
+    let header = Arg::bytes(header, "{version=_LINUX_CAPABILITY_VERSION_3, pid=0}");
+    Step::internal("capset", vec![header, Arg::bytes(data, shown)])
 }

@@ -17,10 +17,10 @@ pub(super) fn enter(plan: &mut Plan, command: &Command) -> Result<Option<RangeIn
     let bytes = [flags, 0, libc::RESOLVE_NO_MAGICLINKS]
         .map(u64::to_ne_bytes)
         .concat();
-    let how = Arg::Bytes {
+    let how = Arg::bytes(
         bytes,
-        shown: "{flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS}".into(),
-    };
+        "{flags=O_PATH|O_DIRECTORY|O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS}",
+    );
     let path = Arg::Str(c_string(dir.as_os_str().as_encoded_bytes())?);
     let opened = plan.push(
         Step::internal("openat2", vec![Arg::Cwd, path, how, Arg::Int(24)]).because(
@@ -31,10 +31,7 @@ pub(super) fn enter(plan: &mut Plan, command: &Command) -> Result<Option<RangeIn
         Step::internal("fchdir", vec![Arg::Result(opened)])
             .because("so that the program starts in its working directory"),
     );
-    let buffer = Arg::Bytes {
-        bytes: vec![0; libc::PATH_MAX as usize],
-        shown: "…".into(),
-    };
+    let buffer = Arg::bytes([0; libc::PATH_MAX as usize], "…");
     let size = Arg::Int(libc::PATH_MAX.into());
     let looked = plan.push(
         Step::internal("getcwd", vec![buffer, size])

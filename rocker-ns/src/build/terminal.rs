@@ -5,8 +5,9 @@ use crate::command::Command;
 use crate::plan::Plan;
 use crate::step::{Arg, Step};
 
-/// A terminal of the container's own devpts. Returns the step whose result is the end for the parent.
-pub(super) fn open(plan: &mut Plan, command: &Command) -> Result<usize> {
+/// A terminal of the container's own devpts. Returns the step whose result is the end for the parent. With `has_setup` the
+/// root file system is the program's own, and the terminal its console too.
+pub(super) fn open(plan: &mut Plan, command: &Command, has_setup: bool) -> Result<usize> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     let flags = Arg::flags(flags as u64, "O_RDWR|O_NOCTTY|O_CLOEXEC");
     let master = plan.push(
@@ -21,10 +22,7 @@ pub(super) fn open(plan: &mut Plan, command: &Command) -> Result<usize> {
         )
         .because("so that the container gets a terminal out of its own devpts; this end is for the parent"),
     );
-    let unlock = Arg::Bytes {
-        bytes: vec![0; 4],
-        shown: "[0]".into(),
-    };
+    let unlock = Arg::bytes([0; 4], "[0]");
     plan.push(
         Step::internal(
             "ioctl",
@@ -63,7 +61,7 @@ pub(super) fn open(plan: &mut Plan, command: &Command) -> Result<usize> {
     if !command.init {
         plan.push(control(Arg::Result(slave)));
     }
-    if !command.setup.is_empty() {
+    if has_setup {
         console(plan, slave)?;
     }
     for (fd, stream) in ["standard input", "standard output", "standard error"]

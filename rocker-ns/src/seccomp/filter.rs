@@ -79,9 +79,12 @@ impl SeccompFilter {
         self.program.iter().flat_map(bytes).collect()
     }
 
-    /// The instructions, for as long as the filter exists.
-    pub(crate) fn program(&self) -> &[Instruction] {
-        &self.program
+    /// The instructions as the kernel wants to hear of them, for as long as the filter exists.
+    pub(crate) fn program(&self) -> libc::sock_fprog {
+        libc::sock_fprog {
+            len: self.program.len() as u16, // of at most 4096
+            filter: self.program.as_ptr().cast_mut().cast(),
+        }
     }
 
     /// The flags of the system call that loads it, and their names.

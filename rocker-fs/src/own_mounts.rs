@@ -1,0 +1,103 @@
+//! The file systems that a list of steps has made and mounted itself, by which the way to what lies on them is short.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::mount::{Mount, MountKind};
+use crate::plan::Resolution;
+use crate::resolve::components;
+use crate::step::Arg;
+
+/// File systems that are mounted and still open. Nothing of the image's is on them, so that a way that begins there cannot be led astray by it.
+#[derive(Debug, Default)]
+pub(crate) struct OwnMounts {
+    mounts: Vec<OwnMount>,
+}
+
+#[derive(Debug)]
+struct OwnMount {
+    /// The names that lead there from the root.
+    place: Vec<PathBuf>,
+    mount: Arg,
+    /// Whether nothing is on it but what these steps make.
+    is_empty: bool,
+    /// Whether it may not be what is seen at its place any more.
+    is_hidden: bool,
+}
+
+/// The way to a place beneath the root.
+#[derive(Debug)]
+pub(crate) struct Way<'path> {
+    /// Where it begins: at the root, or at a file system of the list's own.
+    pub(crate) base: Arg,
+    /// The names that lead on from there.
+    pub(crate) names: Vec<&'path Path>,
+    /// Whether nothing lies there but what these steps have made: no symbolic link, for one.
+    pub(crate) is_empty: bool,
+}
+
+impl OwnMounts {
+    /// The shortest way to `path`.
+    pub(crate) fn way<'path>(&self, root: &Arg, path: &'path Path) -> Result<Way<'path>> {
+        let mut names = components(path)?;
+        let above = self.mounts.iter().filter(|own| {
+            !own.is_hidden && own.place.len() < names.len() && begin_with(&names, &own.place)
+        });
+        Ok(match above.max_by_key(|own| own.place.len()) {
+            Some(own) => Way {
+                base: own.mount.clone(),
+                names: names.split_off(own.place.len()),
+                is_empty: own.is_empty,
+            },
+            None => Way {
+                base: root.clone(),
+                names,
+                is_empty: false,
+            },
+        })
+    }
+
+    /// Takes note of what is mounted at `path` now: it lies over what is there and beneath, or over anything, if links of the image's may
+    /// have led elsewhere.
+    pub(crate) fn cover(&mut self, path: &Path) -> Result<()> {
+        let place = components(path)?;
+        let is_anywhere = Resolution::of(path) == Resolution::InRoot;
+        for own in &mut self.mounts {
+            own.is_hidden |= is_anywhere || begin_with(&own.place, &place);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a mount. Returns whether it stays open.
+    pub(crate) fn note(&mut self, mount: &Mount, mounted: &Arg) -> Result<bool> {
+        self.cover(&mount.destination)?;
+        let MountKind::Filesystem { fstype, .. } = &mount.kind else {
+            return Ok(false);
+        };
+        let place = components(&mount.destination)?;
+        let is_anywhere = Resolution::of(&mount.destination) == Resolution::InRoot;
+        self.mounts.push(OwnMount {
+            place: place.into_iter().map(Into::into).collect(),
+            mount: mounted.clone(),
+            is_empty: fstype == "tmpfs",
+            is_hidden: is_anywhere || !OF_THE_KERNEL.contains(&fstype.as_str()),
+        });
+        Ok(true)
+    }
+
+    /// All of them, to be closed.
+    pub(crate) fn into_all(self) -> impl Iterator<Item = Arg> {
+        self.mounts.into_iter().map(|own| own.mount)
+    }
+}
+
+/// The file systems that are empty at first, or hold what the kernel makes up.
+const OF_THE_KERNEL: &[&str] = &[
+    "cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs", "tmpfs",
+];
+
+/// Whether `names` begin with `others`.
+fn begin_with(names: &[impl AsRef<Path>], others: &[impl AsRef<Path>]) -> bool {
+    let mut pairs = names.iter().zip(others);
+    names.len() >= others.len() && pairs.all(|(one, other)| one.as_ref() == other.as_ref())
+}
