@@ -2,6 +2,7 @@
 
 use rocker_net::RuleLine;
 
+use super::options::Network;
 use super::record::State;
 use super::{Engine, container, disk};
 use crate::Result;
@@ -30,11 +31,16 @@ impl Engine {
         for network in self.networks()? {
             any |= network.reload()?;
         }
-        // Where somebody was killed who had a container come to a network, or leave one, its ports still lead where they did.
+        // Where somebody was killed who had a container come to a network, or leave one, its ports still lead where they did, and its files say
+        // what they said.
         let _making = self.making()?;
         for id in container::ids(&self.roots().running())? {
             if let (Some(State::Running(_)), Some(record)) = (self.state(&id)?, self.record(&id)?) {
-                self.lead_ports(&id, &record.options.places())?;
+                let places = record.options.places();
+                self.lead_ports(&id, &places)?;
+                if matches!(record.options.network, Network::Bridge | Network::None) {
+                    self.tell_all(&record, &places);
+                }
             }
         }
         Ok(any)

@@ -2,6 +2,7 @@
 
 mod membership;
 mod shown;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,6 +14,8 @@ use rocker_ns::Namespace;
 use super::options::DEFAULT_NETWORK;
 use super::{Engine, container, name};
 use crate::{Error, Result};
+
+pub(crate) use standing::Standing;
 
 /// The bridge of the default network.
 const DEFAULT_BRIDGE: &str = "rocker0";

@@ -62,6 +62,7 @@ mod many;
 mod mount;
 mod network;
 mod networks;
+mod networks_files;
 mod networks_names;
 mod networks_ports;
 mod networks_spoof;
