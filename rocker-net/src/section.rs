@@ -352,14 +352,19 @@ mod tests {
         fs::create_dir(dir.path().join(crate::network::NETWORKS)).unwrap();
         fs::write(&path, "127.0.0.1\tlocalhost\n").unwrap();
         let names: Vec<_> = (0..6).map(|number| format!("net{number}")).collect();
+        let (state_dir, file) = (dir.path(), &path);
         std::thread::scope(|scope| {
             for name in &names {
-                scope.spawn(|| {
+                scope.spawn(move || {
                     let section = Section::of_network(name);
-                    for round in 0..40 {
+                    for round in 0..100 {
                         let lines = format!("10.0.0.{round}\t{name}\n");
-                        section.put(dir.path(), &path, "").unwrap();
-                        section.put(dir.path(), &path, &lines).unwrap();
+                        section.put(state_dir, file, "").unwrap();
+                        section.put(state_dir, file, &lines).unwrap();
+                        // Nobody who writes another section takes it back.
+                        let _lock = lock(&state_dir.join(crate::network::NETWORKS)).unwrap();
+                        let text = fs::read_to_string(file).unwrap();
+                        assert!(text.contains(&lines), "{lines} {text}");
                     }
                 });
             }
@@ -368,7 +373,7 @@ mod tests {
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"), "{text}");
         assert_eq!(text.lines().count(), 1 + 3 * names.len(), "{text}");
         for name in &names {
-            assert!(text.contains(&format!("10.0.0.39\t{name}\n")), "{text}");
+            assert!(text.contains(&format!("10.0.0.99\t{name}\n")), "{text}");
         }
     }
 
