@@ -21,12 +21,16 @@ impl Engine {
         Ok(all)
     }
 
-    /// Puts all of it there once more. Whether there was anything to be done: there is nothing while no container runs on it.
+    /// Puts all of it there once more. Whether there was anything to be done: there is nothing while no container runs on it, and for an
+    /// ordinary user there never is, whose containers have no rules.
     ///
     /// # Errors
     /// [`Error::Net`](crate::Error::Net).
     pub fn reload_network(&self) -> Result<bool> {
         self.reconcile_leaving_rules()?;
+        if !self.makes_networks()? {
+            return Ok(false);
+        }
         let mut any = false;
         for network in self.networks()? {
             any |= network.reload()?;

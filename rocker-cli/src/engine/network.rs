@@ -148,6 +148,14 @@ impl Engine {
         }
     }
 
+    /// Whether this process may make networks on the host it is on. An ordinary user's may not: his containers have pasta.
+    ///
+    /// # Errors
+    /// [`Error::Ns`] when it cannot be found out.
+    pub fn makes_networks(&self) -> Result<bool> {
+        Ok(!rocker_ns::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?)
+    }
+
     /// Makes a network, and returns its ID.
     ///
     /// # Errors
@@ -157,7 +165,7 @@ impl Engine {
             let name = request.name.clone();
             return Err(Error::PredefinedNetwork { name });
         }
-        if rocker_ns::in_user_namespace()? && !rocker_ns::owns(Namespace::Net)? {
+        if !self.makes_networks()? {
             return Err(Error::bad_value(
                 "network create",
                 &request.name,

@@ -64,6 +64,7 @@ mod network;
 mod networks;
 mod networks_files;
 mod networks_names;
+mod networks_pasta;
 mod networks_ports;
 mod networks_spoof;
 mod pause;

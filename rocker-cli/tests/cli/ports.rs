@@ -387,7 +387,8 @@ fn the_rules_are_told_with_reasons_and_those_that_are_missing_by_name() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         assert_eq!(scene.ok("network rules"), "");
-        scene.ok("network reload");
+        let nothing = "Nothing to put back: no container is on a network that has rules.\n";
+        assert_eq!(scene.ok("network reload"), nothing);
         scene.ok("run -d --name web -p 8080:80 $I sleep 1000");
         let id = scene.ok("ps -q");
         let rules = scene.ok("network rules");
@@ -415,7 +416,7 @@ fn the_rules_are_told_with_reasons_and_those_that_are_missing_by_name() {
             .lines()
             .filter(|line| line.contains(r#""Present":false"#));
         assert_eq!(absent.count(), 1, "{json:?}");
-        scene.ok("network reload");
+        assert_eq!(scene.ok("network reload"), "");
         assert_eq!(scene.ok("network rules"), rules);
         // Who starts a container puts them back, too.
         host.sh("nft flush ruleset");
