@@ -441,7 +441,7 @@ fn a_container_without_a_network_of_its_own_has_no_ports_to_publish() {
             "{done:?}"
         );
         for (flags, part) in [
-            ("-p 80:80/sctp", "SCTP"),
+            ("-p 80:80/sctp", "--network host"),
             ("-p 99999:80", "1 to 65535"),
             ("-p host:80:80", "no IP address"),
             ("--expose x", "--expose"),
