@@ -232,6 +232,7 @@ impl Engine {
     /// # Errors
     /// [`Error::State`] when the containers' directory cannot be read, [`Error::Net`] when the networks' cannot.
     pub fn list_networks(&self) -> Result<Vec<NetworkSummary>> {
+        self.restore_network();
         let used = self.networks_used()?;
         let predefined = [
             (DEFAULT_NETWORK, "bridge"),

@@ -63,6 +63,7 @@ mod mount;
 mod network;
 mod networks;
 mod networks_files;
+mod networks_flushed;
 mod networks_names;
 mod networks_pasta;
 mod networks_ports;
