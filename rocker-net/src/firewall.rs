@@ -1,6 +1,6 @@
 //! What rocker has in the packet filter, as the kernel has it: looked at, put there, and taken away.
 
-use crate::netlink::{Connection, Request};
+use crate::netlink::{Connection, Protocol, Request};
 use crate::nft::{self, Family, Found, Table};
 use crate::{Error, Result};
 
@@ -12,6 +12,35 @@ pub(crate) fn chains(netfilter: &mut Connection) -> Result<Vec<Found>> {
         .map_err(missing_nf_tables)?;
     let chains = chains.iter().filter_map(|chain| nft::read_chain(chain));
     Ok(chains.collect())
+}
+
+/// The number of the state that the packet filter of this network namespace is in: it is another one after each change that anybody makes to
+/// it, so that who has found all in order need not look again while it is the same. None where the kernel has no such thing as nf_tables.
+///
+/// # Errors
+///
+/// [`Error::Permission`] without CAP_NET_ADMIN over the network namespace, [`Error::Netlink`].
+pub fn rules_generation() -> Result<Option<u32>> {
+    let mut netfilter = match Connection::open(Protocol::Netfilter) {
+        Err(Error::Unsupported { .. }) => return Ok(None),
+        netfilter => netfilter?,
+    };
+    let why = "so that it is known whether anybody has changed the packet filter since the last look at it";
+    let request = nft::get_generation();
+    let replies = netfilter.exchange(why, std::slice::from_ref(&request))?;
+    let mut messages = Vec::new();
+    for reply in replies {
+        match reply.outcome.map_err(|refusal| refusal.of(&request)) {
+            Ok(()) => messages.extend(reply.messages),
+            Err(error) => match missing_nf_tables(error) {
+                Error::Unsupported { .. } => return Ok(None),
+                error => return Err(error),
+            },
+        }
+    }
+    Ok(messages
+        .iter()
+        .find_map(|message| nft::read_generation(message)))
 }
 
 /// Makes all of `messages` take effect at once, or none.

@@ -34,7 +34,7 @@ pub use options::{AttachOptions, Attachment, NetworkOptions, NetworkSubnet};
 pub use rules::RuleLine;
 
 /// Below the state directory.
-const NETWORKS: &str = "networks";
+pub(crate) const NETWORKS: &str = "networks";
 
 /// A network of containers that reach each other, and the world under the host's address.
 ///

@@ -13,7 +13,7 @@ mod text;
 pub(crate) use expr::{Base, Expr, Meta, interface};
 pub(crate) use message::{
     Found, delete_chain, delete_elements, delete_rule, delete_table, get_chains, get_elements,
-    get_rules, read_chain, read_element, read_rule, shortened,
+    get_generation, get_rules, read_chain, read_element, read_generation, read_rule, shortened,
 };
 pub(crate) use set::{Element, Set, Type};
 

@@ -206,7 +206,8 @@ impl FromStr for PortForward {
             Some((ports, "udp")) => (ports, Transport::Udp),
             Some((_, "sctp")) => {
                 return Err(wrong(
-                    "SCTP is not among what rocker publishes: tcp and udp",
+                    "SCTP cannot be published, but /tcp and /udp can; a server of SCTP is reached without that where it has the host's own \
+                     network (--network host)",
                 ));
             }
             Some(_) => return Err(wrong("what stands behind the / is neither tcp nor udp")),
@@ -296,7 +297,10 @@ mod tests {
             ("", "1 to 65535"),
             (":80", "1 to 65535"),
             ("80:", "1 to 65535"),
-            ("80:80/sctp", "SCTP"),
+            (
+                "80:80/sctp",
+                "SCTP cannot be published, but /tcp and /udp can",
+            ),
             ("80:80/icmp", "neither tcp nor udp"),
             ("80:0", "1 to 65535"),
             ("80:65536", "1 to 65535"),

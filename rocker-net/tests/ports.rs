@@ -156,6 +156,12 @@ fn each_rule_and_element_is_told_with_its_reason_and_what_is_missing_is_noticed(
         let network = network(host);
         assert!(network.rules().unwrap().is_empty());
         assert!(!network.reload().unwrap() && !network.restore().unwrap());
+        // It counts what is done there, by whomever, and nothing else.
+        let generation = || rocker_net::rules_generation().unwrap().unwrap();
+        let first = generation();
+        assert_eq!(generation(), first);
+        host.sh("nft add table inet theirs; nft list ruleset; nft delete table inet theirs");
+        assert_eq!(generation(), first + 2);
         let (_a, attachment) = attach(host, &network, "a");
         let address = attachment.address;
         network

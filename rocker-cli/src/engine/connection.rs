@@ -1,7 +1,6 @@
 //! How a container is connected to the outside.
 
 use std::fs::OpenOptions;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::runtime::Spec;
@@ -9,6 +8,8 @@ use rocker_net::{AttachOptions, HostNames, Pasta, PastaOptions};
 use rocker_ns::Namespace;
 
 use super::container::Container;
+use super::files::Reach;
+use super::network::Standing;
 use super::options::{Network, NetworkEndpoint, RunOptions};
 use super::ports::Ports;
 use super::record::Record;
@@ -142,10 +143,10 @@ impl Engine {
         hostname: &str,
         ports: &mut Ports,
     ) -> Result<()> {
-        let (mut own, mut networks) = (Vec::new(), Vec::new());
-        let (mut gateway, mut way_out) = (None, false);
+        let (mut standing, mut networks) = (Standing::default(), Vec::new());
         for (number, place) in options.places().into_iter().enumerate() {
             let network = self.network(&place.network)?;
+            let way_out = standing.reach == Reach::Outside;
             if container.state.is_some() {
                 // Its place of last time may be left to be taken back later.
                 network.release(container.id())?;
@@ -163,16 +164,18 @@ impl Engine {
             if !way_out && !network.options().internal {
                 // What comes from outside goes in where it gets out again.
                 ports.lead_to(container.id(), Some((&network, &attached)))?;
-                way_out = true;
             }
-            gateway = gateway.or(Some(attached.gateway));
-            own.push(attached.address);
-            own.extend(attached.ipv6.map(|(address, _)| IpAddr::V6(address)));
+            standing.add(&network, &attached);
             networks.push((network, place));
         }
+        let Standing {
+            own,
+            gateway,
+            reach,
+        } = standing;
         let text = files::hosts(&own, gateway, hostname, options);
         files::write(&container.etc("hosts"), &text)?;
-        if !way_out {
+        if reach != Reach::Outside {
             ports.lead_to(container.id(), None)?;
             let text = files::resolv_conf_of_internal(options);
             files::write(&container.etc("resolv.conf"), &text)?;

@@ -5,6 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use rocker_net::Section;
+
 use super::disk;
 use super::options::{Network, RunOptions};
 use crate::{Error, Result};
@@ -13,6 +15,8 @@ use crate::{Error, Result};
 const FALLBACK: &str = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
 /// What a container is told then.
 const SAID: &str = "# The host asks only itself for names (or nobody), which a container cannot: --dns says whom to ask.\n";
+/// What it is told where there is no way to anybody.
+const INSIDE: &str = "# There is no way out of this container's networks, and so no resolver.\n";
 /// The host's own.
 const OWN: &str = "/etc/resolv.conf";
 /// What systemd-resolved keeps for those who do not ask it.
@@ -37,6 +41,36 @@ pub(crate) fn check_gateway(hosts: &[(String, String)], network: &Network) -> Re
     }
 }
 
+/// How far a container gets with its questions for names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It is on no network.
+    #[default]
+    Nowhere,
+    /// By none of its networks there is a way out.
+    Inside,
+    /// To whomever the host asks.
+    Outside,
+}
+
+/// The lines of `/etc/hosts` that follow from where the container is, and change when it comes to a network or leaves one.
+pub(crate) fn own_addresses() -> Section {
+    Section::new("own addresses")
+}
+
+/// All of `/etc/resolv.conf`, unless somebody in the container adds to it.
+pub(crate) fn resolvers() -> Section {
+    Section::new("resolvers")
+}
+
+/// Whether a container may come to networks and leave them while it runs.
+fn may_move(options: &RunOptions<'_>) -> bool {
+    match options.network {
+        Network::Bridge | Network::Default | Network::None => true,
+        Network::Pasta | Network::Host | Network::Container(_) => false,
+    }
+}
+
 /// The text of `/etc/hosts` of a container that has these addresses, and finds the host by `gateway`. What else is in it comes from
 /// rocker-net: who else is on its networks.
 pub(crate) fn hosts(
@@ -51,11 +85,29 @@ pub(crate) fn hosts(
             .to_owned();
     // A string takes all that is written to it.
     for (name, address) in &options.hosts {
-        match (address.as_str(), gateway) {
-            (HOST_GATEWAY, Some(gateway)) => drop(writeln!(text, "{gateway}\t{name}")),
-            // It is known when the network is.
-            (HOST_GATEWAY, None) => {}
-            (address, _) => drop(writeln!(text, "{address}\t{name}")),
+        if address != HOST_GATEWAY {
+            let _ = writeln!(text, "{address}\t{name}");
+        }
+    }
+    let lines = own_lines(own, gateway, hostname, options);
+    match may_move(options) && !lines.is_empty() {
+        true => text + &own_addresses().text(&lines),
+        false => text + &lines,
+    }
+}
+
+/// The lines of it that are about the container's own networks.
+pub(crate) fn own_lines(
+    own: &[IpAddr],
+    gateway: Option<IpAddr>,
+    hostname: &str,
+    options: &RunOptions<'_>,
+) -> String {
+    let mut text = String::new();
+    for (name, address) in &options.hosts {
+        // It is known when the network is.
+        if let (HOST_GATEWAY, Some(gateway)) = (address.as_str(), gateway) {
+            let _ = writeln!(text, "{gateway}\t{name}");
         }
     }
     for address in own {
@@ -69,23 +121,33 @@ pub(crate) fn hosts(
 
 /// The text of `/etc/resolv.conf` for a container with these options.
 pub(crate) fn resolv_conf(options: &RunOptions<'_>) -> String {
-    let read = |path| {
-        let why = "so that the container asks the resolvers that the host asks";
-        let text = disk::read(Path::new(path), why).unwrap_or_default();
-        String::from_utf8(text).unwrap_or_default()
-    };
-    let host = || read(OWN);
-    // Where all is said already, nothing is looked up.
-    if !options.dns.is_empty() && !options.dns_search.is_empty() && !options.dns_options.is_empty()
-    {
-        return over("", options);
-    }
-    let text = match options.network {
-        Network::Host => host(),
-        Network::None | Network::Container(_) => String::new(),
+    match options.network {
+        Network::None => resolvers().text(&resolver_lines(options, Reach::Nowhere)),
+        Network::Bridge | Network::Default => {
+            resolvers().text(&resolver_lines(options, Reach::Outside))
+        }
         // With pasta it is written anew when it is known what answers.
-        Network::Bridge | Network::Default | Network::Pasta => {
-            let host = host();
+        Network::Pasta => resolver_lines(options, Reach::Outside),
+        Network::Container(_) => over("", options),
+        Network::Host if says_all(options) => over("", options),
+        Network::Host => over(&read(OWN), options),
+    }
+}
+
+/// The same for one that can reach no resolver but those that it was given.
+pub(crate) fn resolv_conf_of_internal(options: &RunOptions<'_>) -> String {
+    resolvers().text(&resolver_lines(options, Reach::Inside))
+}
+
+/// Whom a container with these options asks for names that gets so far, and how.
+pub(crate) fn resolver_lines(options: &RunOptions<'_>, reach: Reach) -> String {
+    let text = match reach {
+        Reach::Nowhere => String::new(),
+        Reach::Inside => INSIDE.to_owned(),
+        // Where all is said already, nothing is looked up.
+        Reach::Outside if says_all(options) => String::new(),
+        Reach::Outside => {
+            let host = read(OWN);
             reachable(&host)
                 .or_else(|| reachable(&read(UPSTREAM)))
                 .unwrap_or_else(|| format!("{SAID}{FALLBACK}{}", settings(&host)))
@@ -94,12 +156,15 @@ pub(crate) fn resolv_conf(options: &RunOptions<'_>) -> String {
     over(&text, options)
 }
 
-/// The same for one that can reach no resolver but those that it was given.
-pub(crate) fn resolv_conf_of_internal(options: &RunOptions<'_>) -> String {
-    over(
-        "# There is no way out of this container's networks, and so no resolver.\n",
-        options,
-    )
+fn says_all(options: &RunOptions<'_>) -> bool {
+    !options.dns.is_empty() && !options.dns_search.is_empty() && !options.dns_options.is_empty()
+}
+
+/// What a file of the host says about names; nothing where it cannot be read.
+fn read(path: &str) -> String {
+    let why = "so that the container asks the resolvers that the host asks";
+    let text = disk::read(Path::new(path), why).unwrap_or_default();
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// The same for a container that asks these resolvers, with the host's own search domains and options.
@@ -240,16 +305,22 @@ mod tests {
         let own = [IpAddr::from([10, 88, 0, 2])];
         let text =
             |options: &RunOptions<'_>| hosts(&own, Some([10, 88, 0, 1].into()), "web", options);
-        assert!(text(&options).ends_with("10.88.0.2\tweb\n"));
+        let section = own_addresses();
+        assert!(text(&options).ends_with(&section.text("10.88.0.2\tweb\n")));
         assert!(!hosts(&[], None, "web", &options).contains("web"));
         options.hosts = vec![
             ("db".to_owned(), "192.0.2.1".to_owned()),
             ("host".to_owned(), HOST_GATEWAY.to_owned()),
         ];
         options.domainname = Some("example.org".to_owned());
-        let all = "192.0.2.1\tdb\n10.88.0.1\thost\n10.88.0.2\tweb.example.org web\n";
-        assert!(text(&options).ends_with(all), "{}", text(&options));
+        let lines = "10.88.0.1\thost\n10.88.0.2\tweb.example.org web\n";
+        let all = format!("192.0.2.1\tdb\n{}", section.text(lines));
+        assert!(text(&options).ends_with(&all), "{}", text(&options));
         assert!(hosts(&[], None, "web", &options).ends_with("192.0.2.1\tdb\n"));
+        // Nothing changes where it stays on the network that it has.
+        options.network = Network::Pasta;
+        let all = format!("192.0.2.1\tdb\n{lines}");
+        assert!(text(&options).ends_with(&all), "{}", text(&options));
     }
 
     #[test]
@@ -266,10 +337,11 @@ mod tests {
         options.dns_options = vec!["timeout:1".into(), "use-vc".into()];
         let all = "nameserver 192.0.2.7\nnameserver fd00::7\nsearch a.example b.example\noptions timeout:1 use-vc\n";
         assert_eq!(over(host, &options), all);
-        assert_eq!(resolv_conf(&options), all);
+        assert_eq!(resolv_conf(&options), resolvers().text(all));
+        assert_eq!(resolver_lines(&options, Reach::Nowhere), all);
         options.dns_search = vec![".".into()];
         assert!(!over(host, &options).contains("search"));
-        assert!(resolv_conf_of_internal(&options).starts_with("# There is no way out"));
+        assert!(resolver_lines(&options, Reach::Inside).starts_with(INSIDE));
         let said = format!("{SAID}{FALLBACK}");
         assert!(!over(&said, &options).contains("--dns"));
     }

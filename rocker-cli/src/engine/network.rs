@@ -2,6 +2,7 @@
 
 mod membership;
 mod shown;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,6 +14,8 @@ use rocker_ns::Namespace;
 use super::options::DEFAULT_NETWORK;
 use super::{Engine, container, name};
 use crate::{Error, Result};
+
+pub(crate) use standing::Standing;
 
 /// The bridge of the default network.
 const DEFAULT_BRIDGE: &str = "rocker0";
@@ -145,6 +148,14 @@ impl Engine {
         }
     }
 
+    /// Whether this process may make networks on the host it is on. An ordinary user's may not: his containers have pasta.
+    ///
+    /// # Errors
+    /// [`Error::Ns`] when it cannot be found out.
+    pub fn makes_networks(&self) -> Result<bool> {
+        Ok(!rocker_ns::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?)
+    }
+
     /// Makes a network, and returns its ID.
     ///
     /// # Errors
@@ -154,7 +165,7 @@ impl Engine {
             let name = request.name.clone();
             return Err(Error::PredefinedNetwork { name });
         }
-        if rocker_ns::in_user_namespace()? && !rocker_ns::owns(Namespace::Net)? {
+        if !self.makes_networks()? {
             return Err(Error::bad_value(
                 "network create",
                 &request.name,
@@ -221,6 +232,7 @@ impl Engine {
     /// # Errors
     /// [`Error::State`] when the containers' directory cannot be read, [`Error::Net`] when the networks' cannot.
     pub fn list_networks(&self) -> Result<Vec<NetworkSummary>> {
+        self.restore_network();
         let used = self.networks_used()?;
         let predefined = [
             (DEFAULT_NETWORK, "bridge"),

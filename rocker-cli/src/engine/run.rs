@@ -126,6 +126,10 @@ impl Engine {
             running(container.id());
         }
         let stop_signal = parts::stop_signal(&spec);
+        if container.is_bridged() {
+            // Its own networks have their rules. Where somebody has flushed them others lack theirs, and nobody waits for those here.
+            self.restore_network_at_a_glance();
+        }
         if container.asked_to_stop().is_some() {
             // Whoever asked found no program to tell.
             child.process().signal(stop_signal.unwrap_or(SIGTERM))?;

@@ -17,7 +17,7 @@ const LOOKED: &str = ".looked";
 
 /// As often as those who start containers look for others that nobody looks after: beside five hundred a look takes a fifth of a
 /// start.
-const GLANCE: Duration = Duration::from_millis(100);
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Undoes all that exists for a running container, in reverse, by its id alone. What is gone already is fine; an

@@ -22,6 +22,10 @@ pub(crate) type Tidier = fn(File) -> io::Result<()>;
 /// something is.
 const TIDY: &str = ".tidy";
 
+/// The file beside it that is there while somebody is taking things back: the other one says then what is left meanwhile, and whoever is killed
+/// at it has not finished.
+const TIDYING: &str = ".tidying";
+
 /// How long the network stays after its last container.
 const LINGER: Duration = Duration::from_secs(3);
 
@@ -45,10 +49,12 @@ impl Engine {
     /// Takes back what ended containers have left on the network, if nobody is about to: the one who was has died.
     pub(super) fn tidy_if_forgotten(&self) -> Result<()> {
         let path = self.tidy_file();
-        if !disk::is_filled(
-            &path,
-            "so that one knows whether something is left on the network",
-        ) {
+        let why = "so that one knows whether something is left on the network";
+        let unfinished = || {
+            let why = "so that one knows whether somebody was killed who was taking it back";
+            disk::exists(&self.tidying_file(), why)
+        };
+        if !disk::is_filled(&path, why) && !unfinished() {
             return Ok(());
         }
         let failed = disk::failed("use", &path);
@@ -57,13 +63,26 @@ impl Engine {
         if !disk::try_lock(&file, why).map_err(&failed)? {
             return Ok(());
         }
-        self.note_nothing_left(&file)?;
-        self.tidy().inspect_err(|_| self.note_something_left(&file))
+        self.begin(&file)?;
+        self.tidy()
+            .inspect_err(|_| self.note_something_left(&file))?;
+        self.end()
     }
 
-    fn note_nothing_left(&self, file: &File) -> Result<()> {
+    /// Notes that whatever is left is being taken back.
+    fn begin(&self, file: &File) -> Result<()> {
+        let path = self.tidying_file();
+        let why = "so that the next command finishes it if this process is killed";
+        disk::write(&path, b"", why).map_err(disk::failed("write", &path))?;
         let why = "so that it is seen whether something more is left from here on";
         disk::overwrite(file, "", why).map_err(disk::failed("write", &self.tidy_file()))
+    }
+
+    /// Notes that it is.
+    fn end(&self) -> Result<()> {
+        let path = self.tidying_file();
+        let why = "so that nobody looks for what is left of it";
+        disk::remove_file(&path, why).map_err(disk::failed("remove", &path))
     }
 
     fn note_something_left(&self, file: &File) {
@@ -76,13 +95,17 @@ impl Engine {
     pub(crate) fn tidy_later(&self, file: &File) -> Result<()> {
         loop {
             thread::sleep(LINGER);
-            self.note_nothing_left(file)?;
+            self.begin(file)?;
             let again = self.tidy_if_idle();
             if again.is_err() {
                 self.note_something_left(file);
             }
+            if again? {
+                continue;
+            }
+            self.end()?;
             let why = "so that what was left meanwhile is taken back as well";
-            if !again? && !disk::is_filled(&self.tidy_file(), why) {
+            if !disk::is_filled(&self.tidy_file(), why) {
                 return Ok(());
             }
         }
@@ -145,5 +168,9 @@ impl Engine {
 
     fn tidy_file(&self) -> PathBuf {
         self.roots().run().join(TIDY)
+    }
+
+    fn tidying_file(&self) -> PathBuf {
+        self.roots().run().join(TIDYING)
     }
 }

@@ -132,13 +132,22 @@ fn a_connection_whose_making_or_end_is_killed_can_be_ended_and_made() {
                 has_lease,
                 "after {after}: {leases}"
             );
+            // What its files say is where it is.
+            let files = || {
+                let text = scene.ok("exec web cat /etc/hosts /etc/resolv.conf");
+                let has = |line: &str| text.lines().any(|other| other.starts_with(line));
+                (has("10.8.0."), has("nameserver"))
+            };
+            assert_eq!(files(), (has_lease, has_lease), "after {after}");
             // Whatever came of it, from here on it is as one says.
             scene.ok("network disconnect -f back web");
             let links = scene.ok("exec web sh -c 'cd /sys/class/net && echo *'");
             assert_eq!(links, "eth0 lo\n", "after {after}");
             assert!(!rules().contains("8080"), "after {after}: {}", rules());
+            assert_eq!(files(), (false, false), "after {after}");
             scene.ok("network connect --ip 10.8.0.77 back web");
             scene.ok("exec web ping -c 1 -W 5 10.8.0.1");
+            assert_eq!(files(), (true, true), "after {after}");
             // Its port leads in by the only network with a way out.
             let led = rules().contains(": 10.8.0.77 . 80");
             assert!(led, "after {after}: {}", rules());

@@ -137,7 +137,7 @@ fn what_cannot_be_is_refused_and_says_why() {
         host.sh(
             "ip link add lan0 type bridge; ip addr add 192.0.2.9/24 dev lan0; ip link set lan0 up",
         );
-        scene.ok("network create --subnet 10.9.0.0/24 front");
+        scene.ok("network create --ipv4 --subnet 10.9.0.0/24 front");
         for (args, part) in [
             ("create front", "there is a network front already"),
             ("create bridge", "predefined"),
@@ -162,6 +162,10 @@ fn what_cannot_be_is_refused_and_says_why() {
             ),
             ("create --gateway 10.8.0.1 x", "needs the subnet"),
             ("create --driver macvlan x", "bridge"),
+            (
+                "create --ipv4=false --ipv6 x",
+                "a network has IPv4 in any case, and IPv6 beside it",
+            ),
             (
                 "create -o com.docker.network.driver.mtu=big x",
                 "a number of bytes",

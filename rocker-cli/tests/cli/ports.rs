@@ -387,7 +387,8 @@ fn the_rules_are_told_with_reasons_and_those_that_are_missing_by_name() {
     fake_host::run(|host| {
         let scene = Scene::new(host);
         assert_eq!(scene.ok("network rules"), "");
-        scene.ok("network reload");
+        let nothing = "Nothing to put back: no container is on a network that has rules.\n";
+        assert_eq!(scene.ok("network reload"), nothing);
         scene.ok("run -d --name web -p 8080:80 $I sleep 1000");
         let id = scene.ok("ps -q");
         let rules = scene.ok("network rules");
@@ -415,7 +416,7 @@ fn the_rules_are_told_with_reasons_and_those_that_are_missing_by_name() {
             .lines()
             .filter(|line| line.contains(r#""Present":false"#));
         assert_eq!(absent.count(), 1, "{json:?}");
-        scene.ok("network reload");
+        assert_eq!(scene.ok("network reload"), "");
         assert_eq!(scene.ok("network rules"), rules);
         // Who starts a container puts them back, too.
         host.sh("nft flush ruleset");
@@ -440,7 +441,7 @@ fn a_container_without_a_network_of_its_own_has_no_ports_to_publish() {
             "{done:?}"
         );
         for (flags, part) in [
-            ("-p 80:80/sctp", "SCTP"),
+            ("-p 80:80/sctp", "--network host"),
             ("-p 99999:80", "1 to 65535"),
             ("-p host:80:80", "no IP address"),
             ("--expose x", "--expose"),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Network;
 use crate::ipam::check_name;
 use crate::lock::Lock;
-use crate::{Error, Ipam, Result, file, hosts, state};
+use crate::{Error, Ipam, Result, file, section, state};
 
 /// Below the network's directory.
 const TABLE: &str = "names.json";
@@ -62,6 +62,7 @@ impl HostNames {
 /// The names of a network, in its directory.
 #[derive(Debug)]
 struct Names<'a> {
+    networks: &'a Path,
     dir: &'a Path,
     network: &'a str,
     ipam: &'a Ipam,
@@ -96,6 +97,7 @@ impl Network {
 
     fn names(&self) -> Names<'_> {
         Names {
+            networks: &self.networks,
             dir: &self.dir,
             network: &self.options.name,
             ipam: &self.ipam,
@@ -133,9 +135,11 @@ impl Names<'_> {
             return Ok(());
         };
         // It may go on without this network.
-        if let Err(error) = hosts::rewrite(&gone.hosts_file, self.network, "") {
+        let lock = section::lock(self.networks)?;
+        if let Err(error) = section::tell(&gone.hosts_file, self.network, "") {
             untold(&gone.hosts_file, &error);
         }
+        drop(lock);
         let (table, lines) = self.current(table)?;
         self.tell(&table, &lines, None)?;
         // When nobody reads of it any more, for the same reason.
@@ -172,8 +176,9 @@ impl Names<'_> {
     /// fills the disk with its own, or keeps it by a lease, keeps no other from anything.
     fn tell(&self, table: &Table, lines: &str, owner: Option<&str>) -> Result<()> {
         let mut own = Ok(());
+        let _lock = section::lock(self.networks)?;
         for (name, HostNames { hosts_file, .. }) in table {
-            match hosts::rewrite(hosts_file, self.network, lines) {
+            match section::tell(hosts_file, self.network, lines) {
                 Err(error) if owner == Some(name) => {
                     own = Err(Error::file("write", hosts_file, error));
                 }

@@ -12,6 +12,7 @@ const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 /// `sizeof(struct nfgenmsg)`.
 const HEADER: usize = 4;
+const NFTA_GEN_ID: u16 = 1;
 const NFTA_RULE_USERDATA: u16 = 7;
 const NFTA_CHAIN_USERDATA: u16 = 12;
 const NFTA_ELEMENT_USERDATA: u16 = 6;
@@ -321,6 +322,18 @@ pub(crate) fn get_chains() -> Request {
     let object = "the chains of the packet filter".to_owned();
     let kind = (4, "NFT_MSG_GETCHAIN");
     message(kind, NLM_F_DUMP, header(Family(0)), "list", object)
+}
+
+/// Asks for the number of the state that all tables are in.
+pub(crate) fn get_generation() -> Request {
+    let object = "the number of the packet filter's state".to_owned();
+    let kind = (16, "NFT_MSG_GETGEN");
+    message(kind, 0, header(Family(0)), "read", object)
+}
+
+/// That number, out of the answer to it.
+pub(crate) fn read_generation(message: &[u8]) -> Option<u32> {
+    nla::find(message.get(HEADER..)?, NFTA_GEN_ID).and_then(be32)
 }
 
 /// Asks for the rules of a table, or of one chain of it; none if there is no such table.

@@ -31,6 +31,9 @@ pub(crate) struct Create {
     /// Give containers addresses from this part of the subnet
     #[arg(long, value_name = "SUBNET")]
     ip_range: Vec<String>,
+    /// Have IPv4, which each network has
+    #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true, hide = true, action = clap::ArgAction::Set)]
+    ipv4: bool,
     /// Have IPv6 too
     #[arg(long, default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, hide_default_value = true, hide_possible_values = true)]
     ipv6: bool,
@@ -73,6 +76,13 @@ impl Create {
     fn request(&self) -> Result<NetworkRequest> {
         if self.driver != "bridge" {
             return Err(value::bad("--driver", &self.driver, "bridge"));
+        }
+        if !self.ipv4 {
+            return Err(value::bad(
+                "--ipv4",
+                "false",
+                "true: a network has IPv4 in any case, and IPv6 beside it with --ipv6; for IPv6 alone let the programs listen on its addresses only",
+            ));
         }
         let subnets = |flag, texts: &[String]| -> Result<Vec<Subnet>> {
             let one = |text: &String| {

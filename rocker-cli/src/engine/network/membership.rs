@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rocker_net::{AttachOptions, HostNames, Network};
 use rocker_ns::{Namespace, Process};
 
+use super::standing;
 use crate::engine::connection::names_on;
 use crate::engine::options::{Network as Kind, NetworkEndpoint};
 use crate::engine::record::{self, RECORD, Record, Running, State};
@@ -55,7 +56,9 @@ impl Engine {
             Ok(()) => self.tell_of_network(&place.network, "connect", Some(&record.id)),
             Err(_) => {
                 self.write_record(&before)?;
-                let _ = self.lead_ports(&record.id, &before.options.places());
+                let places = before.options.places();
+                let _ = self.lead_ports(&record.id, &places);
+                let _ = self.tell_own(&before, &places);
             }
         }
         attached
@@ -80,6 +83,8 @@ impl Engine {
         network.attach_with(&record.id, netns.as_fd(), &attach)?;
         network.default_route(&record.id, netns.as_fd())?;
         self.lead_ports(&record.id, &record.options.places())?;
+        // Its own lines before the network's, so that its address is looked up to its host name.
+        self.tell_own(record, &record.options.places())?;
         self.set_names(record, place, network)
     }
 
@@ -113,6 +118,7 @@ impl Engine {
         let Some((_, netns)) = running else {
             return Ok(());
         };
+        standing::warn(&record, self.tell_own(&record, &places));
         // If that was its way out, the next one is.
         for place in &places {
             let other = self.network(&place.network)?;
