@@ -25,8 +25,38 @@ pub(crate) struct Answers {
     single: Vec<bool>,
 }
 
+/// The flags that `requests` are sent with: of those that go out in one datagram, only the last that is answered need be acknowledged.
+///
+/// The kernel goes through a datagram in order, and says what it refuses whether it was asked to or not. So the answer to
+/// the last one tells that all before it are done, but for those that errors came of; and each acknowledgement would be a datagram of its own.
+pub(crate) fn flags(requests: &[Request]) -> Vec<u16> {
+    let last = requests
+        .iter()
+        .rposition(|request| is_answered(request.kind, request.flags));
+    // A dump goes on while later requests are dealt with already.
+    let dumps = requests
+        .iter()
+        .any(|request| request.flags & NLM_F_DUMP == NLM_F_DUMP && is_get(request.kind));
+    let sent = requests.iter().enumerate();
+    sent.map(|(number, request)| match dumps || Some(number) == last {
+        true => request.flags,
+        false => request.flags & !NLM_F_ACK,
+    })
+    .collect()
+}
+
+/// Whether a message asks for something, by its name: in others the bits of NLM_F_DUMP mean something else.
+fn is_get(kind: (u16, &str)) -> bool {
+    kind.1.contains("_GET")
+}
+
+fn is_answered(kind: (u16, &str), flags: u16) -> bool {
+    flags & NLM_F_ACK != 0 || is_get(kind)
+}
+
 impl Answers {
-    pub(crate) fn new(first: u32, requests: &[Request]) -> Self {
+    /// For requests that are sent with these [`flags`].
+    pub(crate) fn new(first: u32, requests: &[Request], flags: &[u16]) -> Self {
         let replies = requests
             .iter()
             .map(|_| Reply {
@@ -34,16 +64,17 @@ impl Answers {
                 messages: Vec::new(),
             })
             .collect();
-        let acknowledged = |request: &Request| request.flags & (NLM_F_ACK | NLM_F_DUMP) != 0;
-        let single = |request: &Request| !acknowledged(request) && request.kind.1.contains("_GET");
+        let each = || requests.iter().zip(flags.iter().copied());
+        let single = |(request, flags): (&Request, u16)| {
+            is_get(request.kind) && flags & (NLM_F_ACK | NLM_F_DUMP) == 0
+        };
         Self {
             first,
             replies,
-            pending: requests
-                .iter()
-                .map(|request| acknowledged(request) || single(request))
+            pending: each()
+                .map(|(request, flags)| is_answered(request.kind, flags))
                 .collect(),
-            single: requests.iter().map(single).collect(),
+            single: each().map(single).collect(),
         }
     }
 
@@ -220,7 +251,7 @@ mod tests {
     #[test]
     fn each_answer_goes_to_its_request_with_the_words_of_the_kernel() {
         let requests = [request(NLM_F_ACK), request(NLM_F_ACK)];
-        let mut answers = Answers::new(u32::MAX, &requests);
+        let mut answers = Answers::new(u32::MAX, &requests, &[NLM_F_ACK; 2]);
         answers.take(&error_message(0, libc::EEXIST, Some("already there")));
         assert!(answers.awaited());
         answers.take(&error_message(u32::MAX, 0, None));
@@ -243,11 +274,37 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_last_answer_of_a_datagram_stands_for_all_and_an_error_before_it_is_seen() {
+        let requests = [request(NLM_F_ACK), request(0), request(NLM_F_ACK)];
+        let sent = flags(&requests);
+        assert_eq!(sent, [0, 0, NLM_F_ACK]);
+        let mut answers = Answers::new(7, &requests, &sent);
+        answers.take(&error_message(7, libc::EEXIST, None));
+        assert!(answers.awaited());
+        answers.take(&error_message(9, 0, None));
+        assert!(!answers.awaited());
+        let outcomes = answers.into_replies().into_iter();
+        let done: Vec<_> = outcomes.map(|reply| reply.outcome.is_ok()).collect();
+        assert_eq!(done, [false, true, true]);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_answered_without_acknowledgement_and_a_dump_answers_for_nobody_else() {
+        let get = |flags| Request {
+            kind: (18, "RTM_GETLINK"),
+            ..request(flags)
+        };
+        assert_eq!(flags(&[request(NLM_F_ACK), get(0)]), [0, 0]);
+        let with_dump = [request(NLM_F_ACK), get(NLM_F_DUMP)];
+        assert_eq!(flags(&with_dump), [NLM_F_ACK, NLM_F_DUMP]);
+    }
+
     proptest! {
         #[test]
         fn rubbish_from_the_kernel_is_no_panic(bytes: Vec<u8>) {
             let requests = [request(NLM_F_ACK)];
-            Answers::new(0, &requests).take(&bytes);
+            Answers::new(0, &requests, &[NLM_F_ACK]).take(&bytes);
             summary(&bytes);
         }
     }

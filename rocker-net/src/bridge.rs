@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::netlink::{Connection, Protocol};
-use crate::rtnl::{self, Link};
+use crate::rtnl::{self, Link, Route};
 use crate::{Error, Result, Subnet, ipv6};
 
 /// How the MAC address of every bridge of this crate begins: locally administered, and `r`. It is the mark by which a
@@ -80,11 +80,15 @@ impl Bridge {
     /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Unsupported`] on a kernel without bridges, [`Error::Netlink`] for the rest.
     #[doc(alias = "RTM_NEWLINK")]
     pub fn ensure(options: &BridgeOptions) -> Result<Self> {
-        Self::ensure_by(&mut Connection::open(Protocol::Route)?, options)
+        Self::ensure_by(&mut Connection::open(Protocol::Route)?, options, &[])
     }
 
-    /// As [`Bridge::ensure`], by a socket that is open already.
-    pub(crate) fn ensure_by(host: &mut Connection, options: &BridgeOptions) -> Result<Self> {
+    /// As [`Bridge::ensure`], by a socket that is open already. Where the host's `routes` show that it has its address, none is given to it.
+    pub(crate) fn ensure_by(
+        host: &mut Connection,
+        options: &BridgeOptions,
+        routes: &[Route],
+    ) -> Result<Self> {
         let BridgeOptions {
             name,
             address,
@@ -116,7 +120,9 @@ impl Bridge {
         if bridge.link.group != GROUP {
             repairs.push(rtnl::set_link_group(name, GROUP));
         }
-        repairs.push(rtnl::add_address(&bridge.link, *address, subnet));
+        if !bridge.has(*address, subnet, routes) {
+            repairs.push(rtnl::add_address(&bridge.link, *address, subnet));
+        }
         if let Some((address, prefix_len)) = ipv6 {
             let address = IpAddr::V6(*address);
             let subnet = Subnet::new(address, *prefix_len)?;
@@ -127,11 +133,12 @@ impl Bridge {
             true => ipv6::set_up(name, ipv6.is_some() || address.is_ipv6()),
             false => Ok(()),
         };
-        let completed = prepared.and_then(|()| {
-            host.apply(
+        let completed = prepared.and_then(|()| match repairs.is_empty() {
+            true => Ok(()),
+            false => host.apply(
                 "so that the bridge has the address which containers send everything to",
                 &repairs,
-            )
+            ),
         });
         if completed.is_err() && is_new {
             // The reason is what matters; that a bridge is left is the smaller trouble.
@@ -141,6 +148,23 @@ impl Bridge {
             );
         }
         completed.map(|()| bridge)
+    }
+
+    /// Whether the routes are those that the kernel makes for this address on it: one to the host itself, one to the subnet.
+    fn has(&self, address: IpAddr, subnet: &Subnet, routes: &[Route]) -> bool {
+        let mut own = routes
+            .iter()
+            .filter(|route| route.interfaces == [self.link.index]);
+        let is_there = |route: &Route, destination: IpAddr, len: u8| {
+            let route = (route.destination.network(), route.destination.prefix_len());
+            route == (destination, len)
+        };
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let all = own.clone();
+        own.any(|route| route.local && is_there(route, address, bits))
+            && all
+                .filter(|route| route.unicast)
+                .any(|route| is_there(route, subnet.network(), subnet.prefix_len()))
     }
 
     /// The name of its interface.

@@ -150,9 +150,33 @@ pub(crate) fn read_exact(path: &Path, bytes: &mut [u8], why: &'static str) -> io
     Ok(())
 }
 
-/// Reads a file as text.
+/// Reads a small file of the state directory, or a setting of the kernel: of both a read that is not full has come to the end, and it need not be
+/// asked for once more.
+pub(crate) fn read_small(path: &Path, why: &'static str) -> io::Result<Vec<u8>> {
+    let file = open(path, why)?;
+    let number = file.as_raw_fd();
+    let mut bytes = Vec::new();
+    let mut chunk = [0; CHUNK];
+    loop {
+        let args = || format!("{number}<{}>, {CHUNK}", path.display());
+        match traced("read", "so that its text comes over", args, || {
+            (&file).read(&mut chunk)
+        }) {
+            Ok(count) => {
+                bytes.extend_from_slice(&chunk[..count]);
+                if count < CHUNK {
+                    return Ok(bytes);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// As [`read_small`], as text.
 pub(crate) fn read_text(path: &Path, why: &'static str) -> io::Result<String> {
-    String::from_utf8(read(path, why)?)
+    String::from_utf8(read_small(path, why)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
@@ -268,7 +292,7 @@ pub(crate) fn names(path: &Path, why: &'static str) -> io::Result<Vec<OsString>>
         Ok(nix::fcntl::open(path, flags, Mode::empty())?)
     })?;
     let mut names = Vec::new();
-    for entry in Dir::from_fd(dir)?.iter() {
+    for entry in Dir::from_fd(dir)? {
         let name = entry?.file_name().to_bytes().to_vec();
         if name != b"." && name != b".." {
             names.push(OsString::from_vec(name));

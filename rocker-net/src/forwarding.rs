@@ -93,9 +93,9 @@ impl Forwarding {
         Ok(())
     }
 
-    /// Switches forwarding on for an interface that will be removed and needs no restoring.
-    pub(crate) fn enable_own(&self, interface: &str) -> Result<()> {
-        if self.get(interface)?.unwrap_or(true) {
+    /// Switches forwarding on for an interface that will be removed and needs no restoring, unless it is `known` to be on.
+    pub(crate) fn enable_own(&self, interface: &str, known: Option<bool>) -> Result<()> {
+        if self.or_ask(interface, known)? {
             return Ok(());
         }
         self.set(
@@ -105,19 +105,20 @@ impl Forwarding {
         )
     }
 
-    /// Writes down that `network` needs forwarding on `interfaces`, and finds where it has to be switched on for that.
+    /// Writes down that `network` needs forwarding on `interfaces`, and finds where it has to be switched on for that. Whether one
+    /// forwards may be known, if it was asked for under the [lock](Forwarding::lock).
     pub(crate) fn claim<'a>(
         &self,
+        lock: Lock,
         network: &str,
-        interfaces: impl IntoIterator<Item = &'a String>,
+        interfaces: impl IntoIterator<Item = (&'a String, Option<bool>)>,
     ) -> Result<Claim<'_>> {
-        let lock = self.lock()?;
         let mut record = self.read()?;
         let router = self.get("all")?.unwrap_or(false);
         let mut switch_on = Vec::new();
         let mut changed = false;
-        for interface in interfaces {
-            let forwards = self.get(interface)?.unwrap_or(true);
+        for (interface, known) in interfaces {
+            let forwards = self.or_ask(interface, known)?;
             if !forwards && router && !record.interfaces.contains_key(interface) {
                 record.exempt.insert(interface.clone());
             }
@@ -192,6 +193,14 @@ impl Forwarding {
         Error::gather("switch off forwarding for", network, errors)
     }
 
+    /// Whether the interface forwards, as it is `known` or as its setting says; one that is gone has no need to be told.
+    fn or_ask(&self, interface: &str, known: Option<bool>) -> Result<bool> {
+        match known {
+            Some(forwards) => Ok(forwards),
+            None => Ok(self.get(interface)?.unwrap_or(true)),
+        }
+    }
+
     /// Whether the interface forwards; `None` if there is no such interface.
     fn get(&self, interface: &str) -> Result<Option<bool>> {
         let path = self.sysctl(interface);
@@ -239,7 +248,8 @@ impl Forwarding {
             }))
     }
 
-    fn lock(&self) -> Result<Lock> {
+    /// Keeps other networks from switching anything on or off meanwhile.
+    pub(crate) fn lock(&self) -> Result<Lock> {
         let why = "so that no other network changes what forwards meanwhile";
         let name = match self.protocol {
             Protocol::V4 => ".forwarding.lock",
@@ -317,7 +327,9 @@ mod tests {
         /// Returns what is to be guarded.
         fn enable(&self, network: &str, interfaces: &[&str]) -> Vec<String> {
             let interfaces: Vec<_> = interfaces.iter().map(|name| (*name).to_owned()).collect();
-            let claim = self.forwarding.claim(network, &interfaces).unwrap();
+            let asked = interfaces.iter().map(|interface| (interface, None));
+            let lock = self.forwarding.lock().unwrap();
+            let claim = self.forwarding.claim(lock, network, asked).unwrap();
             let guarded = claim.guarded().iter().cloned().collect();
             claim.switch_on().unwrap();
             guarded

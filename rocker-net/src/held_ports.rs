@@ -290,6 +290,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_fast_and_what_is_slow_to_be_taken_is_passed_on_whole_and_in_order() {
+        const CLIENTS: u32 = 40;
+        // No two pieces of it are alike; of the first two it is more than all sockets and pipes on the way hold.
+        let content = |seed: u32| -> Vec<u8> {
+            let count: u32 = if seed < 2 { 5_000_000 } else { 200_000 };
+            let words = (0..count).map(|n| n.wrapping_mul(0x9e37_79b1) ^ seed);
+            words.flat_map(u32::to_ne_bytes).collect()
+        };
+        let server = TcpListener::bind((LOCAL, 0)).unwrap();
+        let mut held = HeldPorts::hold(&[any(server.local_addr().unwrap().port())]).unwrap();
+        held.lead_to(&[LOCAL]).unwrap();
+        let at = (LOCAL, held.forwards()[0].host_port);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..CLIENTS {
+                    let (mut stream, _) = server.accept().unwrap();
+                    scope.spawn(move || {
+                        let mut all = Vec::new();
+                        stream.read_to_end(&mut all).unwrap();
+                        stream.write_all(&all).unwrap();
+                    });
+                }
+            });
+            for seed in 0..CLIENTS {
+                scope.spawn(move || {
+                    let mut client = TcpStream::connect(at).unwrap();
+                    client.set_read_timeout(Some(6 * LIMIT)).unwrap();
+                    let sent = content(seed);
+                    client.write_all(&sent).unwrap();
+                    client.shutdown(Shutdown::Write).unwrap();
+                    let mut back = Vec::new();
+                    client.read_to_end(&mut back).unwrap();
+                    assert!(back == sent, "{seed}: {} of {}", back.len(), sent.len());
+                });
+            }
+        });
+    }
+
+    #[test]
     fn a_client_of_a_server_that_is_not_there_is_told_so() {
         let free = TcpListener::bind((LOCAL, 0)).unwrap().local_addr().unwrap();
         let mut held = HeldPorts::hold(&[any(free.port())]).unwrap();

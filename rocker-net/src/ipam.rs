@@ -32,6 +32,25 @@ struct Content {
     last: Vec<IpAddr>,
 }
 
+/// The leases, while nobody else gives or takes one.
+pub(crate) struct Leasing<'a> {
+    ipam: &'a Ipam,
+    content: Content,
+    _lock: Lock,
+}
+
+impl Leasing<'_> {
+    /// Whether nobody has an address.
+    pub(crate) fn is_none(&self) -> bool {
+        self.content.leases.is_empty()
+    }
+
+    /// As [`Ipam::lease_each`].
+    pub(crate) fn lease_each(self, owner: &str, wanted: &[LeaseOptions]) -> Result<Vec<IpAddr>> {
+        self.ipam.lease_of(&self.content, owner, wanted)
+    }
+}
+
 impl Ipam {
     /// Leases in `dir`, which is created if need be.
     ///
@@ -69,10 +88,27 @@ impl Ipam {
     /// As [`Ipam::lease`], and with an address that is asked for [`Error::AddressTaken`] and [`Error::AddressOutside`]. What was
     /// given before the error is kept, until `owner` is [released](Ipam::release).
     pub fn lease_each(&self, owner: &str, wanted: &[LeaseOptions]) -> Result<Vec<IpAddr>> {
+        self.begin()?.lease_each(owner, wanted)
+    }
+
+    /// Reads who has which address, and keeps it so meanwhile.
+    pub(crate) fn begin(&self) -> Result<Leasing<'_>> {
+        let lock = self.lock()?;
+        Ok(Leasing {
+            ipam: self,
+            content: self.read()?,
+            _lock: lock,
+        })
+    }
+
+    fn lease_of(
+        &self,
+        Content { leases, last }: &Content,
+        owner: &str,
+        wanted: &[LeaseOptions],
+    ) -> Result<Vec<IpAddr>> {
         check_name("owner", owner)?;
         wanted.iter().try_for_each(LeaseOptions::check)?;
-        let _lock = self.lock()?;
-        let Content { leases, last } = self.read()?;
         let own = leases.iter().filter(|(name, _)| name == owner);
         let own: Vec<IpAddr> = own.map(|(_, address)| *address).collect();
         let kept: Vec<Option<IpAddr>> = wanted
@@ -92,7 +128,7 @@ impl Ipam {
         for (wanted, kept) in wanted.iter().zip(kept) {
             given.push(match kept {
                 Some(address) => address,
-                None => self.take(owner, wanted, &taken, &last)?,
+                None => self.take(owner, wanted, &taken, last)?,
             });
         }
         Ok(given)
@@ -146,15 +182,22 @@ impl Ipam {
     ///
     /// [`Error::InvalidName`], [`Error::File`].
     pub fn release(&self, owner: &str) -> Result<()> {
+        self.give_back(owner).map(drop)
+    }
+
+    /// The same; says whether anybody else has an address.
+    pub(crate) fn give_back(&self, owner: &str) -> Result<bool> {
         check_name("owner", owner)?;
         let _lock = self.lock()?;
-        for (name, address) in self.leases()? {
-            if name == owner {
-                let why = "so that another container can get the address";
-                state::remove(&self.file(owner, address), why)?;
-            }
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .leases()?
+            .into_iter()
+            .partition(|(name, _)| name == owner);
+        for (_, address) in own {
+            let why = "so that another container can get the address";
+            state::remove(&self.file(owner, address), why)?;
         }
-        Ok(())
+        Ok(!others.is_empty())
     }
 
     /// All owners with their addresses, in the order of the addresses.

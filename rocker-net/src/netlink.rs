@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;
 /// The kernel never makes a datagram of a dump larger than 32 KiB.
-const RECEIVE_BYTES: usize = 64 * 1024;
+const RECEIVE_BYTES: usize = 32 * 1024;
 /// What any socket takes at once (`net.core.wmem_default`), with room to spare.
 const SEND_BYTES: usize = 128 * 1024;
 /// How often a dump is begun again because the tables changed under it.
@@ -127,6 +127,8 @@ pub(crate) struct Connection {
     socket: Socket,
     protocol: Protocol,
     sequence: u32,
+    /// For answers, one datagram at a time; made when the first comes.
+    buffer: Vec<u8>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -185,6 +187,7 @@ impl Connection {
             socket,
             protocol,
             sequence: 0,
+            buffer: Vec::new(),
         })
     }
 
@@ -198,20 +201,23 @@ impl Connection {
         requests: &[Request],
     ) -> Result<Vec<Reply>> {
         let first = self.sequence.wrapping_add(1);
-        let datagram = self.encode(requests);
+        let flags = answers::flags(requests);
+        let datagram = self.encode(requests, &flags);
+        let protocol = self.protocol.name();
         let broken = |source| Error::Netlink {
             operation: "send",
-            object: format!("{} to {}", summary(requests), self.protocol.name()),
+            object: format!("{} to {protocol}", summary(requests, &flags)),
             detail: None,
             source,
         };
         if datagram.len() > SEND_BYTES {
             self.make_room(datagram.len());
         }
-        let args = || self.arguments(requests, datagram.len());
+        let args = || self.arguments(requests, &flags, datagram.len());
         let send = || self.socket.send(&datagram, 0);
         traced("sendto", why, args, send).map_err(broken)?;
-        self.receive(first, requests).map_err(broken)
+        let answers = Answers::new(first, requests, &flags);
+        self.receive(answers).map_err(broken)
     }
 
     /// Lets the socket take a datagram of so many bytes, and the answers to it. Where that is not permitted, sending says so.
@@ -252,15 +258,15 @@ impl Connection {
         }
     }
 
-    fn encode(&mut self, requests: &[Request]) -> Vec<u8> {
+    fn encode(&mut self, requests: &[Request], flags: &[u16]) -> Vec<u8> {
         let mut datagram = Vec::with_capacity(1024);
-        for request in requests {
+        for (request, flags) in requests.iter().zip(flags) {
             self.sequence = self.sequence.wrapping_add(1);
             let len =
                 u32::try_from(HEADER + request.body.len()).expect("a request is far below 4 GiB");
             datagram.extend_from_slice(&len.to_ne_bytes());
             datagram.extend_from_slice(&request.kind.0.to_ne_bytes());
-            datagram.extend_from_slice(&(request.flags | NLM_F_REQUEST).to_ne_bytes());
+            datagram.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
             datagram.extend_from_slice(&self.sequence.to_ne_bytes());
             datagram.extend_from_slice(&[0; 4]); // our port; the kernel knows it
             datagram.extend_from_slice(&request.body);
@@ -270,11 +276,12 @@ impl Connection {
     }
 
     /// Reads until every request that is to be answered has been.
-    fn receive(&self, first: u32, requests: &[Request]) -> io::Result<Vec<Reply>> {
-        let mut answers = Answers::new(first, requests);
+    fn receive(&mut self, mut answers: Answers) -> io::Result<Vec<Reply>> {
         let why = "so that the kernel's answer is known: it is there already when sendto returns";
         // Filled by the call, and shown behind it.
-        let buffer = RefCell::new(Vec::with_capacity(RECEIVE_BYTES));
+        self.buffer.clear();
+        self.buffer.reserve_exact(RECEIVE_BYTES);
+        let buffer = RefCell::new(&mut self.buffer);
         while answers.awaited() {
             buffer.borrow_mut().clear();
             let args = || {
@@ -284,7 +291,7 @@ impl Connection {
             };
             let receive = || {
                 self.socket
-                    .recv(&mut *buffer.borrow_mut(), libc::MSG_DONTWAIT)
+                    .recv(&mut **buffer.borrow_mut(), libc::MSG_DONTWAIT)
             };
             match traced("recvfrom", why, args, receive) {
                 Ok(_) => answers.take(&buffer.borrow()),
@@ -300,30 +307,31 @@ impl Connection {
     }
 
     /// The arguments of sendto(2), as strace(1) writes netlink messages, with our words for their content.
-    fn arguments(&self, requests: &[Request], length: usize) -> String {
+    fn arguments(&self, requests: &[Request], flags: &[u16], length: usize) -> String {
         let (number, name) = (self.socket.as_raw_fd(), self.protocol.name());
         format!(
             "{number}<{name}>, [{}], {length}, 0, NULL, 0",
-            summary(requests)
+            summary(requests, flags)
         )
     }
 }
 
-fn summary(requests: &[Request]) -> String {
-    let one = |request: &Request| {
+fn summary(requests: &[Request], flags: &[u16]) -> String {
+    let one = |(request, flags): (&Request, &u16)| {
         let separator = if request.object.is_empty() { "" } else { ", " };
         format!(
             "{{{}, {}{separator}{}}}",
             request.kind.1,
-            flag_names(request),
+            flag_names(request, *flags),
             request.object
         )
     };
-    requests.iter().map(one).collect::<Vec<_>>().join(", ")
+    let all = requests.iter().zip(flags);
+    all.map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// The flags by name; those of a GET and of a NEW request share their bits.
-fn flag_names(request: &Request) -> String {
+fn flag_names(request: &Request, flags: u16) -> String {
     let mut names = vec!["NLM_F_REQUEST"];
     let table: &[(u16, &str)] = if request.kind.1.contains("_GET") {
         &[(NLM_F_ACK, "NLM_F_ACK"), (NLM_F_DUMP, "NLM_F_DUMP")]
@@ -339,7 +347,7 @@ fn flag_names(request: &Request) -> String {
     names.extend(
         table
             .iter()
-            .filter(|(bits, _)| request.flags & bits == *bits)
+            .filter(|(bits, _)| flags & bits == *bits)
             .map(|(_, name)| name),
     );
     names.join("|")
@@ -377,7 +385,7 @@ mod tests {
     #[test]
     fn the_trace_names_message_flags_and_object() {
         assert_eq!(
-            summary(&[request(NLM_F_ACK | 0x600)]),
+            summary(&[request(0)], &[NLM_F_ACK | 0x600]),
             "{RTM_NEWLINK, NLM_F_REQUEST|NLM_F_ACK|NLM_F_EXCL|NLM_F_CREATE, x}"
         );
     }

@@ -23,11 +23,12 @@ use crate::forwarding::Forwarding;
 use crate::ipam::check_name;
 use crate::lock::Lock;
 use crate::netlink::{Connection, Protocol};
-use crate::{Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Result};
+use crate::rtnl::Family;
+use crate::{Bridge, BridgeOptions, Endpoint, EndpointOptions, Error, Ipam, Result, rtnl};
 
 use config::{Config, Made, Subnets};
 use subnets::{gateway6, read_subnets};
-use ways::Guards;
+use ways::{Guards, WAYS};
 
 pub use names::HostNames;
 pub use options::{AttachOptions, Attachment, NetworkOptions, NetworkSubnet};
@@ -213,8 +214,14 @@ impl Network {
         self.unplug(owner)?;
         let lock = self.lock();
         errors.extend(self.note_mac(owner, None).err());
-        errors.extend(self.ipam.release(owner).err());
-        errors.extend(lock.and_then(|_lock| self.take_down_if_idle()).err());
+        // One whose lease cannot be taken back is still there.
+        let others = self.ipam.give_back(owner);
+        let is_last = matches!(others, Ok(false));
+        errors.extend(others.err());
+        match lock {
+            Ok(_lock) if is_last => errors.extend(self.take_down()),
+            lock => errors.extend(lock.err()),
+        }
         Error::gather("detach", owner, errors)
     }
 
@@ -346,21 +353,27 @@ impl Network {
     ) -> Result<(Attachment, Bridge)> {
         let NetworkOptions { bridge, mtu, .. } = &self.options;
         let _lock = self.lock()?;
-        let subnets = self.choose_subnets(host)?;
+        let leasing = self.ipam.begin()?;
+        let subnets = self.choose_subnets(host, leasing.is_none())?;
         let mut leases = vec![subnets.v4.lease(wanted.address.map(IpAddr::V4))];
         leases.extend(
             subnets
                 .v6
                 .map(|v6| v6.lease(wanted.address6.map(IpAddr::V6))),
         );
-        let addresses = self.ipam.lease_each(owner, &leases)?;
+        let addresses = leasing.lease_each(owner, &leases)?;
         self.note_mac(owner, wanted.mac)?;
         let mut options = BridgeOptions::new(bridge, subnets.v4.subnet).address(subnets.v4.gateway);
         if let (Some(v6), Some(gateway)) = (subnets.v6, subnets.v6.and_then(gateway6)) {
             options = options.ipv6(gateway, v6.subnet.prefix_len());
         }
         options.mtu = *mtu;
-        let made = Bridge::ensure_by(host, &options)?;
+        // Of one that is internal nothing leads anywhere.
+        let routes = match self.options.internal {
+            true => Vec::new(),
+            false => rtnl::routes(host, WAYS, Family::V4)?,
+        };
+        let made = Bridge::ensure_by(host, &options, &routes)?;
         let attachment = self.described(owner, &subnets, &addresses, wanted.mac);
         let member = self.member(owner, &attachment);
         if self.options.internal {
@@ -368,11 +381,11 @@ impl Network {
             self.protect(netfilter, &nat, &member)?;
             return Ok((attachment, made));
         }
-        let claims = self.claim(host, &subnets)?;
+        let claims = self.claim(host, &subnets, Some(made.index()), routes)?;
         let nat = self.nat(&subnets, claims.guards());
         // The guard is up before anything forwards, or is plugged in.
         self.protect(netfilter, &nat, &member)?;
-        claims.switch_on(&self.options.bridge)?;
+        claims.switch_on(made.link())?;
         Ok((attachment, made))
     }
 

@@ -1,9 +1,10 @@
 //! Passing on, by sockets, what no rule of the packet filter leads to a container.
 //!
 //! One thread serves all ports of a container, by one poll(2). Nothing in it waits for anybody: what is slow to be taken is
-//! not read either.
+//! not read either. What comes slowly is copied, and what comes fast goes by a pipe, in larger pieces.
 
 mod internal;
+mod pipe;
 mod tcp;
 mod udp;
 
@@ -22,6 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::listening::{Listening, Socket};
 use internal::Internal;
+use pipe::PIPES;
 use tcp::Stream;
 use udp::Sessions;
 
@@ -159,12 +161,14 @@ impl Desk {
             if !next().is_empty() {
                 return;
             }
+            let taken: usize = self.streams.iter().map(Stream::pipes).sum();
+            let mut pipes = PIPES.saturating_sub(taken);
             let arrived: Vec<bool> = self.listening.iter().map(|_| !next().is_empty()).collect();
             for stream in &mut self.streams {
                 let ends = stream.wanted().map(|(_, flags)| !flags.is_empty());
                 let happened = ends.map(|waited| waited && !next().is_empty());
                 if happened.contains(&true) {
-                    stream.turn(&mut self.buffer);
+                    stream.turn(&mut self.buffer, &mut pipes);
                 }
             }
             self.streams.retain(|stream| !stream.is_over());

@@ -45,6 +45,8 @@ pub(crate) struct Link {
     pub(crate) peer: Option<u32>,
     /// The index of the bridge that it is plugged into.
     pub(crate) bridge: Option<u32>,
+    /// Whether packets of IPv4 that come in by it are passed on, if the kernel says so.
+    pub(crate) forwards: Option<bool>,
 }
 
 /// What is known of a route.
@@ -53,6 +55,8 @@ pub(crate) struct Route {
     pub(crate) destination: Subnet,
     /// Whether it leads to neighbours, rather than to the host itself, to everybody (broadcast) or to nowhere.
     pub(crate) unicast: bool,
+    /// Whether it leads to the host itself: the destination is an address of its own.
+    pub(crate) local: bool,
     /// The indices of the interfaces it leaves by; several with a multipath route.
     pub(crate) interfaces: Vec<u32>,
 }

@@ -10,7 +10,7 @@ use crate::{Error, Result, file};
 
 /// Reads `path` as JSON; `None` if there is no such file.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path, why: &'static str) -> Result<Option<T>> {
-    match file::read(path, why) {
+    match file::read_small(path, why) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|error| Error::file("read", path, error)),

@@ -34,7 +34,7 @@ fn every_step_of_an_attachment_is_told_in_order_with_its_reason() {
             "</proc/sys/net/ipv4/conf/rocker0/forwarding>, \"1\", 1) = 1",
             "</proc/sys/net/ipv4/conf/up0/forwarding>, \"1\", 1) = 1",
             &format!("veth {interface} peer eth0 netns "),
-            "lo up}, {RTM_NEWADDR, NLM_F_REQUEST|NLM_F_ACK|NLM_F_REPLACE|NLM_F_CREATE, 10.88.0.2/16 dev eth0}, {RTM_SETLINK",
+            "lo up}, {RTM_NEWADDR, NLM_F_REQUEST|NLM_F_REPLACE|NLM_F_CREATE, 10.88.0.2/16 dev eth0}, {RTM_SETLINK",
             "default via 10.88.0.1 dev eth0}]",
             &format!("veth {interface}}}]"),
             "</proc/sys/net/ipv4/conf/up0/forwarding>, \"0\", 1) = 1",

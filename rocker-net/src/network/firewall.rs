@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 
 use super::config::Subnets;
-use super::ways::Guards;
+use super::ways::{Guards, WAYS};
 use super::{Attachment, Network, read_subnets};
+use crate::bridge::mac;
 use crate::nat::{self, NatOptions};
 use crate::netlink::{Connection, Protocol};
 use crate::nft::{self, Family, Found, Table};
+use crate::rtnl::Link;
 use crate::spoof::{self, Member, SETS};
-use crate::{Error, Result, firewall, foreign, published};
+use crate::{Error, Result, firewall, foreign, published, rtnl};
 
 impl Network {
     /// What is to be translated, and guarded.
@@ -35,6 +37,24 @@ impl Network {
                 .flatten()
                 .collect(),
         }
+    }
+
+    /// The same of one who has a lease; none of others.
+    fn member_by_lease(&self, owner: &str) -> Result<Option<Member>> {
+        let leases = self.ipam.leases()?.into_iter();
+        let addresses: Vec<_> = leases
+            .filter(|(name, _)| name == owner)
+            .map(|(_, address)| address)
+            .collect();
+        let Some(first) = addresses.iter().find(|one| one.is_ipv4()) else {
+            return Ok(None);
+        };
+        Ok(Some(Member {
+            owner: owner.to_owned(),
+            interface: self.host_interface(owner),
+            mac: self.own_mac(owner)?.unwrap_or_else(|| mac(*first)),
+            addresses,
+        }))
     }
 
     /// Everybody who is attached.
@@ -112,10 +132,9 @@ impl Network {
 
     /// Takes the address of `owner` from those that may be sent by. That there is none is fine.
     pub(super) fn forget_member(&self, owner: &str) -> Result<()> {
-        let Some(attachment) = self.attachment(owner)? else {
+        let Some(member) = self.member_by_lease(owner)? else {
             return Ok(());
         };
-        let member = self.member(owner, &attachment);
         let Some(mut netfilter) = open_if_there()? else {
             return Ok(());
         };
@@ -189,11 +208,16 @@ impl Network {
             return Ok(true);
         }
         let mut host = Connection::open(Protocol::Route)?;
-        let claims = self.claim(&mut host, &subnets)?;
+        let routes = rtnl::routes(&mut host, WAYS, rtnl::Family::V4)?;
+        let claims = self.claim(&mut host, &subnets, None, routes)?;
         let nat = self.nat(&subnets, claims.guards());
         self.replace(&mut netfilter, &nat, &members, &chains)?;
         foreign::ensure(&mut netfilter, &chains, &nat.bridge, nat.subnet6.is_some())?;
-        claims.switch_on(&self.options.bridge)?;
+        let bridge = Link {
+            name: self.options.bridge.clone(),
+            ..Link::default()
+        };
+        claims.switch_on(&bridge)?;
         Ok(true)
     }
 

@@ -49,6 +49,20 @@ impl Network {
         self.note_mac(owner, None)
     }
 
+    /// The MAC address that `owner` has of its own, if it has one.
+    pub(super) fn own_mac(&self, owner: &str) -> Result<Option<[u8; 6]>> {
+        let path = self.dir.join(MACS).join(owner);
+        let why =
+            "so that it is known whether the container has a MAC address of its own, and which";
+        match file::read_small(&path, why) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => {
+                let bytes = bytes.map_err(|error| Error::file("read", &path, error))?;
+                Ok(bytes.try_into().ok())
+            }
+        }
+    }
+
     /// The MAC addresses of those who have one of their own.
     pub(super) fn macs(&self) -> Result<BTreeMap<String, [u8; 6]>> {
         let dir = self.dir.join(MACS);

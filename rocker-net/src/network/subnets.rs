@@ -11,11 +11,11 @@ use crate::rtnl::Family;
 use crate::{Bridge, Error, Result, Subnet, pool};
 
 impl Network {
-    /// The network's subnets: those of its owners, or with none yet, some that are free.
-    pub(super) fn choose_subnets(&self, host: &mut Connection) -> Result<Subnets> {
+    /// The network's subnets: those of its owners, or where it `is_new` since there are none, some that are free.
+    pub(super) fn choose_subnets(&self, host: &mut Connection, is_new: bool) -> Result<Subnets> {
         let config = Config::read(&self.dir)?.unwrap_or_default();
         let current = config.subnets()?;
-        if let (Some(current), false) = (current, self.ipam.leases()?.is_empty()) {
+        if let (Some(current), false) = (current, is_new) {
             return self.check_current(current);
         }
         // With no lease nothing of ours is on the bridge. What is there has its address from another network or state

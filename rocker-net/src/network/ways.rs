@@ -12,7 +12,7 @@ use crate::forwarding::{Claim, Forwarding};
 use crate::nat::Guarded;
 use crate::netlink::{Connection, Protocol};
 use crate::netns::connect_in;
-use crate::rtnl::{Family, Link};
+use crate::rtnl::{Family, Link, Route};
 use crate::{Error, Result, Subnet, rtnl};
 
 impl Network {
@@ -74,11 +74,11 @@ impl Claims<'_> {
         }
     }
 
-    pub(super) fn switch_on(self, bridge: &str) -> Result<()> {
-        self.forwarding.enable_own(bridge)?;
+    pub(super) fn switch_on(self, bridge: &Link) -> Result<()> {
+        self.forwarding.enable_own(&bridge.name, bridge.forwards)?;
         self.v4.switch_on()?;
         if let Some(claim) = self.v6 {
-            self.forwarding6.enable_own(bridge)?;
+            self.forwarding6.enable_own(&bridge.name, None)?;
             claim.switch_on()?;
         }
         Ok(())
@@ -86,18 +86,30 @@ impl Claims<'_> {
 }
 
 impl Network {
-    /// Writes down by which interfaces the network needs the host to forward.
-    pub(super) fn claim(&self, host: &mut Connection, subnets: &Subnets) -> Result<Claims<'_>> {
+    /// Writes down by which interfaces the network, whose bridge has the index `own`, needs the host to forward, which has these `routes` of IPv4.
+    pub(super) fn claim(
+        &self,
+        host: &mut Connection,
+        subnets: &Subnets,
+        own: Option<u32>,
+        routes: Vec<Route>,
+    ) -> Result<Claims<'_>> {
         let (name, bridge) = (&self.options.name, &self.options.bridge);
         let mut guards = Guards::default();
-        let ways = ways_out(host, Family::V4)?;
-        let v4 = self.forwarding.claim(name, ways.keys())?;
+        let lock = self.forwarding.lock()?;
+        let ways = ways_out(host, routes, own)?;
+        // The kernel has said of each interface whether it forwards, under the lock.
+        let known = ways.iter().map(|(name, link)| (name, link.forwards));
+        let v4 = self.forwarding.claim(lock, name, known)?;
         guards.v4 = guarded(v4.guarded(), &ways);
         let v6 = match subnets.v6 {
             Some(_) => {
-                let ways = ways_out(host, Family::V6)?;
+                let routes = rtnl::routes(host, WAYS, Family::V6)?;
+                let ways = ways_out(host, routes, own)?;
                 self.forwarding6.warn_if_impossible(bridge)?;
-                let claim = self.forwarding6.claim(name, ways.keys())?;
+                let lock = self.forwarding6.lock()?;
+                let unknown = ways.keys().map(|name| (name, None));
+                let claim = self.forwarding6.claim(lock, name, unknown)?;
                 guards.v6 = guarded(claim.guarded(), &ways);
                 Some(claim)
             }
@@ -142,16 +154,24 @@ fn guarded(names: &BTreeSet<String>, ways: &BTreeMap<String, Link>) -> BTreeSet<
     names.iter().map(one).collect()
 }
 
-/// The interfaces by which the host reaches others, by name: what answers to containers come in by.
-fn ways_out(host: &mut Connection, family: Family) -> Result<BTreeMap<String, Link>> {
-    let why = "so that the interfaces are known by which answers to containers come in";
-    let routes = rtnl::routes(host, why, family)?.into_iter();
+/// Why one looks at routes, and at the interfaces that they lead to.
+pub(super) const WAYS: &str =
+    "so that the interfaces are known by which answers to containers come in";
+
+/// The interfaces by which the host reaches others, by name: what answers to containers come in by. That of the index `own` is none.
+fn ways_out(
+    host: &mut Connection,
+    routes: Vec<Route>,
+    own: Option<u32>,
+) -> Result<BTreeMap<String, Link>> {
     let ways: BTreeSet<u32> = routes
+        .into_iter()
         .filter(|route| route.unicast && !is_link_local(&route.destination))
         .flat_map(|route| route.interfaces)
+        .filter(|interface| Some(*interface) != own)
         .collect();
     // Not all there are: with many containers, there are as many cables.
-    let links = rtnl::links_at(host, why, ways)?.into_iter();
+    let links = rtnl::links_at(host, WAYS, ways)?.into_iter();
     Ok(links
         .filter(|link| !link.loopback && !is_ours(link))
         .map(|link| (link.name.clone(), link))

@@ -11,6 +11,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, setsockopt, socket,
 };
 
+use super::pipe::Pipe;
 use super::{Moved, read, write};
 
 /// A connection from a client to the container.
@@ -29,6 +30,8 @@ pub(super) struct Stream {
 struct Flow {
     /// What was read, and could not be written yet.
     rest: Vec<u8>,
+    /// By which it goes in place of that, once it has proved to be fast.
+    pipe: Option<Pipe>,
     /// Whether there is nothing more to be read.
     ended: bool,
     /// Whether that was passed on.
@@ -36,8 +39,33 @@ struct Flow {
 }
 
 impl Flow {
-    /// Moves what can be moved; false when the connection is broken.
-    fn turn(&mut self, from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> bool {
+    /// Moves what can be moved; false when the connection is broken. So many more `pipes` there may be.
+    fn turn(
+        &mut self,
+        from: &TcpStream,
+        to: &TcpStream,
+        buffer: &mut [u8],
+        pipes: &mut usize,
+    ) -> bool {
+        let whole = match &mut self.pipe {
+            Some(pipe) => splice(pipe, &mut self.ended, from, to),
+            None => self.copy(from, to, buffer, pipes),
+        };
+        if self.ended && !self.holds() && !self.closed {
+            self.closed = true;
+            self.pipe = None;
+            return whole && to.shutdown(Shutdown::Write).is_ok();
+        }
+        whole
+    }
+
+    fn copy(
+        &mut self,
+        from: &TcpStream,
+        to: &TcpStream,
+        buffer: &mut [u8],
+        pipes: &mut usize,
+    ) -> bool {
         if !self.rest.is_empty() {
             match write(to, &self.rest) {
                 Moved::Bytes(count) => drop(self.rest.drain(..count)),
@@ -55,22 +83,40 @@ impl Flow {
                         Moved::Broken => return false,
                     };
                     self.rest.extend_from_slice(&buffer[written..count]);
+                    // As much as there was room for: it comes fast. Where there can be no pipe, it is copied as before.
+                    if count == buffer.len() && self.rest.is_empty() && *pipes > 0 {
+                        self.pipe = Pipe::new().ok();
+                        *pipes -= usize::from(self.pipe.is_some());
+                    }
                 }
                 Moved::Nothing => {}
                 Moved::Broken => return false,
             }
         }
-        if self.ended && self.rest.is_empty() && !self.closed {
-            self.closed = true;
-            return to.shutdown(Shutdown::Write).is_ok();
-        }
         true
+    }
+
+    /// Whether something was read that is not written yet.
+    fn holds(&self) -> bool {
+        !self.rest.is_empty() || self.pipe.as_ref().is_some_and(Pipe::holds)
     }
 
     /// Whether something may come to be read.
     fn reads(&self) -> bool {
-        !self.ended && self.rest.is_empty()
+        !self.ended && !self.holds()
     }
+}
+
+/// Moves what can be moved by a pipe; false when the connection is broken.
+fn splice(pipe: &mut Pipe, ended: &mut bool, from: &TcpStream, to: &TcpStream) -> bool {
+    if !*ended {
+        match pipe.fill(from) {
+            Moved::Bytes(0) => *ended = true,
+            Moved::Bytes(_) | Moved::Nothing => {}
+            Moved::Broken => return false,
+        }
+    }
+    !pipe.holds() || !matches!(pipe.drain(to), Moved::Broken)
 }
 
 impl Stream {
@@ -99,6 +145,14 @@ impl Stream {
         }
     }
 
+    /// How many pipes it has.
+    pub(super) fn pipes(&self) -> usize {
+        [&self.up, &self.down]
+            .map(|flow| usize::from(flow.pipe.is_some()))
+            .iter()
+            .sum()
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
@@ -115,15 +169,15 @@ impl Stream {
         let (client, server) = match self.connecting {
             true => (PollFlags::empty(), PollFlags::POLLOUT),
             false => (
-                wanted(self.up.reads(), !self.down.rest.is_empty()),
-                wanted(self.down.reads(), !self.up.rest.is_empty()),
+                wanted(self.up.reads(), self.down.holds()),
+                wanted(self.down.reads(), self.up.holds()),
             ),
         };
         [(&self.client, client), (&self.server, server)]
     }
 
     /// Does what can be done after something has happened to its sockets.
-    pub(super) fn turn(&mut self, buffer: &mut [u8]) {
+    pub(super) fn turn(&mut self, buffer: &mut [u8], pipes: &mut usize) {
         if self.connecting {
             let connected = matches!(getsockopt(&self.server, SocketError), Ok(0));
             if !connected {
@@ -131,8 +185,8 @@ impl Stream {
             }
             self.connecting = false;
         }
-        let whole = self.up.turn(&self.client, &self.server, buffer)
-            && self.down.turn(&self.server, &self.client, buffer);
+        let whole = self.up.turn(&self.client, &self.server, buffer, pipes)
+            && self.down.turn(&self.server, &self.client, buffer, pipes);
         if !whole {
             return self.break_off();
         }

@@ -18,14 +18,19 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INET_CONF: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_MULTIPATH: u16 = 9;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
+/// `AF_INET`, as an attribute.
+const AF_INET: u16 = 2;
 /// `AF_INET6`, as a header has it.
 const AF_INET6: u8 = 10;
 
@@ -50,6 +55,13 @@ pub(super) fn read_link(message: &[u8]) -> Option<Link> {
                 link.kind = nla::find(value, IFLA_INFO_KIND)
                     .map(nla::read_str)
                     .unwrap_or_default();
+            }
+            // The settings of net.ipv4.conf, of which forwarding is the first (IPV4_DEVCONF_FORWARDING).
+            IFLA_AF_SPEC => {
+                let settings =
+                    nla::find(value, AF_INET).and_then(|four| nla::find(four, IFLA_INET_CONF));
+                let first = settings.and_then(|settings| nla::read_u32(settings.get(..4)?));
+                link.forwards = first.map(|forwards| forwards != 0);
             }
             _ => {}
         }
@@ -79,6 +91,7 @@ pub(super) fn read_route(message: &[u8]) -> Option<Route> {
     Some(Route {
         destination: Subnet::new(network, header[1]).ok()?,
         unicast: header[7] == RTN_UNICAST,
+        local: header[7] == RTN_LOCAL,
         interfaces,
     })
 }
