@@ -49,12 +49,14 @@ impl MountAttributes {
 /// As C writes it: `MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV`, or `0`.
 impl fmt::Display for MountAttributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self
-            .iter_names()
-            .map(|(name, _)| format!("MOUNT_ATTR_{name}"))
-            .collect();
-        f.write_str(if names.is_empty() { "0" } else { "" })?;
-        f.write_str(&names.join("|"))
+        if self.is_empty() {
+            return f.write_str("0");
+        }
+        for (place, (name, _)) in self.iter_names().enumerate() {
+            let before = if place == 0 { "" } else { "|" };
+            write!(f, "{before}MOUNT_ATTR_{name}")?;
+        }
+        Ok(())
     }
 }
 

@@ -101,3 +101,78 @@ fn begin_with(names: &[impl AsRef<Path>], others: &[impl AsRef<Path>]) -> bool {
     let mut pairs = names.iter().zip(others);
     names.len() >= others.len() && pairs.all(|(one, other)| one.as_ref() == other.as_ref())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The base of the way to `path`, and the names from there, behind mounts whose results are numbered in their order.
+    fn way(mounts: &[Mount], path: &str) -> (String, String, bool) {
+        let mut own = OwnMounts::default();
+        for (index, mount) in mounts.iter().enumerate() {
+            own.note(mount, &Arg::Result(index)).unwrap();
+        }
+        let way = own.way(&Arg::Cwd, Path::new(path)).unwrap();
+        let names: PathBuf = way.names.iter().collect();
+        (
+            way.base.to_string(),
+            names.display().to_string(),
+            way.is_empty,
+        )
+    }
+
+    fn found(base: &str, names: &str, is_empty: bool) -> (String, String, bool) {
+        (base.to_owned(), names.to_owned(), is_empty)
+    }
+
+    #[test]
+    fn the_way_begins_at_the_nearest_mount_of_the_lists_own() {
+        let mounts = [
+            Mount::filesystem("sysfs", "/sys"),
+            Mount::filesystem("tmpfs", "/sys/fs/cgroup"),
+        ];
+        assert_eq!(
+            way(&mounts, "/sys/fs/cgroup/cpu"),
+            found("<1>", "cpu", true)
+        );
+        assert_eq!(
+            way(&mounts, "/sys/fs/cgroup"),
+            found("<0>", "fs/cgroup", false)
+        );
+        assert_eq!(way(&mounts, "/sys"), found("AT_FDCWD", "sys", false));
+        assert_eq!(way(&mounts, "/system"), found("AT_FDCWD", "system", false));
+    }
+
+    #[test]
+    fn what_something_else_may_lie_over_is_no_way() {
+        let sys = || {
+            vec![
+                Mount::filesystem("sysfs", "/sys"),
+                Mount::filesystem("tmpfs", "/sys/fs/cgroup"),
+            ]
+        };
+        let behind = |mount| way(&[sys(), vec![mount]].concat(), "/sys/fs/cgroup/cpu");
+        let over_above = behind(Mount::bind("/x", "/sys/fs"));
+        assert_eq!(over_above, found("<0>", "fs/cgroup/cpu", false));
+        let over_it = behind(Mount::bind("/x", "/sys/fs/cgroup"));
+        assert_eq!(over_it, found("<0>", "fs/cgroup/cpu", false));
+        let on_it = behind(Mount::bind("/x", "/sys/fs/cgroup/memory"));
+        assert_eq!(on_it, found("<1>", "cpu", true));
+        // The image may have a link there.
+        let anywhere = behind(Mount::bind("/x", "/data"));
+        assert_eq!(anywhere, found("AT_FDCWD", "sys/fs/cgroup/cpu", false));
+    }
+
+    #[test]
+    fn a_file_system_that_somebody_has_filled_is_no_way() {
+        let mounts = [
+            Mount::filesystem("ext4", "/dev"),
+            Mount::filesystem("tmpfs", "/data"),
+        ];
+        assert_eq!(
+            way(&mounts, "/dev/shm"),
+            found("AT_FDCWD", "dev/shm", false)
+        );
+        assert_eq!(way(&mounts, "/data/x"), found("AT_FDCWD", "data/x", false));
+    }
+}

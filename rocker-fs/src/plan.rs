@@ -112,7 +112,7 @@ impl Plan {
         name: &Path,
         why: impl Into<Cow<'static, str>>,
     ) -> Result<()> {
-        let args = vec![dir.clone(), text(name)?, mode(0o755)];
+        let args = vec![dir.clone(), text(name)?, constant(0o755, "0755")];
         self.add("mkdirat", args, MAY_EXIST, why);
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Plan {
                 "fsconfig",
                 args,
                 MUST,
-                format!("so that {fstype} has this option"),
+                "so that the file system has this option",
             );
         }
         let create = constant(u64::from(uapi::FSCONFIG_CMD_CREATE), "FSCONFIG_CMD_CREATE");
@@ -191,7 +191,7 @@ impl Plan {
             "fsconfig",
             args,
             MUST,
-            format!("so that the {fstype} file system comes to be"),
+            "so that the file system comes to be",
         );
         let attributes = constant(attributes.bits(), attributes.to_string());
         let args = vec![
@@ -203,7 +203,7 @@ impl Plan {
             "fsmount",
             args,
             MUST,
-            format!("so that {fstype} is a mount, attached to nothing yet"),
+            "so that the file system is a mount, attached to nothing yet",
         );
         self.close(&context, MUST);
         Ok(mount)
@@ -337,10 +337,6 @@ pub(crate) fn constant(value: u64, names: impl Into<Cow<'static, str>>) -> Arg {
         value,
         names: names.into(),
     }
-}
-
-pub(crate) fn mode(bits: u32) -> Arg {
-    constant(u64::from(bits), format!("0{bits:o}"))
 }
 
 /// A path for a sentence; no control character of it reaches a terminal.

@@ -1,12 +1,11 @@
 //! Sets of capabilities, see capabilities(7).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use caps::{CapSet, Capability};
 
-use crate::{Error, Result};
+use crate::{Error, Result, kernel_file};
 
 /// A set of capabilities, see [capabilities(7)](https://man7.org/linux/man-pages/man7/capabilities.7.html).
 ///
@@ -36,6 +35,51 @@ const CONTAINER_DEFAULT: [Capability; 14] = [
     Capability::CAP_SETPCAP,
     Capability::CAP_SETUID,
     Capability::CAP_SYS_CHROOT,
+];
+
+/// All that have a name, in the order of their numbers.
+const ALL: [Capability; 41] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_FOWNER,
+    Capability::CAP_FSETID,
+    Capability::CAP_KILL,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETUID,
+    Capability::CAP_SETPCAP,
+    Capability::CAP_LINUX_IMMUTABLE,
+    Capability::CAP_NET_BIND_SERVICE,
+    Capability::CAP_NET_BROADCAST,
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_IPC_LOCK,
+    Capability::CAP_IPC_OWNER,
+    Capability::CAP_SYS_MODULE,
+    Capability::CAP_SYS_RAWIO,
+    Capability::CAP_SYS_CHROOT,
+    Capability::CAP_SYS_PTRACE,
+    Capability::CAP_SYS_PACCT,
+    Capability::CAP_SYS_ADMIN,
+    Capability::CAP_SYS_BOOT,
+    Capability::CAP_SYS_NICE,
+    Capability::CAP_SYS_RESOURCE,
+    Capability::CAP_SYS_TIME,
+    Capability::CAP_SYS_TTY_CONFIG,
+    Capability::CAP_MKNOD,
+    Capability::CAP_LEASE,
+    Capability::CAP_AUDIT_WRITE,
+    Capability::CAP_AUDIT_CONTROL,
+    Capability::CAP_SETFCAP,
+    Capability::CAP_MAC_OVERRIDE,
+    Capability::CAP_MAC_ADMIN,
+    Capability::CAP_SYSLOG,
+    Capability::CAP_WAKE_ALARM,
+    Capability::CAP_BLOCK_SUSPEND,
+    Capability::CAP_AUDIT_READ,
+    Capability::CAP_PERFMON,
+    Capability::CAP_BPF,
+    Capability::CAP_CHECKPOINT_RESTORE,
 ];
 
 impl Capabilities {
@@ -98,23 +142,20 @@ impl Capabilities {
 
     /// The names of the set's capabilities, such as `CAP_CHOWN`, in the order of their numbers.
     pub fn names(self) -> impl Iterator<Item = String> {
-        all()
+        ALL.iter()
             .filter(move |capability| self.0 & capability.bitmask() != 0)
             .map(|capability| capability.to_string())
     }
 
     /// Every capability that is not in the set: its number and its name.
     pub(crate) fn missing(self) -> impl Iterator<Item = (u8, String)> {
-        let names: BTreeMap<u8, String> = all().map(|one| (one.index(), one.to_string())).collect();
-        let named = move |number: u8| {
-            names
-                .get(&number)
-                .cloned()
-                .unwrap_or_else(|| format!("CAP_{number}"))
+        let name = |number: u8| match ALL.get(usize::from(number)) {
+            Some(capability) => capability.to_string(),
+            None => format!("CAP_{number}"),
         };
         (0..=last())
             .filter(move |number| self.0 >> number & 1 == 0)
-            .map(move |number| (number, named(number)))
+            .map(move |number| (number, name(number)))
     }
 
     /// One bit a capability, by its number.
@@ -131,18 +172,12 @@ impl fmt::Debug for Capabilities {
 
 /// The highest number that this kernel knows, which may be newer than the names here.
 fn last() -> u8 {
-    let text = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
+    let text = kernel_file::read("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
     text.trim()
         .parse()
         .ok()
         .filter(|last| *last < 64)
         .unwrap_or(63)
-}
-
-fn all() -> impl Iterator<Item = Capability> {
-    let mut all: Vec<Capability> = caps::all().into_iter().collect();
-    all.sort_by_key(Capability::index);
-    all.into_iter()
 }
 
 fn parse(name: &str) -> Result<Capability> {
@@ -163,6 +198,14 @@ mod tests {
     fn the_default_is_dockers() {
         // The mask that `grep CapBnd /proc/1/status` shows in a container of Docker.
         assert_eq!(Capabilities::container_default().bits(), 0xa804_25fb);
+    }
+
+    #[test]
+    fn all_have_the_place_of_their_number() {
+        for (place, capability) in ALL.iter().enumerate() {
+            assert_eq!(usize::from(capability.index()), place, "{capability}");
+        }
+        assert_eq!(ALL.len(), caps::all().len());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::unistd::Uid;
@@ -55,6 +55,8 @@ pub struct Command {
     pub(crate) timed: bool,
     pub(crate) ready_within: Option<Duration>,
     pub(crate) fail_at: Option<usize>,
+    /// Whether setgroups(2) is denied to the caller; looked up once.
+    denied_groups: OnceLock<bool>,
 }
 
 /// The steps of a plan that somebody else has made.
@@ -103,6 +105,7 @@ impl Command {
             timed: false,
             ready_within: None,
             fail_at: None,
+            denied_groups: OnceLock::new(),
         }
     }
 
@@ -405,9 +408,11 @@ impl Command {
     /// Whether the supplementary groups stay the caller's: where an ordinary user may map its own ids alone, setgroups(2)
     /// is given up for that, see user_namespaces(7).
     pub(crate) fn keeps_groups(&self) -> bool {
-        let denied = kernel_file::read("/proc/self/setgroups");
-        denied.is_ok_and(|answer| answer.trim() == "deny")
-            || self.unshare.contains(&Namespace::User) && !Uid::effective().is_root()
+        let look = || {
+            kernel_file::read("/proc/self/setgroups").is_ok_and(|answer| answer.trim() == "deny")
+        };
+        self.unshare.contains(&Namespace::User) && !Uid::effective().is_root()
+            || *self.denied_groups.get_or_init(look)
     }
 
     /// The paths at which `execve(2)` tries the program, in order.

@@ -3,8 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
+
+use nix::sys::stat::{FileStat, fstat};
 
 use crate::{Error, Result};
 
@@ -123,7 +124,6 @@ impl Ready {
 }
 
 fn is_pipe(fd: impl AsFd) -> bool {
-    let copy = fd.as_fd().try_clone_to_owned().map(File::from);
-    copy.and_then(|file| file.metadata())
-        .is_ok_and(|metadata| metadata.file_type().is_fifo())
+    let kind = |found: FileStat| found.st_mode & libc::S_IFMT;
+    fstat(fd).is_ok_and(|found| kind(found) == libc::S_IFIFO)
 }

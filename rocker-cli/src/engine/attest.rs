@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rocker_cgroup::Cgroup;
@@ -59,7 +59,12 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
         facts.push(membership(pid, spec, cgroup)?);
     }
     let mounts = HostMount::all(&read(pid, "mountinfo")?);
-    let at = |path: &Path| mounts.iter().rev().find(|mount| mount.point == path);
+    // The kernel writes a path in one way only, so that it is enough to write ours that way too, once.
+    let at = |path: &Path| {
+        let path: PathBuf = path.components().collect();
+        let mut latest = mounts.iter().rev();
+        latest.find(|mount| mount.point.as_os_str() == path.as_os_str())
+    };
     let access = |read_only: bool| if read_only { "ro" } else { "rw" };
     let root = spec.root().as_ref();
     let read_only = root.and_then(|root| root.readonly());

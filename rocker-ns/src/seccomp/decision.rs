@@ -29,19 +29,22 @@ impl<'profile> Decision<'profile> {
     /// What `rules` make of a call.
     pub(super) fn of<'a>(
         profile: &Seccomp,
-        rules: impl IntoIterator<Item = &'a &'profile SeccompRule>,
+        rules: impl Iterator<Item = &'a &'profile SeccompRule> + Clone,
         narrow: bool,
     ) -> Self
     where
         'profile: 'a,
     {
         let default = profile.default_action;
-        let mut rules: Vec<_> = rules
-            .into_iter()
+        let rules = rules
             .copied()
-            .filter(|rule| !rule.args.is_empty() || rule.action != default)
-            .collect();
-        // Stable: of two that are as strict the first counts.
+            .filter(|rule| !rule.args.is_empty() || rule.action != default);
+        // Of two that are as strict the first counts, here as below.
+        if rules.clone().all(|rule| rule.args.is_empty()) {
+            let strictest = rules.min_by_key(|rule| strictness(rule.action));
+            return Self::fixed(strictest.map_or(default, |rule| rule.action));
+        }
+        let mut rules: Vec<_> = rules.collect();
         rules.sort_by_key(|rule| strictness(rule.action));
         let mut decision = Self::fixed(default);
         for rule in rules {

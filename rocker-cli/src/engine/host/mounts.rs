@@ -65,6 +65,9 @@ fn parse(line: &str) -> Option<HostMount> {
 
 /// The kernel writes blank, tab, newline and backslash as three octal digits.
 fn unescape(text: &str) -> Vec<u8> {
+    if !text.contains('\\') {
+        return text.into();
+    }
     let mut bytes = text.as_bytes().iter();
     let mut plain = Vec::new();
     while let Some(&byte) = bytes.next() {
