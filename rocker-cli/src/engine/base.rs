@@ -9,7 +9,7 @@ use rocker_image::Image;
 
 use super::options::{RootDirectory, RunOptions};
 use super::record::Record;
-use super::{Engine, disk};
+use super::{Engine, disk, rootless};
 use crate::{Error, Result};
 
 /// What lies beneath all that a container writes.
@@ -111,7 +111,7 @@ impl Engine {
 
 /// Where overlays of this process have their marks.
 pub(crate) fn marks() -> Result<XattrNamespace> {
-    Ok(match rocker_ns::in_user_namespace()? {
+    Ok(match rootless::in_user_namespace()? {
         true => XattrNamespace::User,
         false => XattrNamespace::Trusted,
     })

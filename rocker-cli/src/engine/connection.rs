@@ -13,7 +13,7 @@ use super::network::Standing;
 use super::options::{Network, NetworkEndpoint, RunOptions};
 use super::ports::Ports;
 use super::record::Record;
-use super::{Engine, files};
+use super::{Engine, files, rootless};
 use crate::{Error, Result};
 
 /// What the options mean by their network here: whoever has no privileges over the host's network cannot have a bridge.
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::BadValue`] for what cannot be had here.
 pub(crate) fn network_of(options: &RunOptions<'_>) -> Result<Network> {
-    let privileged = !rocker_ns::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?;
+    let privileged = !rootless::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?;
     let network = match options.network.clone() {
         Network::Default if privileged => Network::Bridge,
         Network::Default if options.publishes() => Network::Pasta,

@@ -23,7 +23,7 @@ use super::diff::range;
 use super::options::MountIds;
 use super::packing::Packing;
 use super::record::State;
-use super::{Engine, disk, parts, spec};
+use super::{Engine, disk, parts, rootless, spec};
 use crate::{Error, Result};
 
 /// How long a container may take from the moment on at which somebody begins to start it until it runs.
@@ -189,7 +189,7 @@ impl Tree {
         into: BorrowedFd<'_>,
         options: &CopyOptions,
     ) -> Result<()> {
-        let base = match rocker_ns::in_user_namespace()? {
+        let base = match rootless::in_user_namespace()? {
             true => UnpackOptions::user_namespace(),
             false => UnpackOptions::default(),
         };

@@ -12,7 +12,7 @@ use super::base::{Base, marks};
 use super::options::StorageDriver;
 use super::record::Record;
 use super::storage::Storage;
-use super::{Engine, disk, parts};
+use super::{Engine, disk, parts, rootless};
 use crate::{Error, Result};
 
 /// What a container has changed, and what lies below that. The container may run meanwhile.
@@ -90,7 +90,7 @@ impl Engine {
                 let tree = self.running_root(&found.id)?.ok_or_else(in_memory)?;
                 let [uids, gids] = spec.as_ref().map(parts::id_maps).unwrap_or_default();
                 let mut lower = self.overlay_of(&base, None)?;
-                if !uids.is_empty() && !rocker_ns::in_user_namespace()? {
+                if !uids.is_empty() && !rootless::in_user_namespace()? {
                     // The image's files belong to the same as the container's then.
                     ids = [&uids, &gids].map(|maps| maps.iter().map(range).collect());
                     lower = lower.id_map(rocker_ns::id_map_namespace(uids, gids)?);

@@ -13,7 +13,7 @@ use rocker_ns::{Capabilities, Created, DetachKeys, ExitCode, Process, Signals, S
 use super::accounts::user_of;
 use super::options::Io;
 use super::process::{Care, Leave, Streams, connect, create_in, look_after, start};
-use super::{Engine, Status, cgroup_of, disk, parts, spec};
+use super::{Engine, Status, cgroup_of, disk, parts, rootless, spec};
 use crate::{Error, Result};
 
 /// What to run beside a container's own program.
@@ -112,7 +112,7 @@ impl Engine {
         let cgroup = match cgroup_of(&hierarchy, parts::cgroup_parent(spec).as_deref(), id) {
             // That of an ordinary user may have none.
             Err(rocker_cgroup::Error::NotFound { .. })
-                if rocker_ns::in_user_namespace()? && self.place_of(id)?.is_none() =>
+                if rootless::in_user_namespace()? && self.place_of(id)?.is_none() =>
             {
                 None
             }

@@ -12,7 +12,7 @@ use rocker_image::{
 use serde_json::Value;
 
 use super::options::{HealthCheckOfImage, PullPolicy};
-use super::{Engine, RunOptions, hello};
+use super::{Engine, RunOptions, hello, rootless};
 use crate::{Error, Result};
 
 /// Unpacks layers with rocker-fs for rocker-image.
@@ -39,7 +39,7 @@ impl LayerSink for Sink<'_> {
     }
 
     fn unpack(&self, diff_id: &Digest, tar: &mut dyn Read) -> io::Result<()> {
-        let options = match rocker_ns::in_user_namespace().map_err(io::Error::other)? {
+        let options = match rootless::in_user_namespace().map_err(io::Error::other)? {
             true => UnpackOptions::user_namespace(),
             false => UnpackOptions::default(),
         };

@@ -18,7 +18,7 @@ use super::options::StorageDriver;
 use super::record::State;
 use super::storage::Storage;
 use super::surroundings::Maps;
-use super::{Engine, disk, parts};
+use super::{Engine, disk, parts, rootless};
 use crate::{Error, Result};
 
 /// The kernel's number for something that is in use; the same on every Linux that rocker runs on.
@@ -44,7 +44,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Unknown`], [`Error::MountsUnseen`] for an ordinary user, [`Error::Fs`].
     pub fn mount(&self, name: &str) -> Result<Mounted> {
-        if rocker_ns::in_user_namespace()? {
+        if rootless::in_user_namespace()? {
             return Err(Error::MountsUnseen);
         }
         let (id, is_container) = self.mountable(name)?;

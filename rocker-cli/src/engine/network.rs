@@ -12,7 +12,7 @@ use rocker_net::{Network, NetworkOptions, Subnet};
 use rocker_ns::Namespace;
 
 use super::options::DEFAULT_NETWORK;
-use super::{Engine, container, name};
+use super::{Engine, container, name, rootless};
 use crate::{Error, Result};
 
 pub(crate) use standing::Standing;
@@ -153,7 +153,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Ns`] when it cannot be found out.
     pub fn makes_networks(&self) -> Result<bool> {
-        Ok(!rocker_ns::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?)
+        Ok(!rootless::in_user_namespace()? || rocker_ns::owns(Namespace::Net)?)
     }
 
     /// Makes a network, and returns its ID.

@@ -21,7 +21,7 @@ use rocker_ns::{Capabilities, IdMap, Namespace, Rlimit, User, signal_number};
 
 use super::record::CONFIG;
 use super::spec::{DEVICE_SOURCE, GROUPS, INIT, STOP_SIGNAL, SUBPATH};
-use super::{disk, seccomp};
+use super::{disk, rootless, seccomp};
 use crate::{Error, Result};
 
 /// Where the child attaches its root, in its own mount namespace: nobody else sees it there, and the way is open to all. It is on every
@@ -103,7 +103,7 @@ fn source_of(spec: &Spec, path: &Path) -> Option<PathBuf> {
 
 /// Whether device nodes are the host's own, since in a user namespace none can be made.
 pub(crate) fn has_devices_of_host(spec: &Spec) -> Result<bool> {
-    Ok(own_namespaces(spec).contains(&Namespace::User) || rocker_ns::in_user_namespace()?)
+    Ok(own_namespaces(spec).contains(&Namespace::User) || rootless::in_user_namespace()?)
 }
 
 /// What of the host's files, and of other images', lies over a root file system. A source that is not there any more is left out.
@@ -252,7 +252,7 @@ fn stack_mount(mount: &Mount) -> Result<rocker_fs::Mount> {
     if let (Some(upper), Some(work)) = (upper, work) {
         overlay = overlay.upper(upper, work);
     }
-    if rocker_ns::in_user_namespace()? {
+    if rootless::in_user_namespace()? {
         overlay = overlay.xattr_namespace(XattrNamespace::User);
     } else if let Some(users) = mapped(mount)? {
         overlay = overlay.id_map(users);

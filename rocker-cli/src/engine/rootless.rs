@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Error as IoError, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rocker_ns::{Process, SubordinateIds};
 
@@ -33,6 +34,20 @@ pub(crate) fn become_root() -> Result<()> {
         (roots::RUN, roots.run().as_os_str()),
     ];
     Err(rocker_ns::start_over(directories).into())
+}
+
+/// Whether this process is root of a user namespace alone, as an ordinary user's rocker is. Asked of the kernel once: who [becomes
+/// root](become_root) starts over.
+///
+/// # Errors
+/// [`Error::Ns`] where /proc does not say.
+pub(crate) fn in_user_namespace() -> Result<bool> {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
+    let found = rocker_ns::in_user_namespace()?;
+    Ok(*KNOWN.get_or_init(|| found))
 }
 
 /// Becomes root in the one user namespace of all processes that are at work on these containers: from another one they could not

@@ -25,7 +25,7 @@ use super::spec::{self, Facts};
 use super::storage::ROOT;
 use super::supervisor::Supervisor;
 use super::surroundings::Surroundings;
-use super::{CGROUP_PARENT, Engine, cgroup_name, disk, files, parts, place, steps};
+use super::{CGROUP_PARENT, Engine, cgroup_name, disk, files, parts, place, rootless, steps};
 use crate::{Error, Result};
 
 /// The cgroup for rocker itself beside those of an ordinary user's containers: on v2 one that has others beneath it has no processes.
@@ -236,7 +236,7 @@ fn make_cgroup(
     if !has_device_rules(hierarchy, asked)? || container.options().privileged {
         limits.devices = None;
     }
-    if rocker_ns::in_user_namespace()? && hierarchy.is_delegated() {
+    if rootless::in_user_namespace()? && hierarchy.is_delegated() {
         let own: Vec<u32> = rocker_ns::stood_in_by()
             .into_iter()
             .chain([std::process::id()])
@@ -264,12 +264,10 @@ fn make_cgroup(
             Ok(cgroup)
         }
         Err(source) => match limited(&limits) {
-            wanted if !wanted.is_empty() && rocker_ns::in_user_namespace()? => {
-                Err(Error::NoLimit {
-                    limits: wanted,
-                    source,
-                })
-            }
+            wanted if !wanted.is_empty() && rootless::in_user_namespace()? => Err(Error::NoLimit {
+                limits: wanted,
+                source,
+            }),
             _ => Err(source.into()),
         },
     }
@@ -305,7 +303,7 @@ fn refused_device(container: &Container, applied: &Applied) -> Option<rocker_cgr
 /// maker may open anyway. Where the controller is missing on a host with v1, that all file systems are `nodev` but for rocker's own
 /// nodes has to do, unless somebody asks for rules.
 fn has_device_rules(hierarchy: &Hierarchy, asked: bool) -> Result<bool> {
-    if rocker_ns::in_user_namespace()? {
+    if rootless::in_user_namespace()? {
         return match asked {
             true => Err(Error::bad_value(
                 "--device-cgroup-rule",

@@ -14,7 +14,7 @@ use super::base::{Base, marks};
 use super::container::Container;
 use super::options::{RunOptions, StorageDriver};
 use super::surroundings::Maps;
-use super::{Engine, disk, record};
+use super::{Engine, disk, record, rootless};
 use crate::{Error, Result};
 
 /// The file of a container's directory that says in what other way than by an overlay its files are kept.
@@ -85,7 +85,7 @@ impl Engine {
             let storage = Storage::of(container.data(), container.options())?;
             return Ok((root, storage.driver == StorageDriver::Vfs));
         }
-        let in_user_namespace = rocker_ns::in_user_namespace()?;
+        let in_user_namespace = rootless::in_user_namespace()?;
         let userns = match maps {
             Some(maps) if !in_user_namespace => {
                 let maps = maps.clone();
@@ -163,7 +163,7 @@ impl Engine {
         let is_there = |dir: &&Path| dir.is_dir();
         let dir = data.ancestors().find(is_there).unwrap_or(Path::new("/"));
         let mut overlay = Overlay::new([dir]).upper(dir, dir);
-        if rocker_ns::in_user_namespace()? {
+        if rootless::in_user_namespace()? {
             overlay = overlay.xattr_namespace(XattrNamespace::User);
         }
         Ok(match overlay.probe()?.verdict() {

@@ -6,6 +6,7 @@ use rocker_ns::{IdMap, Namespace, Process};
 
 use super::options::{Network, RunOptions, Share, Users};
 use super::others::Others;
+use super::rootless;
 use crate::{Error, Result};
 
 /// What a container is put into, beside what it has of its own.
@@ -48,7 +49,7 @@ pub(crate) struct Maps {
 impl Surroundings {
     /// Whether there can be such a container at all, before anything is made for it.
     pub(crate) fn check(options: &RunOptions<'_>) -> Result<()> {
-        let is_user = options.users != Users::Host || rocker_ns::in_user_namespace()?;
+        let is_user = options.users != Users::Host || rootless::in_user_namespace()?;
         if options.cgroup == Share::Host && is_user {
             // Which only their owner could mount.
             let expected =
@@ -66,9 +67,9 @@ impl Surroundings {
     ) -> Result<Self> {
         let foreign = |shared: bool, kind| -> Result<bool> {
             Ok(shared
-                && (users.is_some() || rocker_ns::in_user_namespace()? && !rocker_ns::owns(kind)?))
+                && (users.is_some() || rootless::in_user_namespace()? && !rocker_ns::owns(kind)?))
         };
-        let groups = match rocker_ns::in_user_namespace()? {
+        let groups = match rootless::in_user_namespace()? {
             true => Some(rocker_ns::own_gid_map()?),
             false => None,
         };

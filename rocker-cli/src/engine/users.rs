@@ -8,7 +8,7 @@ use rocker_ns::IdMap;
 use super::container::ids;
 use super::options::{RunOptions, Users};
 use super::surroundings::Maps;
-use super::{Engine, parts};
+use super::{Engine, parts, rootless};
 use crate::{Error, Result};
 
 /// What there is for an ordinary user, and why.
@@ -23,7 +23,7 @@ impl Engine {
     /// Who the users of a new container are; none where they are the same as outside. To be called while no other container is being
     /// made, so that no two choose the same. Without an `id` it is of none that is to run.
     pub(crate) fn users(&self, options: &RunOptions<'_>, id: Option<&str>) -> Result<Option<Maps>> {
-        let rootless = rocker_ns::in_user_namespace()?;
+        let rootless = rootless::in_user_namespace()?;
         match &options.users {
             Users::Host => Ok(None),
             Users::KeepId if rootless => keep_id().map(Some),

@@ -7,7 +7,7 @@ use rocker_ns::IdMap;
 use super::options::{MountIds, Volume, VolumeSource};
 use super::surroundings::Maps;
 use super::volume_record::VolumeRecord;
-use super::{Engine, disk};
+use super::{Engine, disk, rootless};
 use crate::{Error, Result};
 
 /// Stands for the directory of a volume that is made when the container is.
@@ -38,7 +38,7 @@ impl Engine {
         users: Option<&Maps>,
         scratch: Option<&Path>,
     ) -> Result<Vec<Place>> {
-        let rootless = rocker_ns::in_user_namespace()?;
+        let rootless = rootless::in_user_namespace()?;
         // What rocker keeps has the container's own ids; an ordinary user's are those of its user namespace.
         let own = users.filter(|_| !rootless);
         let place = |(index, volume): (usize, &Volume)| {
