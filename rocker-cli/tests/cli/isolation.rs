@@ -276,7 +276,7 @@ fn the_files_of_etc_are_made_for_the_container() {
         let scene = Scene::new(host);
         // As resolv.conf names a resolver of the host's own, which the container cannot reach, it is left out.
         host.sh("printf 'search example.org\\nnameserver 127.0.0.53\\nnameserver 192.0.2.53\\n' >/run/resolv.conf; mount --bind /run/resolv.conf /etc/resolv.conf");
-        let out = scene.ok("run --rm $I cat /etc/resolv.conf");
+        let out = scene.ok("run --rm $I grep -v ^# /etc/resolv.conf");
         assert_eq!(out, "search example.org\nnameserver 192.0.2.53\n");
         let out = scene.ok("run --rm --network host $I cat /etc/resolv.conf");
         assert!(out.contains("127.0.0.53"), "{out}");
