@@ -19,6 +19,9 @@ const MAY_EXIST: &[i32] = &[libc::EEXIST];
 /// No errno: the call must do what it is there for.
 pub(crate) const MUST: &[i32] = &[];
 
+/// How many steps there are for a container that asks for nothing, and some more.
+const USUAL: usize = 400;
+
 /// How a path inside of the root file system is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resolution {
@@ -72,7 +75,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(has_openat2: bool) -> Self {
         Self {
-            steps: Vec::new(),
+            steps: Vec::with_capacity(USUAL),
             needed: None,
             has_openat2,
         }
