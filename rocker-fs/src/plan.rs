@@ -185,7 +185,7 @@ impl Plan {
                 "fsconfig",
                 args,
                 MUST,
-                "so that the file system has this option",
+                format!("so that {fstype} has this option"),
             );
         }
         let create = constant(u64::from(uapi::FSCONFIG_CMD_CREATE), "FSCONFIG_CMD_CREATE");
@@ -194,7 +194,7 @@ impl Plan {
             "fsconfig",
             args,
             MUST,
-            "so that the file system comes to be",
+            format!("so that the {fstype} file system comes to be"),
         );
         let attributes = constant(attributes.bits(), attributes.to_string());
         let args = vec![
@@ -206,7 +206,7 @@ impl Plan {
             "fsmount",
             args,
             MUST,
-            "so that the file system is a mount, attached to nothing yet",
+            format!("so that {fstype} is a mount, attached to nothing yet"),
         );
         self.close(&context, MUST);
         Ok(mount)
@@ -232,6 +232,19 @@ impl Plan {
             constant(u64::from(flags), names),
         ];
         self.add("open_tree", args, tolerates, why)
+    }
+
+    /// Copies the mount at a name in an open directory. A symbolic link by that name is not followed.
+    pub(crate) fn clone_mount_in(
+        &mut self,
+        dir: &Arg,
+        name: &Path,
+        why: impl Into<Cow<'static, str>>,
+    ) -> Result<Arg> {
+        let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | uapi::AT_SYMLINK_NOFOLLOW;
+        let names = "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_SYMLINK_NOFOLLOW";
+        let args = vec![dir.clone(), text(name)?, constant(u64::from(flags), names)];
+        Ok(self.add("open_tree", args, MUST, why))
     }
 
     /// Sets attributes and propagation of a mount, or of those beneath as well.
