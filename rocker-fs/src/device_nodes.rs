@@ -33,10 +33,11 @@ pub(crate) struct Nodes {
 }
 
 /// Makes devices and symbolic links in the new file system `dev`, whatever the image has at /dev. Unless `nodes` says
-/// so, no other device node that comes to be there can be opened.
+/// so, no other device node that comes to be there can be opened. `is_empty` says that nothing is on it but what these steps make.
 pub(crate) fn add_devices(
     plan: &mut Plan,
     dev: &Arg,
+    is_empty: bool,
     devices: &[Device],
     nodes: Nodes,
 ) -> Result<()> {
@@ -78,7 +79,13 @@ pub(crate) fn add_devices(
         if nodes.of_host && device.kind != DeviceKind::Fifo {
             add_node_of_host(plan, &dir, name, device)?;
         } else {
-            add_node(plan, &dir, name, device, all)?;
+            add_node(
+                plan,
+                &dir,
+                name,
+                device,
+                (all, is_empty && above.is_empty()),
+            )?;
         }
         if !above.is_empty() {
             plan.close(&dir, MUST);
@@ -94,8 +101,15 @@ pub(crate) fn add_devices(
     Ok(())
 }
 
-/// Makes one node, and mounts it over itself if it must work where no other does.
-fn add_node(plan: &mut Plan, dir: &Arg, name: &Path, device: &Device, all: bool) -> Result<()> {
+/// Makes one node, and mounts it over itself if it must work where no other does. `is_known` says that there is no symbolic link by its
+/// name, so that the name is good enough to find it again.
+fn add_node(
+    plan: &mut Plan,
+    dir: &Arg,
+    name: &Path,
+    device: &Device,
+    (all, is_known): (bool, bool),
+) -> Result<()> {
     let shown = shown(&device.path);
     let numbers = (device.major, device.minor);
     let why = format!("so that {shown} exists");
@@ -112,18 +126,27 @@ fn add_node(plan: &mut Plan, dir: &Arg, name: &Path, device: &Device, all: bool)
     if all && !device.read_only {
         return Ok(());
     }
-    let why = format!("so that {shown} can be mounted over itself");
-    let node = plan.open(dir, name, Opened::Place, Resolution::NoSymlinks, MUST, why)?;
-    let why = format!("so that {shown} is a mount of its own, whose devices can be opened");
-    let copy = plan.clone_mount(&node, false, MUST, why);
+    let own = format!("so that {shown} is a mount of its own, whose devices can be opened");
+    let (copy, node) = if is_known {
+        (plan.clone_mount_in(dir, name, own)?, None)
+    } else {
+        let why = format!("so that {shown} can be mounted over itself");
+        let node = plan.open(dir, name, Opened::Place, Resolution::NoSymlinks, MUST, why)?;
+        (plan.clone_mount(&node, false, MUST, own), Some(node))
+    };
     if device.read_only {
         let why = format!("so that nobody gives {shown} back what permissions it lacks");
         plan.set_attributes(&copy, false, MountAttributes::RDONLY, None, MUST, why);
     }
     let why = format!("so that {shown} still works when no other device there does");
-    plan.attach(&copy, &node, MUST, why);
+    match node {
+        Some(node) => {
+            plan.attach(&copy, &node, MUST, why);
+            plan.close(&node, MUST);
+        }
+        None => plan.attach_in(&copy, dir, name, why)?,
+    }
     plan.close(&copy, MUST);
-    plan.close(&node, MUST);
     Ok(())
 }
 

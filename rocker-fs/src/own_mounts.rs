@@ -85,6 +85,15 @@ impl OwnMounts {
         Ok(true)
     }
 
+    /// Whether nothing is on this one but what these steps have made.
+    pub(crate) fn is_empty(&self, mount: &Arg) -> bool {
+        let is_it = |own: &&OwnMount| matches!((&own.mount, mount), (Arg::Result(one), Arg::Result(other)) if one == other);
+        self.mounts
+            .iter()
+            .find(is_it)
+            .is_some_and(|own| own.is_empty)
+    }
+
     /// All of them, to be closed.
     pub(crate) fn into_all(self) -> impl Iterator<Item = Arg> {
         self.mounts.into_iter().map(|own| own.mount)

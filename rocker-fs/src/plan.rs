@@ -19,6 +19,9 @@ const MAY_EXIST: &[i32] = &[libc::EEXIST];
 /// No errno: the call must do what it is there for.
 pub(crate) const MUST: &[i32] = &[];
 
+/// How many steps there are for a container that asks for nothing, and some more.
+const USUAL: usize = 400;
+
 /// How a path inside of the root file system is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resolution {
@@ -72,7 +75,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(has_openat2: bool) -> Self {
         Self {
-            steps: Vec::new(),
+            steps: Vec::with_capacity(USUAL),
             needed: None,
             has_openat2,
         }
@@ -182,7 +185,7 @@ impl Plan {
                 "fsconfig",
                 args,
                 MUST,
-                "so that the file system has this option",
+                format!("so that {fstype} has this option"),
             );
         }
         let create = constant(u64::from(uapi::FSCONFIG_CMD_CREATE), "FSCONFIG_CMD_CREATE");
@@ -191,7 +194,7 @@ impl Plan {
             "fsconfig",
             args,
             MUST,
-            "so that the file system comes to be",
+            format!("so that the {fstype} file system comes to be"),
         );
         let attributes = constant(attributes.bits(), attributes.to_string());
         let args = vec![
@@ -203,7 +206,7 @@ impl Plan {
             "fsmount",
             args,
             MUST,
-            "so that the file system is a mount, attached to nothing yet",
+            format!("so that {fstype} is a mount, attached to nothing yet"),
         );
         self.close(&context, MUST);
         Ok(mount)
@@ -229,6 +232,19 @@ impl Plan {
             constant(u64::from(flags), names),
         ];
         self.add("open_tree", args, tolerates, why)
+    }
+
+    /// Copies the mount at a name in an open directory. A symbolic link by that name is not followed.
+    pub(crate) fn clone_mount_in(
+        &mut self,
+        dir: &Arg,
+        name: &Path,
+        why: impl Into<Cow<'static, str>>,
+    ) -> Result<Arg> {
+        let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | uapi::AT_SYMLINK_NOFOLLOW;
+        let names = "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_SYMLINK_NOFOLLOW";
+        let args = vec![dir.clone(), text(name)?, constant(u64::from(flags), names)];
+        Ok(self.add("open_tree", args, MUST, why))
     }
 
     /// Sets attributes and propagation of a mount, or of those beneath as well.

@@ -243,7 +243,8 @@ impl Rootfs {
             add_directory(&mut plan, &root, path)?;
         }
         if let Some(dev) = &dev {
-            add_devices(&mut plan, dev, &self.devices, self.nodes)?;
+            let is_empty = own.is_empty(dev);
+            add_devices(&mut plan, dev, is_empty, &self.devices, self.nodes)?;
         } else if let Some(device) = self.devices.first() {
             return Err(Error::Destination {
                 path: device.path.clone(),

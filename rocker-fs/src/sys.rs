@@ -19,6 +19,7 @@ pub(crate) mod uapi {
     pub(crate) const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
     pub(crate) const OPEN_TREE_CLONE: u32 = 1;
     pub(crate) const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
+    pub(crate) const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
     pub(crate) const AT_RECURSIVE: u32 = 0x8000;
     pub(crate) const AT_EMPTY_PATH: u32 = 0x1000;
     pub(crate) const MOUNT_ATTR_RDONLY: u64 = 1;

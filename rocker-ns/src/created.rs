@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -24,7 +23,7 @@ use crate::report::Report;
 use crate::step::Role;
 use crate::sys;
 use crate::trace::traced;
-use crate::{Child, Error, Namespace, Process, Result, Terminal, trace};
+use crate::{Child, Error, Namespace, Process, Result, Terminal, kernel_file, trace};
 
 /// A process in its namespaces that waits for its parent.
 ///
@@ -471,7 +470,7 @@ impl Created {
     /// The only child of a process that has become an init; it has just been made.
     fn under_init(&self) -> Option<u32> {
         let pid = self.pid;
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let children = kernel_file::read(&format!("/proc/{pid}/task/{pid}/children")).ok()?;
         children.split_whitespace().next()?.parse().ok()
     }
 

@@ -62,22 +62,22 @@ impl Plan {
         Ok(())
     }
 
-    /// Takes the files that the steps mention; their numbers stay. They are to be open until the child has its own copies of them.
+    /// Takes the files that the steps mention; their numbers stay. Returns those that nobody else holds, which are to be open until the
+    /// child has its own copies of them.
     ///
     /// Whoever does so before the child is made spares the kernel copies of all the pages that the plan is on: from then on nobody
     /// writes to it, who drops it neither.
-    pub(crate) fn take_files(&mut self) -> Vec<Arc<OwnedFd>> {
+    pub(crate) fn take_files(&mut self) -> Vec<OwnedFd> {
         let args = self.steps.iter_mut().flat_map(|step| &mut step.args);
-        let mut files = Vec::new();
-        for arg in args {
-            if let Arg::Fd(fd) = arg {
-                let number = Arg::Int(i64::from(fd.as_raw_fd()));
-                if let Arg::Fd(fd) = std::mem::replace(arg, number) {
-                    files.push(fd);
-                }
+        let files = args.filter_map(|arg| {
+            let Arg::Fd(fd) = arg else { return None };
+            let number = Arg::Int(i64::from(fd.as_raw_fd()));
+            match std::mem::replace(arg, number) {
+                Arg::Fd(fd) => Arc::into_inner(fd),
+                _ => None,
             }
-        }
-        files
+        });
+        files.collect()
     }
 }
 

@@ -1,12 +1,11 @@
 //! Processes by file descriptor: children, and processes that somebody else made.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 
-use crate::{Error, Result, sys};
+use crate::{Error, Result, kernel_file, sys};
 
 /// A running program, in the manner of [`std::process::Child`]; dropping it leaves the program running.
 #[derive(Debug)]
@@ -151,7 +150,7 @@ impl Process {
     /// nothing about the next moment; whoever wants to do something to the process [opens](Process::open) it.
     #[must_use]
     pub fn lives(pid: u32, start_time: u64) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = kernel_file::read(&format!("/proc/{pid}/stat")).unwrap_or_default();
         self::start_time(&stat) == Some(start_time) && has_not_ended(&stat)
     }
 
@@ -189,14 +188,14 @@ impl Process {
     /// [`Error::Gone`] when the process has ended and was waited for.
     pub fn start_time(&self) -> Result<u64> {
         let stat =
-            fs::read_to_string(format!("/proc/{}/stat", self.pid)).map_err(|_| Error::Gone)?;
+            kernel_file::read(&format!("/proc/{}/stat", self.pid)).map_err(|_| Error::Gone)?;
         start_time(&stat).ok_or(Error::Gone)
     }
 
     /// Whether the process has not ended.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let stat = kernel_file::read(&format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         // Signal 0 asks whether there is a process to send to; a zombie still counts for that.
         sys::pidfd_send_signal(self.pidfd.as_fd(), 0).is_ok() && has_not_ended(&stat)
     }
@@ -204,7 +203,7 @@ impl Process {
     /// Whether somebody has stopped the process, as Ctrl-Z does.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let stat = kernel_file::read(&format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         matches!(state(&stat), Some("T" | "t")) && self.is_alive()
     }
 

@@ -132,3 +132,22 @@ fn is_copy_by_path(step: &rocker_fs::Step) -> bool {
     let is_own = |arg: &From| matches!(arg, From::Str(path) if path.to_bytes().starts_with(b"/proc/self/fd/"));
     step.call == "open_tree" && step.args.iter().any(is_own)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_a_step_stay_where_they_are_in_memory() {
+        let step = rocker_fs::Step {
+            call: "fchdir",
+            args: vec![From::Int(3)],
+            tolerates: &[],
+            needs: None,
+            why: "so that there is one".into(),
+        };
+        let before = step.args.as_ptr().addr();
+        let made = translate(vec![step]).unwrap();
+        assert_eq!(made[0].args().as_ptr().addr(), before);
+    }
+}

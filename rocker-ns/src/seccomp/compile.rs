@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::decision::Decision;
-use super::filter::{EQUAL, Instruction, JUMP, LOAD, RETURN};
+use super::filter::{EQUAL, Instruction, JUMP, LOAD, LOG, RETURN, SPEC_ALLOW};
 use super::numbers::{self, APART, X32_BIT};
 use super::{Seccomp, SeccompAction, SeccompArchitecture, SeccompFilter, SeccompRule, search};
 use crate::{Error, Result};
@@ -88,18 +88,9 @@ pub(super) fn compile(profile: &Seccomp, native: SeccompArchitecture) -> Result<
     Ok(SeccompFilter::new(program, flags(profile)))
 }
 
-fn flags(profile: &Seccomp) -> (u32, &'static str) {
-    let log = libc::SECCOMP_FILTER_FLAG_LOG as u32;
-    let speculation = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;
-    match (profile.log, profile.allow_speculation) {
-        (false, false) => (0, "0"),
-        (true, false) => (log, "SECCOMP_FILTER_FLAG_LOG"),
-        (false, true) => (speculation, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
-        (true, true) => (
-            log | speculation,
-            "SECCOMP_FILTER_FLAG_LOG|SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-        ),
-    }
+fn flags(profile: &Seccomp) -> u32 {
+    let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+    flag(profile.log, LOG) | flag(profile.allow_speculation, SPEC_ALLOW)
 }
 
 /// All numbers of an architecture, those of x32 included.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq)]
 pub struct SeccompFilter {
     program: Arc<[Instruction]>,
-    /// The flags of seccomp(2), and their names.
-    flags: (u32, &'static str),
+    /// The flags of seccomp(2).
+    flags: u32,
 }
 
 /// One instruction: `struct sock_filter`.
@@ -35,6 +35,11 @@ pub(super) const NOT_LESS: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) a
 pub(super) const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 pub(super) const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
+/// The flags that a filter is loaded with.
+pub(super) const LOG: u32 = libc::SECCOMP_FILTER_FLAG_LOG as u32;
+pub(super) const SPEC_ALLOW: u32 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;
+const LOG_AND_SPEC_ALLOW: u32 = LOG | SPEC_ALLOW;
+
 impl Instruction {
     pub(super) const fn new(code: u16, k: u32) -> Self {
         Self {
@@ -51,7 +56,7 @@ impl Instruction {
 }
 
 impl SeccompFilter {
-    pub(super) fn new(program: Vec<Instruction>, flags: (u32, &'static str)) -> Self {
+    pub(super) fn new(program: Vec<Instruction>, flags: u32) -> Self {
         Self {
             program: program.into(),
             flags,
@@ -89,7 +94,13 @@ impl SeccompFilter {
 
     /// The flags of the system call that loads it, and their names.
     pub(crate) fn flags(&self) -> (u32, &'static str) {
-        self.flags
+        let names = match self.flags {
+            LOG => "SECCOMP_FILTER_FLAG_LOG",
+            SPEC_ALLOW => "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+            LOG_AND_SPEC_ALLOW => "SECCOMP_FILTER_FLAG_LOG|SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+            _ => "0",
+        };
+        (self.flags, names)
     }
 }
 
