@@ -1,7 +1,8 @@
 //! What a container's network costs: attach and detach, whole and in parts, beside the same messages in a bare loop; and what it
 //! costs to publish ports.
 //!
-//! Privilege: root. `cargo bench --bench endpoint`; all of it happens in network namespaces of its own.
+//! Privilege: root. `cargo bench --bench endpoint`; all of it happens in network namespaces of its own. With `-- ratio`, what an attachment
+//! costs beside its messages in a bare loop, in turn.
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -17,8 +18,19 @@ mod bare;
 fn main() {
     // What stands for the host, with an empty network.
     let host = Netns::new().expect("a namespace: needs root");
-    host.run(divan::main)
-        .expect("entering a namespace: needs root");
+    let ratio = std::env::args().any(|argument| argument == "ratio");
+    let work = || match ratio {
+        true => say(&bare::ratio::measure(60)),
+        false => divan::main(),
+    };
+    host.run(work).expect("entering a namespace: needs root");
+}
+
+#[expect(clippy::print_stdout, reason = "this is what it is run for")]
+fn say(lines: &[String]) {
+    for line in lines {
+        println!("{line}");
+    }
 }
 
 fn subnet() -> Subnet {
@@ -59,55 +71,6 @@ fn attach_detach(bencher: Bencher<'_, '_>) {
             network.detach("one").expect("detached");
         });
     network.detach("other").expect("detached");
-}
-
-/// The messages of `attach` that are about the cable, and the questions before, in a bare loop.
-#[divan::bench(sample_size = 1, sample_count = 100)]
-fn bare_attach(bencher: Bencher<'_, '_>) {
-    let bridge = Bridge::ensure(&BridgeOptions::new("rocker2", subnet())).expect("a bridge");
-    bencher
-        .with_inputs(bare_inputs)
-        .bench_local_values(|(netns, inside)| {
-            plug_bare(&netns, &inside, &bridge);
-            BarePlugged { _netns: netns }
-        });
-    bridge.remove().expect("removed");
-}
-
-/// The same, and the removal of the cable.
-#[divan::bench(sample_size = 1, sample_count = 100)]
-fn bare_attach_detach(bencher: Bencher<'_, '_>) {
-    let bridge = Bridge::ensure(&BridgeOptions::new("rocker2", subnet())).expect("a bridge");
-    bencher
-        .with_inputs(bare_inputs)
-        .bench_local_refs(|(netns, inside)| {
-            plug_bare(netns, inside, &bridge);
-            bare::unplug(&bare::route());
-        });
-    bridge.remove().expect("removed");
-}
-
-/// A namespace, and a socket in it: how to get there is no matter of messages.
-fn bare_inputs() -> (Netns, netlink_sys::Socket) {
-    let netns = Netns::new().expect("a namespace");
-    let inside = netns.run(bare::route).expect("entering a namespace");
-    (netns, inside)
-}
-
-fn plug_bare(netns: &Netns, inside: &netlink_sys::Socket, bridge: &Bridge) {
-    let (host, filter) = (bare::route(), bare::netfilter());
-    bare::look(&host, &filter);
-    bare::plug(&host, inside, netns.as_fd(), bridge.index());
-}
-
-struct BarePlugged {
-    _netns: Netns,
-}
-
-impl Drop for BarePlugged {
-    fn drop(&mut self) {
-        bare::unplug(&bare::route());
-    }
 }
 
 /// Publishing so many ports of a container beside this many others with a port each.

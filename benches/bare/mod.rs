@@ -18,6 +18,8 @@ const NLM_F_NEW: u16 = 0x600;
 /// An attribute that holds others.
 const NESTED: u16 = 1 << 15;
 const IFF_UP: u32 = 1;
+/// RTEXT_FILTER_SKIP_STATS: without what an interface has counted.
+const SKIP_STATS: [u8; 4] = 8_u32.to_ne_bytes();
 
 /// A socket to rtnetlink in the calling thread's network namespace.
 pub(crate) fn route() -> Socket {
@@ -141,6 +143,7 @@ pub(crate) fn look(host: &Socket, bridge: &str) {
         .add(18, 0, |to| {
             link(to, 0, 0);
             bytes(to, 3, &name);
+            bytes(to, 29, &SKIP_STATS);
         })
         .send(host);
 }
@@ -215,6 +218,7 @@ pub(crate) fn plug(host: &Socket, inside: &Socket, netns: BorrowedFd<'_>, bridge
         .add(18, 0, |to| {
             link(to, 0, 0);
             bytes(to, 3, name);
+            bytes(to, 29, &SKIP_STATS);
         })
         .send(host);
     let index = peer(&answers);
@@ -240,6 +244,14 @@ pub(crate) fn plug(host: &Socket, inside: &Socket, netns: BorrowedFd<'_>, bridge
             bytes(to, 4, &index.to_ne_bytes());
         })
         .send(inside);
+    // Until it is asked for, the near end may not be ready.
+    Datagram::default()
+        .add(18, 0, |to| {
+            link(to, 0, 0);
+            bytes(to, 3, name);
+            bytes(to, 29, &SKIP_STATS);
+        })
+        .send(host);
 }
 
 /// Takes the cable away.
@@ -248,6 +260,7 @@ pub(crate) fn unplug(host: &Socket) {
         .add(18, 0, |to| {
             link(to, 0, 0);
             bytes(to, 3, b"rkbare\0");
+            bytes(to, 29, &SKIP_STATS);
         })
         .send(host);
     let index = index(&found);

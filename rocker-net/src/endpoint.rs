@@ -169,6 +169,13 @@ impl Endpoint {
             }
             return Err(error);
         }
+        // The kernel puts off what follows from an interface that has come up, for as long as its worker has no turn (linkwatch), and until then
+        // drops what is sent: a first packet would be missed for a second. Whoever asks for an interface has it done (Linux 6.8).
+        let mut late = vec![ends.host.index];
+        late.extend((!bridge.link().running).then_some(bridge.index()));
+        let why = "so that the bridge passes on the container's first packet already";
+        // What they answer is no matter.
+        let _ = rtnl::links_at(host, why, late);
         Ok(Self {
             host_name: options.host_name.clone(),
         })

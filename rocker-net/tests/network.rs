@@ -202,6 +202,41 @@ fn a_container_reaches_a_world_that_knows_no_way_back_to_it() {
 }
 
 #[test]
+fn what_somebody_took_from_the_host_meanwhile_is_there_again_for_the_next_container() {
+    fake_host::run(|host| {
+        let internet = internet(host);
+        let before = host.state();
+        let network = network(host);
+        let (one, two) = (Netns::new().unwrap(), Netns::new().unwrap());
+        network.attach("one", one.as_fd()).unwrap();
+        let as_made = host.state();
+        for (number, harm) in [
+            "ip addr flush dev rocker0",
+            "ip addr replace 10.88.0.1/24 dev rocker0; ip addr del 10.88.0.1/16 dev rocker0",
+            "ip link set rocker0 down",
+            "echo 0 >/proc/sys/net/ipv4/conf/uplink0/forwarding",
+            "echo 0 >/proc/sys/net/ipv4/conf/rocker0/forwarding",
+            "nft flush table bridge rocker-bridge",
+            "nft delete table inet rocker-bridge",
+        ]
+        .iter()
+        .enumerate()
+        {
+            host.sh(harm);
+            let owner = format!("c{number}");
+            network.attach(&owner, two.as_fd()).unwrap();
+            let (text, _) = greet(&internet, &two, "198.51.100.1".parse().unwrap());
+            assert_eq!(text, "hello", "after {harm}");
+            network.detach(&owner).unwrap();
+            host.sh("ip addr del 10.88.0.1/24 dev rocker0 2>/dev/null || true");
+            assert_eq!(host.state(), as_made, "after {harm}");
+        }
+        network.detach("one").unwrap();
+        assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
 fn the_world_does_not_reach_a_container_unasked() {
     fake_host::run(|host| {
         let internet = internet(host);

@@ -12,6 +12,7 @@ const ROUTE_HEADER: usize = 12;
 
 const IFF_UP: u32 = 1;
 const IFF_LOOPBACK: u32 = 1 << 3;
+const IFF_RUNNING: u32 = 1 << 6;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -41,6 +42,7 @@ pub(super) fn read_link(message: &[u8]) -> Option<Link> {
         index: nla::read_u32(&header[4..8])?,
         up: flags & IFF_UP != 0,
         loopback: flags & IFF_LOOPBACK != 0,
+        running: flags & IFF_RUNNING != 0,
         ..Link::default()
     };
     for (kind, value) in nla::attributes(attributes) {
