@@ -16,28 +16,35 @@ pub(crate) struct Mount {
     pub(crate) mount_point: PathBuf,
 }
 
-/// A line of mountinfo: a mount of any kind.
+/// A line of mountinfo: a mount of any kind. The mount point is as the kernel writes it: of two that are the same, or one beneath the
+/// other, the writings are so too.
 #[derive(Debug)]
-struct Line {
+struct Line<'a> {
     id: u32,
     parent: u32,
-    mount_point: PathBuf,
-    mount: Option<Mount>,
+    root: &'a str,
+    mount_point: &'a str,
+    kind: Option<Kind>,
 }
 
 /// The cgroup mounts in [mountinfo](https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html) that can be reached
 /// by their paths, in its order. The order says nothing about what covers what; the parents do.
 pub(crate) fn mounts(text: &str) -> Vec<Mount> {
-    let lines: Vec<Line> = text.lines().filter_map(line).collect();
-    let seen = lines
-        .iter()
-        .filter(|line| line.mount.is_some() && !is_hidden(line, &lines));
-    seen.filter_map(|line| line.mount.clone()).collect()
+    let lines: Vec<Line<'_>> = text.lines().filter_map(line).collect();
+    let seen = lines.iter().filter_map(|line| {
+        let kind = line.kind.as_ref()?;
+        (!is_hidden(line, &lines)).then(|| Mount {
+            kind: kind.clone(),
+            root: unescape(line.root),
+            mount_point: unescape(line.mount_point),
+        })
+    });
+    seen.collect()
 }
 
 /// Whether a later mount covers this one: one on its very root, or one beside it or beside a mount that it is in, on a
 /// directory above.
-fn is_hidden(line: &Line, lines: &[Line]) -> bool {
+fn is_hidden(line: &Line<'_>, lines: &[Line<'_>]) -> bool {
     if lines.iter().any(|over| {
         over.parent == line.id && over.mount_point == line.mount_point && over.id != line.id
     }) {
@@ -45,16 +52,12 @@ fn is_hidden(line: &Line, lines: &[Line]) -> bool {
     }
     let mut inner = line;
     for _ in 0..lines.len() {
-        let covers = |over: &&Line| {
+        let covers = |over: &Line<'_>| {
             over.parent == inner.parent
-                && over.mount_point != inner.mount_point
-                && inner.mount_point.starts_with(&over.mount_point)
+                && over.id != over.parent
+                && is_beneath(inner.mount_point, over.mount_point)
         };
-        if lines
-            .iter()
-            .filter(|over| over.id != over.parent)
-            .any(|over| covers(&over))
-        {
+        if lines.iter().any(covers) {
             return true;
         }
         match lines.iter().find(|outer| outer.id == inner.parent) {
@@ -65,16 +68,24 @@ fn is_hidden(line: &Line, lines: &[Line]) -> bool {
     false
 }
 
-fn line(text: &str) -> Option<Line> {
-    let (place, device) = text.split_once(" - ")?;
-    let mut place = place.split(' ');
-    let id = place.next()?.parse().ok()?;
-    let parent = place.next()?.parse().ok()?;
-    let root = unescape(place.nth(1)?);
-    let mount_point = unescape(place.next()?);
-    let mut device = device.split(' ');
-    let fstype = device.next()?;
-    let options = device.nth(1)?;
+/// Whether a path leads through another one, and further.
+fn is_beneath(path: &str, above: &str) -> bool {
+    let above = above.strip_suffix('/').unwrap_or(above);
+    path.len() > above.len() + 1
+        && path.as_bytes()[above.len()] == b'/'
+        && path.as_bytes().starts_with(above.as_bytes())
+}
+
+fn line(text: &str) -> Option<Line<'_>> {
+    let mut fields = text.split(' ');
+    let id = fields.next()?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let root = fields.nth(1)?;
+    let mount_point = fields.next()?;
+    // Behind the mount's options there are fields of any number, up to this one.
+    fields.find(|field| *field == "-")?;
+    let fstype = fields.next()?;
+    let options = fields.nth(1)?;
     let kind = match fstype {
         "cgroup2" => Some(Kind::V2 {
             controllers: Vec::new(),
@@ -92,16 +103,12 @@ fn line(text: &str) -> Option<Line> {
         }),
         _ => None,
     };
-    let mount = kind.map(|kind| Mount {
-        kind,
-        root,
-        mount_point: mount_point.clone(),
-    });
     Some(Line {
         id,
         parent,
+        root,
         mount_point,
-        mount,
+        kind,
     })
 }
 

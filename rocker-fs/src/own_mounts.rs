@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::mount::{Mount, MountKind};
 use crate::plan::Resolution;
-use crate::resolve::components;
+use crate::resolve::{begin_with, components};
 use crate::step::Arg;
 
 /// File systems that are mounted and still open. Nothing of the image's is on them, so that a way that begins there cannot be led astray by it.
@@ -104,12 +104,6 @@ impl OwnMounts {
 const OF_THE_KERNEL: &[&str] = &[
     "cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs", "tmpfs",
 ];
-
-/// Whether `names` begin with `others`.
-fn begin_with(names: &[impl AsRef<Path>], others: &[impl AsRef<Path>]) -> bool {
-    let mut pairs = names.iter().zip(others);
-    names.len() >= others.len() && pairs.all(|(one, other)| one.as_ref() == other.as_ref())
-}
 
 #[cfg(test)]
 mod tests {

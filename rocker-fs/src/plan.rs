@@ -357,7 +357,11 @@ pub(crate) fn constant(value: u64, names: impl Into<Cow<'static, str>>) -> Arg {
 
 /// A path for a sentence; no control character of it reaches a terminal.
 pub(crate) fn shown(path: &Path) -> String {
-    path.to_string_lossy().escape_debug().to_string()
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+    match path.to_str() {
+        Some(text) if text.as_bytes().iter().all(plain) => text.to_owned(),
+        _ => path.to_string_lossy().escape_debug().to_string(),
+    }
 }
 
 pub(crate) fn text(path: &Path) -> Result<Arg> {

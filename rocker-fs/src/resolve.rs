@@ -4,11 +4,12 @@
 //! symbolic links stay inside, and magic links of /proc are refused. See openat2(2), Linux 5.6; where that is missing, the
 //! path is walked name by name.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag};
@@ -229,19 +230,27 @@ fn make_directory(path: &Path, why: &'static str) -> nix::Result<()> {
 /// The names that lead from the root to `path`, which may not have `..` in it.
 pub(crate) fn components(path: &Path) -> Result<Vec<&Path>> {
     let mut names = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => names.push(Path::new(name)),
-            Component::ParentDir => {
+    // As `Path::components` has it, in a fraction of its time: a plan asks a thousand times.
+    for name in path.as_os_str().as_bytes().split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => {
                 return Err(Error::Destination {
                     path: path.into(),
                     why: "`..` is not allowed",
                 });
             }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            name => names.push(Path::new(OsStr::from_bytes(name))),
         }
     }
     Ok(names)
+}
+
+/// Whether `names` begin with `others`, byte for byte.
+pub(crate) fn begin_with(names: &[impl AsRef<Path>], others: &[impl AsRef<Path>]) -> bool {
+    let mut pairs = names.iter().zip(others);
+    names.len() >= others.len()
+        && pairs.all(|(one, other)| one.as_ref().as_os_str() == other.as_ref().as_os_str())
 }
 
 fn open_in_root(

@@ -13,7 +13,7 @@ use crate::mount::{Mount, MountAttributes, MountKind, Propagation};
 use crate::mount_point::{add_directory, add_mount};
 use crate::own_mounts::OwnMounts;
 use crate::plan::{MUST, Plan, Resolution, constant, shown, string};
-use crate::resolve::{self, components};
+use crate::resolve::{self, begin_with, components};
 use crate::step::{Arg, Step};
 use crate::sysctl::{Sysctl, SysctlNamespaces, add_sysctls};
 
@@ -331,7 +331,7 @@ fn lies_beneath(other: &Mount, mount: &Mount) -> bool {
         components(&other.destination),
         components(&mount.destination),
     ) {
-        (Ok(other), Ok(mount)) => other.len() > mount.len() && other.starts_with(&mount),
+        (Ok(other), Ok(mount)) => other.len() > mount.len() && begin_with(&other, &mount),
         _ => false,
     }
 }
