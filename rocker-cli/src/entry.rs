@@ -11,6 +11,8 @@
 #![allow(unsafe_code)] // Below it there are only the C library and the kernel.
 
 use std::arch::{asm, global_asm};
+#[cfg(not(test))]
+use std::io::Write;
 use std::mem::MaybeUninit;
 
 // The kernel hands over the stack: the number of arguments, the arguments, a null, the environment, a null; see the System V ABI
@@ -168,6 +170,8 @@ extern "C" fn main(_count: libc::c_int, _args: *const *const libc::c_char) -> li
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
     }
     let code = std::panic::catch_unwind(|| rocker_cli::main(std::env::args_os()));
+    // What has no end of a line yet.
+    let _ = std::io::stdout().flush();
     code.map_or(PANICKED, libc::c_int::from)
 }
 

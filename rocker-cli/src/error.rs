@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-pub use crate::engine::seccomp::SeccompFault;
+pub use crate::engine::spec::seccomp::SeccompFault;
 pub(crate) use call::FailedCall;
 
 /// The result of this crate's functions.

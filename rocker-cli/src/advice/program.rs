@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::Advice;
 use super::errno::{EACCES, ENOENT, ENOEXEC, ENOTDIR};
 use crate::engine::View;
-use crate::engine::elf::{self, Elf};
-use crate::engine::view::Found;
+use crate::engine::image::elf::{self, Elf};
+use crate::engine::rootfs::view::Found;
 
 /// How much of a script's first line the kernel reads.
 const FIRST_LINE: usize = 256;

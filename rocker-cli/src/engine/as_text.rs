@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
 /// For `#[serde(with)]`: each value of a list, or an option, as its text.
-pub(super) fn serialize<'a, T: Display + 'a, S: Serializer>(
+pub(crate) fn serialize<'a, T: Display + 'a, S: Serializer>(
     values: impl IntoIterator<Item = &'a T>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -15,7 +15,7 @@ pub(super) fn serialize<'a, T: Display + 'a, S: Serializer>(
 }
 
 /// The same values back.
-pub(super) fn deserialize<'de, T, C, D>(deserializer: D) -> Result<C, D::Error>
+pub(crate) fn deserialize<'de, T, C, D>(deserializer: D) -> Result<C, D::Error>
 where
     T: FromStr<Err: Display>,
     C: FromValues<T>,
@@ -27,7 +27,7 @@ where
 }
 
 /// What values are read into.
-pub(super) trait FromValues<T> {
+pub(crate) trait FromValues<T> {
     fn from_values(values: Vec<T>) -> Self;
 }
 

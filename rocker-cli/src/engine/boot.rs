@@ -1,9 +1,9 @@
 //! What is to be started after a boot.
 
-use super::Engine;
-use super::container::ids;
-use super::record::State;
 use crate::Result;
+use crate::engine::Engine;
+use crate::engine::container::ids;
+use crate::engine::container::record::State;
 
 impl Engine {
     /// The IDs of the containers that are to be started when the machine has, by their restart policy: those that ran when it

@@ -1,5 +1,28 @@
 //! A container on disk, in the hands of the one who looks after it.
 
+pub(super) mod attached;
+pub(super) mod attest;
+pub(super) mod exec;
+pub(super) mod frozen;
+pub(super) mod inspect;
+pub(super) mod keeper;
+pub(super) mod life;
+pub(super) mod name;
+pub(super) mod pause;
+pub(super) mod place;
+pub(super) mod probe;
+pub(super) mod process;
+pub(super) mod record;
+pub(super) mod run;
+pub(super) mod signal;
+pub(super) mod stats;
+pub(super) mod stop;
+pub(super) mod summary;
+pub(super) mod supervisor;
+pub(super) mod teardown;
+pub(super) mod top;
+pub(super) mod update;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,9 +31,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use oci_spec::runtime::Spec;
 
-use super::options::{Network, VolumeSource};
-use super::record::{self, CONFIG, RECORD, Record, STATE, State};
-use super::{Engine, disk, lock, parts};
+use self::record::{CONFIG, RECORD, Record, STATE, State};
+use crate::engine::options::{Network, VolumeSource};
+use crate::engine::spec::parts;
+use crate::engine::{Engine, disk, lock};
 use crate::{Error, Result, RunOptions};
 
 /// A container that this process looks after. The lock says so to all others, and the kernel lets go of it when this

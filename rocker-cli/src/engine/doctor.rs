@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::Engine;
-use super::host::Host;
 use crate::advice::{self, Advice};
+use crate::engine::Engine;
+use crate::engine::host::Host;
 use crate::{Error, Result};
 
 mod cgroups;

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::lines::{self, Lines};
-use super::record::Record;
-use super::watch::Watch;
-use super::{Engine, disk, lock, time};
 use crate::Result;
+use crate::engine::container::record::Record;
+use crate::engine::log::lines::{self, Lines};
+use crate::engine::watch::Watch;
+use crate::engine::{Engine, disk, lock, time};
 
 /// The file in the run directory.
 const EVENTS: &str = "events";

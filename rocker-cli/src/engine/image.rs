@@ -1,5 +1,15 @@
 //! Images: from the registry into the store, and unpacked layers beside it.
 
+pub(super) mod archive;
+pub(super) mod commit;
+pub(super) mod configuration;
+pub(super) mod dockerfile;
+pub(crate) mod elf;
+pub(super) mod hello;
+pub(super) mod import;
+pub(super) mod prune;
+pub(super) mod untag;
+
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
@@ -11,8 +21,8 @@ use rocker_image::{
 
 use serde_json::Value;
 
-use super::options::{HealthCheckOfImage, PullPolicy};
-use super::{Engine, RunOptions, hello, rootless};
+use crate::engine::options::{HealthCheckOfImage, PullPolicy};
+use crate::engine::{Engine, RunOptions, rootless};
 use crate::{Error, Result};
 
 /// Unpacks layers with rocker-fs for rocker-image.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rocker_ns::Process;
 
-use super::disk;
-use super::signal::SIGCONT;
+use crate::engine::container::signal::SIGCONT;
+use crate::engine::disk;
 use crate::{Error, Result};
 
 /// The lock of a container, in its run directory.

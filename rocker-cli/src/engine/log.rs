@@ -1,5 +1,8 @@
 //! The log of a container: what its program writes, line by line, as JSON in Docker's format.
 
+pub(super) mod lines;
+pub(super) mod logs;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,9 +12,9 @@ use std::time::SystemTime;
 use rocker_ns::Output;
 use serde::{Deserialize, Serialize};
 
-use super::options::LogOptions;
-use super::{disk, lines, time};
 use crate::Result;
+use crate::engine::options::LogOptions;
+use crate::engine::{disk, time};
 
 /// The file in a container's directory.
 pub(crate) const LOG: &str = "log";

@@ -1,82 +1,25 @@
 //! The composition: what Docker's daemon does, as functions.
 
-mod accounts;
-mod archive;
 mod as_text;
-mod attached;
-mod attest;
-mod base;
 mod boot;
-mod changes;
-mod commit;
-mod configuration;
-mod connection;
 mod container;
-mod copy;
-mod diff;
 mod disk;
 pub(crate) mod doctor;
-pub(crate) mod elf;
 mod events;
-mod exec;
-mod export;
-mod files;
-mod firewall;
-mod frozen;
-mod hello;
 pub(crate) mod host;
-mod image;
-mod import;
-mod inspect;
-mod inspect_mounts;
+pub(crate) mod image;
 mod interrupted;
-mod keeper;
-mod life;
-mod lines;
 mod lock;
 mod log;
-mod logs;
-mod mounted;
-mod name;
 mod network;
 mod options;
-mod others;
-mod packing;
-mod parts;
-mod pause;
-mod place;
-mod plan;
-mod ports;
-mod probe;
-mod process;
-mod prune;
-mod record;
+pub(crate) mod rootfs;
 mod rootless;
 mod roots;
-mod run;
-pub(crate) mod seccomp;
-mod signal;
-mod spec;
-mod stats;
-mod steps;
-mod stop;
-mod storage;
-mod summary;
-mod supervisor;
-mod surroundings;
-mod teardown;
-mod tidy;
+pub(crate) mod spec;
 pub(crate) mod time;
-mod top;
-mod untag;
-mod update;
 mod usage;
-mod users;
-pub(crate) mod view;
 mod volume;
-mod volume_made;
-mod volume_places;
-mod volume_record;
 mod watch;
 
 use std::sync::OnceLock;
@@ -87,15 +30,19 @@ use rocker_image::Store;
 
 use crate::{Error, Result};
 
-pub use commit::CommitOptions;
-pub use copy::{Copied, CopyEnd, CopyOptions, CopyStream};
+pub use container::exec::ExecOptions;
+pub use container::life::{Exit, StartOptions};
+pub use container::record::HealthStatus;
+pub use container::stats::ContainerStats;
+pub(crate) use container::stats::is_uncounted;
+pub use container::summary::{ContainerSummary, Status};
+pub use container::top::ProcessFacts;
 pub use events::{Actor, Event, Events};
-pub use exec::ExecOptions;
-pub(crate) use files::check_gateway;
-pub use import::ImportOptions;
-pub use life::{Exit, StartOptions};
-pub use logs::{LogLine, LogQuery, Logs};
-pub use mounted::Mounted;
+pub use image::commit::CommitOptions;
+pub use image::import::ImportOptions;
+pub use image::prune::ImagePrune;
+pub use log::logs::{LogLine, LogQuery, Logs};
+pub(crate) use network::tidy::Tidier;
 pub use network::{NetworkRequest, NetworkSummary};
 pub use options::{
     Beneath, BindPropagation, DeviceNode, HealthCheck, HealthOptions, Io, LogDriver, LogOptions,
@@ -103,17 +50,13 @@ pub use options::{
     SeccompProfile, Share, StorageDriver, StorageOptions, Tmpfs, Users, Volume, VolumeSource,
     VolumesFrom,
 };
-pub use prune::ImagePrune;
-pub use record::HealthStatus;
+pub use rootfs::copy::{Copied, CopyEnd, CopyOptions, CopyStream};
+pub(crate) use rootfs::etc::check_gateway;
+pub use rootfs::mounted::Mounted;
+pub(crate) use rootfs::view::View;
 pub(crate) use rootless::become_root;
 pub use roots::Roots;
-pub use stats::ContainerStats;
-pub(crate) use stats::is_uncounted;
-pub use summary::{ContainerSummary, Status};
-pub(crate) use tidy::Tidier;
-pub use top::ProcessFacts;
 pub use usage::Usage;
-pub(crate) use view::View;
 pub use volume::{VolumeOptions, VolumeSummary};
 
 /// The cgroup below which all containers have theirs: the place itself where they may live. One of rocker's own between would be

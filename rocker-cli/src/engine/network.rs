@@ -1,8 +1,12 @@
 //! Networks: those that somebody makes by name, beside the one that is always there.
 
+pub(super) mod connection;
+pub(super) mod firewall;
 mod membership;
+pub(super) mod ports;
 mod shown;
 mod standing;
+pub(super) mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,8 +15,9 @@ use std::time::SystemTime;
 use rocker_net::{Network, NetworkOptions, Subnet};
 use rocker_ns::Namespace;
 
-use super::options::DEFAULT_NETWORK;
-use super::{Engine, container, name, rootless};
+use crate::engine::container::name;
+use crate::engine::options::DEFAULT_NETWORK;
+use crate::engine::{Engine, container, rootless};
 use crate::{Error, Result};
 
 pub(crate) use standing::Standing;

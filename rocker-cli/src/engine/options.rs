@@ -18,7 +18,7 @@ use rocker_net::PortForward;
 use rocker_ns::{DetachKeys, IdMap, Rlimit};
 use serde::{Deserialize, Serialize};
 
-use super::as_text;
+use crate::engine::as_text;
 
 pub(crate) use endpoint::DEFAULT_NETWORK;
 pub use endpoint::NetworkEndpoint;

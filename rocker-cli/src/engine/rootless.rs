@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use rocker_ns::{Process, SubordinateIds};
 
-use super::roots::{self, Roots};
-use super::{disk, lock};
+use crate::engine::roots::{self, Roots};
+use crate::engine::{disk, lock};
 use crate::{Error, Result};
 
 /// Sees to it that this process is root: where it is an ordinary user's, it becomes root of a user namespace and starts over. To be

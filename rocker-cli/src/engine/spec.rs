@@ -1,10 +1,18 @@
 //! The container as an OCI runtime specification: from what is asked for and what the image says to one document, the
-//! one source of truth for all that follows. What each crate takes from it is in [`parts`](super::parts).
+//! one source of truth for all that follows. What each crate takes from it is in [`parts`](crate::engine::spec::parts).
 
+pub(super) mod accounts;
 mod linux;
 mod mounts;
 mod names;
+pub(super) mod others;
+pub(super) mod parts;
+pub(super) mod plan;
 mod process;
+pub(crate) mod seccomp;
+pub(super) mod steps;
+pub(super) mod surroundings;
+pub(super) mod users;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,10 +22,10 @@ use oci_spec::runtime::{RootBuilder, Spec, SpecBuilder};
 use rocker_cgroup::CgroupMountView;
 use rocker_ns::User;
 
-use super::options::{RunOptions, Volume};
-use super::surroundings::Surroundings;
-use super::volume_places::Place;
+use self::surroundings::Surroundings;
 use crate::Result;
+use crate::engine::options::{RunOptions, Volume};
+use crate::engine::volume::places::Place;
 
 pub(crate) use linux::CUSTOMARY;
 
@@ -256,7 +264,7 @@ mod tests {
         let spec = specify(&options);
         let read: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
         assert_eq!(read, spec);
-        let mut limits = crate::engine::parts::limits(&read).unwrap();
+        let mut limits = crate::engine::spec::parts::limits(&read).unwrap();
         // The rules on devices are the specification's own.
         let rules = limits.devices.take().unwrap();
         assert_eq!(rules[0], rocker_cgroup::DeviceRule::DENY_ALL);

@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::container::ids;
-use super::options::StorageDriver;
-use super::storage::Storage;
-use super::{ContainerSummary, Engine, Status};
 use crate::Result;
+use crate::engine::container::ids;
+use crate::engine::options::StorageDriver;
+use crate::engine::rootfs::storage::Storage;
+use crate::engine::{ContainerSummary, Engine, Status};
 
 /// The room that one kind of things takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Engine {
         Ok((removed, freed))
     }
 
-    pub(super) fn used_manifests(&self) -> Result<BTreeSet<String>> {
+    pub(crate) fn used_manifests(&self) -> Result<BTreeSet<String>> {
         let mut used = BTreeSet::new();
         for id in ids(&self.roots().containers())? {
             // One that cannot be read uses what nobody knows.
@@ -150,7 +150,7 @@ impl Engine {
 
 /// The bytes that a directory and all in it take on disk; a file with several names counts once. What cannot be read, or is
 /// gone meanwhile, counts as nothing.
-pub(super) fn bytes_of(dir: &Path) -> u64 {
+pub(crate) fn bytes_of(dir: &Path) -> u64 {
     let (mut bytes, mut seen) = (0, BTreeSet::new());
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {

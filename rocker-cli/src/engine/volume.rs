@@ -1,5 +1,9 @@
 //! Volumes: made, listed, removed.
 
+pub(super) mod made;
+pub(super) mod places;
+pub(super) mod record;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -8,12 +12,12 @@ use std::time::SystemTime;
 use rocker_fs::Volumes;
 use serde_json::{Value, json};
 
-use super::container::ids;
-use super::record::Record;
-use super::time::text;
-use super::usage::bytes_of;
-use super::volume_record::{DRIVER, VolumeRecord};
-use super::{Engine, Usage, VolumeSource, disk, name};
+use self::record::{DRIVER, VolumeRecord};
+use crate::engine::container::record::Record;
+use crate::engine::container::{ids, name};
+use crate::engine::time::text;
+use crate::engine::usage::bytes_of;
+use crate::engine::{Engine, Usage, VolumeSource, disk};
 use crate::{Error, Result};
 
 /// A volume that is to be made.
@@ -243,7 +247,7 @@ impl Engine {
     }
 
     /// Removes the volumes that were made for a container and nobody named, unless another container has them. To be called when the
-    /// container is not known any more, by who sees to it that a crash does not keep them: [`Container::forget_with_volumes`](super::container::Container::forget_with_volumes). What cannot be removed is a warning: it is found by `volume ls -f dangling=1`.
+    /// container is not known any more, by who sees to it that a crash does not keep them: [`Container::forget_with_volumes`](crate::engine::container::Container::forget_with_volumes). What cannot be removed is a warning: it is found by `volume ls -f dangling=1`.
     pub(crate) fn remove_anonymous(&self, record: &Record) {
         let volumes = record.options.volumes.iter();
         let own: Vec<_> = volumes

@@ -9,8 +9,8 @@ use rocker_net::{
 use super::Check;
 use crate::Result;
 use crate::advice::Advice;
-use crate::engine::connection;
 use crate::engine::host::Host;
+use crate::engine::network::connection;
 
 pub(super) fn checks(host: &Host, is_root: bool) -> Vec<Check> {
     const NAMES: [&str; 3] = ["network namespace", "bridge and veth", "nf_tables"];

@@ -8,12 +8,14 @@ use rocker_ns::{Command, Namespace, Stdio, User};
 use super::Check;
 use super::storage::Scratch;
 use crate::Result;
+use crate::engine::container::run::contained;
 use crate::engine::host::Host;
-use crate::engine::others::Others;
-use crate::engine::run::contained;
+use crate::engine::image::hello;
+use crate::engine::rootfs::etc;
+use crate::engine::spec::others::Others;
+use crate::engine::spec::surroundings::Surroundings;
 use crate::engine::spec::{self, Facts};
-use crate::engine::surroundings::Surroundings;
-use crate::engine::{Engine, Network, RunOptions, files, hello};
+use crate::engine::{Engine, Network, RunOptions};
 
 /// The kinds that a container has of its own.
 const NEEDED: [Namespace; 6] = [
@@ -90,7 +92,7 @@ fn set_up(data: &Path) -> Result<String> {
     options.network = Network::None;
     let own = scratch.path("files");
     for name in ["hosts", "hostname", "resolv.conf"] {
-        files::write(&own.join(name), "")?;
+        etc::write(&own.join(name), "")?;
     }
     let spec = spec::build(&Facts {
         id: "doctor-doctor",

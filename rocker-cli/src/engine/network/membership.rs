@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use rocker_net::{AttachOptions, HostNames, Network};
 use rocker_ns::{Namespace, Process};
 
+use super::connection::names_on;
 use super::standing;
-use crate::engine::connection::names_on;
+use crate::engine::Engine;
+use crate::engine::container::record::{self, RECORD, Record, Running, State};
 use crate::engine::options::{Network as Kind, NetworkEndpoint};
-use crate::engine::record::{self, RECORD, Record, Running, State};
-use crate::engine::{Engine, others};
+use crate::engine::spec::others;
 use crate::{Error, Result};
 
 impl Engine {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use rocker_net::{Attachment, Network};
 use serde_json::{Value, json};
 
+use super::connection::names_on;
 use super::{OPTION, PREDEFINED, id_of};
 use crate::Result;
 use crate::engine::Engine;
-use crate::engine::connection::names_on;
+use crate::engine::container::record::Record;
 use crate::engine::options::{Network as Kind, NetworkEndpoint};
-use crate::engine::record::Record;
 use crate::engine::time::text;
 
 /// What Docker says for a time that there was not.

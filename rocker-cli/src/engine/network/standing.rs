@@ -6,9 +6,9 @@ use rocker_net::{Attachment, Network};
 
 use crate::Result;
 use crate::engine::Engine;
-use crate::engine::files::{self, Reach};
+use crate::engine::container::record::Record;
 use crate::engine::options::NetworkEndpoint;
-use crate::engine::record::Record;
+use crate::engine::rootfs::etc::{self, Reach};
 
 /// What follows for a container from the networks that it is on.
 #[derive(Debug, Default)]
@@ -60,10 +60,10 @@ impl Engine {
         let options = &record.options;
         let dir = self.roots().containers().join(&record.id);
         let state = self.roots().data();
-        let lines = files::own_lines(&own, gateway, &hostname, options);
-        files::own_addresses().put(state, dir.join("hosts"), &lines)?;
-        let lines = files::resolver_lines(options, reach);
-        files::resolvers().renew(state, dir.join("resolv.conf"), &lines)?;
+        let lines = etc::own_lines(&own, gateway, &hostname, options);
+        etc::own_addresses().put(state, dir.join("hosts"), &lines)?;
+        let lines = etc::resolver_lines(options, reach);
+        etc::resolvers().renew(state, dir.join("resolv.conf"), &lines)?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rocker_ns::IdMap;
 use serde::{Deserialize, Serialize};
 
-use super::super::as_text;
+use crate::engine::as_text;
 
 /// Files that are not the container's own, and where it sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

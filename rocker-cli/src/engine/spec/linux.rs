@@ -14,12 +14,12 @@ use rocker_cgroup::{DeviceKind, DeviceRule};
 use rocker_fs::{MASKED_PATHS, READ_ONLY_PATHS};
 use rocker_ns::{Capabilities, IdMap, Seccomp, SeccompAction, SeccompRule};
 
-use super::Facts;
+use super::{Facts, seccomp};
 use crate::Result;
+use crate::engine::container::record::CONFIG;
 use crate::engine::host::Host;
 use crate::engine::options::{DeviceNode, Network, RunOptions, SeccompProfile, Share};
-use crate::engine::record::CONFIG;
-use crate::engine::{CGROUP_PARENT, cgroup_name, disk, seccomp};
+use crate::engine::{CGROUP_PARENT, cgroup_name, disk};
 
 pub(super) fn linux(facts: &Facts<'_>, capabilities: Capabilities) -> Result<Linux> {
     let options = facts.options;

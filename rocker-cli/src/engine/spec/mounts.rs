@@ -9,7 +9,7 @@ use super::Facts;
 use crate::Result;
 use crate::engine::container::ETC;
 use crate::engine::options::{Beneath, RunOptions, Share, Volume};
-use crate::engine::volume_places::Place;
+use crate::engine::volume::places::Place;
 
 /// The size of `/dev/shm` where nobody asks for another.
 const SHM_SIZE: u64 = 64 << 20;
