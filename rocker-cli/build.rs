@@ -10,7 +10,9 @@ fn main() {
     };
     let is_static =
         is("CARGO_CFG_TARGET_FEATURE", "crt-static") && is("CARGO_CFG_TARGET_OS", "linux");
-    if is_static && is("CARGO_CFG_TARGET_ARCH", "x86_64") {
+    // Of the C libraries only GNU's tells the standard library its arguments where that has no main of its own.
+    let is_gnu = is("CARGO_CFG_TARGET_ENV", "gnu");
+    if is_static && is_gnu && is("CARGO_CFG_TARGET_ARCH", "x86_64") {
         println!("cargo::rustc-cfg=own_entry");
         println!("cargo::rustc-link-arg-bin=rocker=-Wl,--entry=rocker_entry");
     }

@@ -383,7 +383,11 @@ fn namespaces_of(process: &str) -> Result<Vec<(Namespace, Identity)>> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let links = open(&*path, directory, Mode::empty()).map_err(failed)?;
     let of_kind = |kind: Namespace| match readlinkat(&links, kind.name()) {
-        Ok(link) => Ok((kind, inode(&link.to_string_lossy()))),
+        Ok(link) => match inode(&link.to_string_lossy()) {
+            Some(number) => Ok((kind, number)),
+            // What is not understood attests nothing.
+            None => Err(failed(Errno::EBADMSG)),
+        },
         // A kernel without this kind of namespace has one for all.
         Err(Errno::ENOENT) => Ok((kind, 0)),
         Err(errno) => Err(failed(errno)),
@@ -392,11 +396,9 @@ fn namespaces_of(process: &str) -> Result<Vec<(Namespace, Identity)>> {
 }
 
 /// The number in a link such as `net:[4026531840]`.
-fn inode(link: &str) -> Identity {
-    let number = link
-        .split_once(":[")
-        .and_then(|(_, rest)| rest.strip_suffix(']'));
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+fn inode(link: &str) -> Option<Identity> {
+    let (_, rest) = link.split_once(":[")?;
+    rest.strip_suffix(']')?.parse().ok()
 }
 
 /// The one of a kind.
@@ -452,8 +454,8 @@ mod tests {
     fn a_namespace_is_known_by_the_number_in_its_link_which_is_that_of_its_inode() {
         use std::os::unix::fs::MetadataExt;
 
-        assert_eq!(inode("net:[4026531840]"), 4_026_531_840);
-        assert_eq!(inode("net:4026531840"), 0);
+        assert_eq!(inode("net:[4026531840]"), Some(4_026_531_840));
+        assert_eq!(inode("net:4026531840"), None);
         for (kind, identity) in namespaces_of(CALLER).unwrap() {
             let file = fs::metadata(format!("/proc/thread-self/ns/{kind}")).unwrap();
             assert_eq!(identity, file.ino(), "{kind}");

@@ -10,6 +10,9 @@ use crate::{Error, Result};
 /// How many steps there are beside those of a root file system, some more than usual.
 const USUAL: usize = 128;
 
+/// A file that was taken out of a plan: nobody else's, or one that others hold too.
+pub(crate) type Taken = std::result::Result<OwnedFd, Arc<OwnedFd>>;
+
 /// The ordered list of system calls that the child makes between `clone3(2)` and `execve(2)`, and nothing else.
 ///
 /// It is complete before the child exists, so that the child needs neither memory nor locks to follow it. Its
@@ -62,22 +65,25 @@ impl Plan {
         Ok(())
     }
 
-    /// Takes the files that the steps mention; their numbers stay. Returns those that nobody else holds, which are to be open until the
-    /// child has its own copies of them.
+    /// Takes the files that the steps mention, once each; their numbers stay. They are to be open until the child has its own copies of
+    /// them, whoever else holds them.
     ///
     /// Whoever does so before the child is made spares the kernel copies of all the pages that the plan is on: from then on nobody
-    /// writes to it, who drops it neither.
-    pub(crate) fn take_files(&mut self) -> Vec<OwnedFd> {
+    /// writes to it, who drops it neither. Nor does he write who drops a file that nobody else holds.
+    pub(crate) fn take_files(&mut self) -> Vec<Taken> {
         let args = self.steps.iter_mut().flat_map(|step| &mut step.args);
         let files = args.filter_map(|arg| {
             let Arg::Fd(fd) = arg else { return None };
             let number = Arg::Int(i64::from(fd.as_raw_fd()));
             match std::mem::replace(arg, number) {
-                Arg::Fd(fd) => Arc::into_inner(fd),
+                Arg::Fd(fd) => Some(fd),
                 _ => None,
             }
         });
-        files.collect()
+        let mut files: Vec<_> = files.collect();
+        files.sort_unstable_by_key(Arc::as_ptr);
+        files.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        files.into_iter().map(Arc::try_unwrap).collect()
     }
 }
 
