@@ -63,8 +63,7 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
     // The kernel writes a path in one way only, so that it is enough to write ours that way too, once.
     let at = |path: &Path| {
         let path: PathBuf = path.components().collect();
-        let mut latest = mounts.iter().rev();
-        latest.find(|mount| mount.point.as_os_str() == path.as_os_str())
+        HostMount::seen_at(&mounts, &path)
     };
     let access = |read_only: bool| if read_only { "ro" } else { "rw" };
     let root = spec.root().as_ref();
@@ -81,8 +80,16 @@ fn facts_of(pid: u32, spec: &Spec, cgroup: Option<&Cgroup>) -> Result<Vec<Fact>>
             format!("{kind} {}", access(root.read_only))
         }),
     ));
-    for mount in spec.mounts().iter().flatten() {
+    let asked_for = spec.mounts().as_deref().unwrap_or_default();
+    for (index, mount) in asked_for.iter().enumerate() {
         let path = mount.destination();
+        // Of several at one place the last one is seen.
+        if asked_for[index + 1..]
+            .iter()
+            .any(|later| later.destination() == path)
+        {
+            continue;
+        }
         // Elsewhere a symbolic link of the image may have led to another place.
         if !["/proc", "/sys", "/dev"]
             .iter()

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// A line of mountinfo, as far as it tells what is mounted where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostMount {
+    /// The kernel's numbers of it, and of the mount that it is on.
+    id: u32,
+    parent: u32,
     /// Where it is mounted.
     pub(crate) point: PathBuf,
     /// The type of the file system, such as `ext4`.
@@ -16,9 +19,21 @@ pub(crate) struct HostMount {
 }
 
 impl HostMount {
-    /// All that a table lists, in the order in which they were mounted.
+    /// All that a table lists, in no order that says what lies over what: since Linux 6.8 it is that in which the mounts were made, and one
+    /// that was made first may be the last one that was attached.
     pub(crate) fn all(table: &str) -> Vec<Self> {
         table.lines().filter_map(parse).collect()
+    }
+
+    /// The one of `mounts` that is seen at `point`: no other one there is on it.
+    pub(crate) fn seen_at<'a>(mounts: &'a [Self], point: &Path) -> Option<&'a Self> {
+        let is_there = |mount: &&Self| mount.point.as_os_str() == point.as_os_str();
+        let is_covered = |mount: &Self| {
+            let mut there = mounts.iter().filter(is_there);
+            there.any(|over| over.parent == mount.id && over.id != mount.id)
+        };
+        let mut there = mounts.iter().filter(is_there);
+        there.rfind(|mount| !is_covered(mount))
     }
 
     /// What makes a file system of this type a bad place for an overlay's changes; none where nothing is known against it.
@@ -52,11 +67,16 @@ pub(super) fn of(table: &str, path: &Path) -> Option<HostMount> {
 
 fn parse(line: &str) -> Option<HostMount> {
     let (own, rest) = line.split_once(" - ")?;
-    let mut own = own.split(' ').skip(4);
+    let mut own = own.split(' ');
+    let id = own.next()?.parse().ok()?;
+    let parent = own.next()?.parse().ok()?;
+    let mut own = own.skip(2);
     let point = PathBuf::from(OsString::from_vec(unescape(own.next()?)));
     let read_only = own.next()?.split(',').any(|option| option == "ro");
     let fstype = rest.split(' ').next()?.to_owned();
     Some(HostMount {
+        id,
+        parent,
         point,
         fstype,
         read_only,
@@ -103,8 +123,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_seen_is_what_lies_on_the_others_whichever_was_made_first() {
+        let table = "\
+            10 9 0:1 / / rw - overlay overlay rw\n\
+            11 14 0:2 / /sys/fs/cgroup rw - ext4 /dev/sda rw\n\
+            12 10 0:3 / /sys rw - sysfs sysfs rw\n\
+            14 12 0:4 / /sys/fs/cgroup ro - tmpfs tmpfs rw\n";
+        let mounts = HostMount::all(table);
+        let seen =
+            |point| HostMount::seen_at(&mounts, Path::new(point)).map(|mount| &*mount.fstype);
+        assert_eq!(seen("/sys/fs/cgroup"), Some("ext4"));
+        assert_eq!(seen("/"), Some("overlay"));
+        assert_eq!(seen("/proc"), None);
+    }
+
+    #[test]
     fn overlays_and_network_file_systems_are_bad_places_for_changes() {
         let mount = |fstype: &str| HostMount {
+            id: 1,
+            parent: 0,
             point: "/".into(),
             fstype: fstype.to_owned(),
             read_only: false,

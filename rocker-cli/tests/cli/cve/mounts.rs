@@ -189,3 +189,26 @@ fn cve_2025_31133_and_2025_52565_masks_and_the_console_are_what_they_are_whoever
         scene.assert_all_gone("exchanged devices");
     });
 }
+
+#[test]
+fn what_a_volume_has_in_the_place_of_the_containers_own_mounts_leads_nowhere() {
+    fake_host::run(|host| {
+        let scene = Scene::new(host);
+        let (shared, given) = (host.dir("shared"), host.dir("given"));
+        fs::create_dir_all(host.dir("outside")).unwrap();
+        fs::write(given.join("mark"), "given\n").unwrap();
+        symlink("/run/outside", shared.join("x")).unwrap();
+        let before = all_in(&scene, "/run/outside");
+        let over = "run --rm --network none -v /run/shared:/dev/shm -v /run/given:/dev/shm/x $I";
+        // What lies on the container's own memory is looked for in the volume from then on.
+        let done = scene.run(&format!("{over} true"));
+        assert_eq!(done.code, 125, "{done:?}");
+        assert_eq!(all_in(&scene, "/run/outside"), before);
+        fs::remove_file(shared.join("x")).unwrap();
+        assert_eq!(scene.ok(&format!("{over} cat /dev/shm/x/mark")), "given\n");
+        assert!(fs::read_dir(shared.join("x")).unwrap().next().is_none());
+        let over = "run --rm --network none -v /run/shared:/sys/fs/cgroup $I ls /sys/fs/cgroup";
+        assert_eq!(scene.ok(over), "x\n");
+        scene.assert_all_gone("a volume over the container's own mounts");
+    });
+}
