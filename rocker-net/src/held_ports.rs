@@ -300,7 +300,7 @@ mod tests {
         };
         // Every other one lets what is for him pile up before he reads.
         let dawdle = |number: u32| {
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 std::thread::sleep(Duration::from_millis(300));
             }
         };
