@@ -42,7 +42,8 @@ impl Pipe {
         self.held > 0
     }
 
-    /// Takes what has come to a socket, as far as there is room; that it is nothing, or the end, is no more than a guess. See [splice(2)](https://man7.org/linux/man-pages/man2/splice.2.html).
+    /// Takes what has come to a socket, as far as there is room; that it is nothing, or the end, is no more than a guess.
+    /// See [splice(2)](https://man7.org/linux/man-pages/man2/splice.2.html).
     pub(super) fn fill(&mut self, from: &TcpStream) -> Moved {
         // It may be full before so many bytes are in it, of small pieces: then there is nothing to be had, as if nothing had come.
         let room = self.bytes.saturating_sub(self.held);
