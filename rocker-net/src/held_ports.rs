@@ -298,15 +298,22 @@ mod tests {
             let words = (0..count).map(|n| n.wrapping_mul(0x9e37_79b1) ^ seed);
             words.flat_map(u32::to_ne_bytes).collect()
         };
+        // Every other one lets what is for him pile up before he reads.
+        let dawdle = |number: u32| {
+            if number.is_multiple_of(2) {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        };
         let server = TcpListener::bind((LOCAL, 0)).unwrap();
         let mut held = HeldPorts::hold(&[any(server.local_addr().unwrap().port())]).unwrap();
         held.lead_to(&[LOCAL]).unwrap();
         let at = (LOCAL, held.forwards()[0].host_port);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                for _ in 0..CLIENTS {
+                for number in 0..CLIENTS {
                     let (mut stream, _) = server.accept().unwrap();
                     scope.spawn(move || {
+                        dawdle(number);
                         let mut all = Vec::new();
                         stream.read_to_end(&mut all).unwrap();
                         stream.write_all(&all).unwrap();
@@ -320,12 +327,38 @@ mod tests {
                     let sent = content(seed);
                     client.write_all(&sent).unwrap();
                     client.shutdown(Shutdown::Write).unwrap();
+                    dawdle(seed);
                     let mut back = Vec::new();
                     client.read_to_end(&mut back).unwrap();
                     assert!(back == sent, "{seed}: {} of {}", back.len(), sent.len());
                 });
             }
         });
+    }
+
+    #[test]
+    fn the_thread_that_passes_on_is_not_sent_sigpipe() {
+        let server = TcpListener::bind((LOCAL, 0)).unwrap();
+        let mut held = HeldPorts::hold(&[any(server.local_addr().unwrap().port())]).unwrap();
+        let blocked = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            tasks.filter_map(|task| {
+                let task = task.unwrap().path();
+                // It may have ended meanwhile.
+                let name = std::fs::read_to_string(task.join("comm")).ok()?;
+                let status = std::fs::read_to_string(task.join("status")).ok()?;
+                let mask = status
+                    .lines()
+                    .find_map(|line| line.strip_prefix("SigBlk:"))?;
+                let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+                (name.trim() == "rocker-ports").then_some(mask)
+            })
+        };
+        held.lead_to(&[LOCAL]).unwrap();
+        let begun = std::time::Instant::now();
+        while !blocked().any(|mask| mask & 1 << (libc::SIGPIPE - 1) != 0) {
+            assert!(begun.elapsed() < LIMIT, "it would be sent");
+        }
     }
 
     #[test]

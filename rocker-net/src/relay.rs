@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::listening::{Listening, Socket};
 use internal::Internal;
@@ -112,11 +113,22 @@ impl Relay {
             .name("rocker-ports".to_owned())
             // It has its buffers elsewhere.
             .stack_size(256 << 10)
-            .spawn(move || desk.run())?;
+            .spawn(move || {
+                spare_from_sigpipe();
+                desk.run();
+            })?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+}
+
+/// Has this thread told by an error alone that nobody reads any more: splice(2) has no `MSG_NOSIGNAL`, and not every program ignores the signal.
+/// See [pthread_sigmask(3)](https://man7.org/linux/man-pages/man3/pthread_sigmask.3.html).
+fn spare_from_sigpipe() {
+    if let Err(error) = SigSet::from(Signal::SIGPIPE).thread_block() {
+        tracing::warn!(%error, "SIGPIPE is not blocked in the thread that passes on published ports");
     }
 }
 

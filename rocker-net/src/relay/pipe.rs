@@ -5,10 +5,11 @@ use std::net::TcpStream;
 
 use nix::fcntl::{FcntlArg, SpliceFFlags, fcntl, splice};
 
-use super::{Moved, moved};
+use super::{Moved, is_short, moved};
 
-/// How many there may be at once, for all connections together: each takes two descriptors, and holds up to [`BYTES`] of the
-/// kernel's memory.
+/// How many there may be at once, for all connections together: each takes two descriptors, and holds up to [`BYTES`], in as many
+/// pieces as those are pages (256 of 4 KiB). A small piece keeps all the memory that it was cut from, mostly 32 KiB: of somebody who
+/// sends nothing else after he was fast, a pipe holds up to 8 MiB of the kernel's memory, and all of them 256 MiB.
 pub(super) const PIPES: usize = 32;
 /// How much one holds: what anybody may ask for (`fs.pipe-max-size`). Of what comes fast, so much is passed on by a call.
 const BYTES: usize = 1 << 20;
@@ -41,7 +42,8 @@ impl Pipe {
         self.held > 0
     }
 
-    /// Takes what has come to a socket, as far as there is room. See [splice(2)](https://man7.org/linux/man-pages/man2/splice.2.html).
+    /// Takes what has come to a socket, as far as there is room; that it is nothing, or the end, is no more than a guess.
+    /// See [splice(2)](https://man7.org/linux/man-pages/man2/splice.2.html).
     pub(super) fn fill(&mut self, from: &TcpStream) -> Moved {
         // It may be full before so many bytes are in it, of small pieces: then there is nothing to be had, as if nothing had come.
         let room = self.bytes.saturating_sub(self.held);
@@ -49,7 +51,11 @@ impl Pipe {
             return Moved::Nothing;
         }
         let filled = splice(from, None, &self.write, None, room, at_once());
-        let filled = moved(filled.map_err(io::Error::from));
+        let filled = match filled.map_err(io::Error::from) {
+            // A pipe takes more memory than a copy.
+            Err(error) if is_short(&error) => Moved::Nothing,
+            filled => moved(filled),
+        };
         if let Moved::Bytes(count) = filled {
             self.held += count;
         }

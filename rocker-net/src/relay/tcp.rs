@@ -30,7 +30,7 @@ pub(super) struct Stream {
 struct Flow {
     /// What was read, and could not be written yet.
     rest: Vec<u8>,
-    /// By which it goes in place of that, once it has proved to be fast.
+    /// By which it goes in place of that, while it is fast.
     pipe: Option<Pipe>,
     /// Whether there is nothing more to be read.
     ended: bool,
@@ -47,16 +47,40 @@ impl Flow {
         buffer: &mut [u8],
         pipes: &mut usize,
     ) -> bool {
-        let whole = match &mut self.pipe {
-            Some(pipe) => splice(pipe, &mut self.ended, from, to),
+        let whole = match self.pipe.take() {
+            Some(pipe) => self.splice(pipe, from, to, buffer, pipes),
             None => self.copy(from, to, buffer, pipes),
         };
         if self.ended && !self.holds() && !self.closed {
             self.closed = true;
-            self.pipe = None;
             return whole && to.shutdown(Shutdown::Write).is_ok();
         }
         whole
+    }
+
+    /// Moves by a pipe, which is kept for as long as more comes at once than could be copied.
+    fn splice(
+        &mut self,
+        mut pipe: Pipe,
+        from: &TcpStream,
+        to: &TcpStream,
+        buffer: &mut [u8],
+        pipes: &mut usize,
+    ) -> bool {
+        if matches!(pipe.fill(from), Moved::Broken) {
+            return false;
+        }
+        if !pipe.holds() {
+            // splice(2) finds nothing, or the end, where urgent data is in the way; read(2) goes past it, and knows what the end is.
+            *pipes += 1;
+            return self.copy(from, to, buffer, pipes);
+        }
+        match pipe.drain(to) {
+            Moved::Broken => return false,
+            Moved::Bytes(count) if !pipe.holds() && count < buffer.len() => *pipes += 1,
+            Moved::Bytes(_) | Moved::Nothing => self.pipe = Some(pipe),
+        }
+        true
     }
 
     fn copy(
@@ -105,18 +129,6 @@ impl Flow {
     fn reads(&self) -> bool {
         !self.ended && !self.holds()
     }
-}
-
-/// Moves what can be moved by a pipe; false when the connection is broken.
-fn splice(pipe: &mut Pipe, ended: &mut bool, from: &TcpStream, to: &TcpStream) -> bool {
-    if !*ended {
-        match pipe.fill(from) {
-            Moved::Bytes(0) => *ended = true,
-            Moved::Bytes(_) | Moved::Nothing => {}
-            Moved::Broken => return false,
-        }
-    }
-    !pipe.holds() || !matches!(pipe.drain(to), Moved::Broken)
 }
 
 impl Stream {
@@ -223,3 +235,6 @@ fn dial(to: SocketAddr) -> Result<TcpStream, Errno> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
