@@ -170,8 +170,8 @@ pub(crate) fn tell(path: &Path, network: &str, lines: &str) -> io::Result<()> {
     rewrite(path, why, |text| Some(section.put_into(text, lines)))
 }
 
-/// Changes a file in place; nothing where `change` gives nothing. Whoever is killed in between leaves empty lines at the end, which the
-/// next one takes away.
+/// Changes a file in place; nothing where `change` gives nothing, or what is there. Whoever is killed in between leaves empty lines at the
+/// end, which the next one who changes anything takes away. Where there is no room for all of the new text, the old one is there again.
 fn rewrite(
     path: &Path,
     why: &'static str,
@@ -187,17 +187,24 @@ fn rewrite(
     let Some(mut new) = change(&old) else {
         return Ok(());
     };
-    while new.ends_with("\n\n") {
-        new.pop();
-    }
     if new == old {
         return Ok(());
+    }
+    while new.ends_with("\n\n") {
+        new.pop();
     }
     let length = new.len();
     while new.len() < old.len() {
         new.push('\n');
     }
-    file::write_at_start(&file, path, new.as_bytes(), why)?;
+    if let Err(error) = file::write_at_start(&file, path, new.as_bytes(), why) {
+        // Half of a section has no end, and would never be found again. The room that the old text had is still there.
+        let why =
+            "so that the file is as it was, since there is no room for all that it was to say";
+        let _ = file::write_at_start(&file, path, old.as_bytes(), why)
+            .and_then(|()| file::truncate(&file, path, old.len() as u64, why));
+        return Err(error);
+    }
     if length < old.len() {
         let why = "so that nothing of the older, longer text stays";
         file::truncate(&file, path, length as u64, why)?;
@@ -336,10 +343,13 @@ mod tests {
         assert!(seen().contains(LINES));
         tell(&path, "a", "").unwrap();
         assert_eq!(seen(), "127.0.0.1\tlocalhost\n");
-        // What somebody leaves who is killed before he cuts the file off.
-        fs::write(&path, "127.0.0.1\tlocalhost\n\n\n\n").unwrap();
-        tell(&path, "a", "").unwrap();
-        assert_eq!(seen(), "127.0.0.1\tlocalhost\n");
+        // What somebody leaves who is killed before he cuts the file off goes with the next change; where there is none, lines may be empty.
+        let whole = put("127.0.0.1\tlocalhost\n", "a", LINES);
+        fs::write(&path, format!("{whole}\n\n\n")).unwrap();
+        tell(&path, "a", LINES).unwrap();
+        assert_eq!(seen(), format!("{whole}\n\n\n"));
+        tell(&path, "a", "10.0.0.2\tdb\n").unwrap();
+        assert_eq!(seen(), whole.replace("web", "db"));
         fs::write(&path, vec![b'x'; LARGEST + 1]).unwrap();
         tell(&path, "a", LINES).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), LARGEST as u64 + 1);
