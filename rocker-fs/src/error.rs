@@ -305,6 +305,17 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// What is to be bind-mounted lies where the root file system is attached, and only the child may copy it, which would find the image's.
+    #[error(
+        "bind mount of {}: this process may not copy it before the root file system is attached at {}, over it; have the root attached elsewhere",
+        path.display(), target.display()
+    )]
+    SourceBeneathTarget {
+        /// The source.
+        path: PathBuf,
+        /// Where the root is attached.
+        target: PathBuf,
+    },
     /// A device of the host's could not be looked at.
     #[error("{operation} device {}", path.display())]
     HostDevice {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::encode;
 use crate::error::{Error, Result};
@@ -70,6 +70,8 @@ pub(crate) struct Plan {
     needed: Option<usize>,
     /// Whether the child can have openat2(2); where it cannot, it walks paths name by name.
     pub(crate) has_openat2: bool,
+    /// The directory of the host's tree that the root file system lies over from here on.
+    pub(crate) covered: Option<PathBuf>,
 }
 
 impl Plan {
@@ -78,6 +80,7 @@ impl Plan {
             steps: Vec::with_capacity(USUAL),
             needed: None,
             has_openat2,
+            covered: None,
         }
     }
 

@@ -39,6 +39,7 @@ impl Rootfs {
     ///
     /// `target` is an existing directory of the host's at which the child attaches it, in its own mount namespace,
     /// before it becomes the child's root. Nobody else sees anything there. `/` will do, and the way to it is open to everybody.
+    /// With another one, sources of bind mounts that the child copies by path may not lie there or beneath: it would find those of the image.
     pub fn new(root: impl Into<OwnedFd>, target: impl Into<PathBuf>) -> Self {
         Self {
             root: Arc::new(root.into()),
@@ -156,7 +157,7 @@ impl Rootfs {
     /// them, and this description, when the child has executed them, or the overlay outlives the container.
     ///
     /// # Errors
-    /// [`Error::BindSource`] for a source that cannot be opened; [`Error::NoIdMap`] for one that can have no ID map, and
+    /// [`Error::BindSource`] for a source that cannot be opened, and [`Error::SourceBeneathTarget`] for one that the root would lie over; [`Error::NoIdMap`] for one that can have no ID map, and
     /// [`Error::NotPermitted`] without the privilege to give it one; [`Error::OtherDevice`] for a host's node of another
     /// device; [`Error::SharedSysctl`]; [`Error::Destination`] for a path that cannot be meant; [`Error::Nul`].
     ///
@@ -196,6 +197,7 @@ impl Rootfs {
             &self.target,
             "so that the root file system is in this mount namespace",
         )?;
+        plan.covered = Some(self.target.clone());
         for sysctl in &self.sysctls {
             sysctl.check(self.own)?;
         }
@@ -254,6 +256,9 @@ impl Rootfs {
         if let Some(empty) = empty {
             add_masks(&mut plan, &root, &own, dev.as_ref(), &empty, &self.masked)?;
             plan.close(&empty, MUST);
+            for path in &self.masked {
+                own.cover(path)?;
+            }
         }
         for (mounted, shown) in read_only {
             let why =

@@ -63,6 +63,10 @@ pub(crate) struct Source {
     pub(crate) status: FileStat,
     /// A detached copy, unless this process may not make one.
     pub(crate) mount: Option<OwnedFd>,
+    /// What the caller has open, by which the child finds it without a path.
+    given: Option<Arc<OwnedFd>>,
+    /// Where it is when all links in its path are followed, for one that the child has to find by its path.
+    real: Option<PathBuf>,
 }
 
 impl Source {
@@ -92,11 +96,21 @@ impl Source {
         };
         let opened = opened.map_err(|errno| failed(errno.into()))?;
         let found = look_at(opened.as_fd(), &path, recursive);
-        let (status, mount) = found.map_err(failed)?;
+        let (status, mount) = found.map_err(&failed)?;
+        let given = match source {
+            BindSource::Fd(fd) => Some(Arc::clone(fd)),
+            _ => None,
+        };
+        let real = match (&mount, &given) {
+            (None, None) => Some(real_path(opened.as_fd()).map_err(failed)?),
+            _ => None,
+        };
         Ok(Self {
             path,
             status,
             mount,
+            given,
+            real,
         })
     }
 
@@ -110,6 +124,8 @@ impl Source {
                 path,
                 status,
                 mount: Some(mount),
+                given: None,
+                real: None,
             }),
             Err(source) => Err(Error::BindSource { path, source }),
         }
@@ -140,6 +156,8 @@ impl Source {
             path: path.into(),
             status,
             mount: Some(copied),
+            given: None,
+            real: None,
         })
     }
 
@@ -160,9 +178,14 @@ impl Source {
 
     /// The detached copy; where there is none, a step makes it.
     pub(crate) fn copy(self, plan: &mut Plan, recursive: bool) -> Result<Arg> {
-        match self.mount {
-            Some(copy) => Ok(Arg::Fd(Arc::new(copy))),
-            None => add_bind_by_path(plan, &self.path, recursive),
+        let shown = shown(&self.path);
+        match (self.mount, self.given) {
+            (Some(copy), _) => Ok(Arg::Fd(Arc::new(copy))),
+            (None, Some(given)) => {
+                let why = format!("so that {shown} can be mounted elsewhere");
+                Ok(plan.clone_mount(&Arg::Fd(given), recursive, MUST, why))
+            }
+            (None, None) => add_bind_by_path(plan, &self.path, self.real.as_deref(), recursive),
         }
     }
 }
@@ -198,8 +221,31 @@ fn look_at(
     }
 }
 
-/// Copies a bind mount's source by its path in the host's tree.
-fn add_bind_by_path(plan: &mut Plan, source: &Path, recursive: bool) -> Result<Arg> {
+/// Where an open file is in the host's tree.
+fn real_path(opened: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    let why = "so that it is known whether the root file system will lie over it";
+    Ok(calls::readlink_at(opened, link.as_bytes(), why)?.into())
+}
+
+/// Copies a bind mount's source by its path in the host's tree, which leads to `real`. What the root file system lies over by then is refused:
+/// the path would be looked up in the image.
+fn add_bind_by_path(
+    plan: &mut Plan,
+    source: &Path,
+    real: Option<&Path>,
+    recursive: bool,
+) -> Result<Arg> {
+    if let Some(covered) = &plan.covered {
+        for path in [Some(source), real].into_iter().flatten() {
+            if lies_at_or_beneath(path, covered) {
+                return Err(Error::SourceBeneathTarget {
+                    path: source.into(),
+                    target: covered.clone(),
+                });
+            }
+        }
+    }
     let mut flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC;
     let mut names = "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC".to_owned();
     if recursive {
@@ -213,4 +259,44 @@ fn add_bind_by_path(plan: &mut Plan, source: &Path, recursive: bool) -> Result<A
         MUST,
         format!("so that {} can be mounted elsewhere", shown(source)),
     ))
+}
+
+/// Whether a path is, or leads through, the directory `target`, which `/` is not: what is mounted on the root is not seen by a way that begins there.
+fn lies_at_or_beneath(path: &Path, target: &Path) -> bool {
+    target != Path::new("/") && path.starts_with(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_the_root_will_lie_over_is_not_left_to_the_child() {
+        let copied = |source: &str, real: &str, target: &str| {
+            let mut plan = Plan::new(true);
+            plan.covered = Some(target.into());
+            let (source, real) = (Path::new(source), Path::new(real));
+            match add_bind_by_path(&mut plan, source, Some(real), true) {
+                Ok(_) => Ok(plan.steps[0].call),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let refused = "bind mount of /proc/version: this process may not copy it before the root file system is attached at /proc, over it; \
+                       have the root attached elsewhere";
+        assert_eq!(
+            copied("/proc/version", "/proc/version", "/proc"),
+            Err(refused.to_owned())
+        );
+        assert!(copied("/proc", "/proc", "/proc").is_err());
+        // By a link, into it or out of it.
+        assert!(copied("/x", "/proc/bus", "/proc/").is_err());
+        assert!(copied("/proc/self/root/etc", "/etc", "/proc").is_err());
+        for (source, target) in [
+            ("/process", "/proc"),
+            ("/proc/version", "/"),
+            ("/x", "/x/y"),
+        ] {
+            assert_eq!(copied(source, source, target), Ok("open_tree"), "{source}");
+        }
+    }
 }

@@ -87,6 +87,26 @@ fn a_mount_is_these_steps() {
 }
 
 #[test]
+fn what_a_mask_lies_over_is_no_way_to_a_read_only_path() {
+    let way = |masked: &[&str]| {
+        let rootfs = Rootfs::new(any_fd(), "/run/t")
+            .mount(Mount::filesystem("sysfs", "/sys"))
+            .mount(Mount::filesystem("tmpfs", "/sys/fs/cgroup"))
+            .read_only_path("/sys/fs/cgroup/cpu");
+        let rootfs = masked.iter().fold(rootfs, |rootfs, path| rootfs.mask(path));
+        let steps = rootfs.steps().unwrap();
+        let opened = steps
+            .iter()
+            .find(|step| step.why == "so that /sys/fs/cgroup/cpu can be made read-only");
+        opened.unwrap().args[1].to_string()
+    };
+    assert_eq!(way(&[]), "\"cpu\"");
+    assert_eq!(way(&["/sys/firmware"]), "\"cpu\"");
+    // It is not what is seen there any more.
+    assert_eq!(way(&["/sys/fs"]), "\"fs/cgroup/cpu\"");
+}
+
+#[test]
 fn paths_that_cannot_be_meant_are_refused() {
     let rootfs = || Rootfs::new(any_fd(), "/run/t");
     let destination = |rootfs: Rootfs| matches!(rootfs.steps(), Err(Error::Destination { .. }));

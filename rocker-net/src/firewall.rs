@@ -43,6 +43,23 @@ pub fn rules_generation() -> Result<Option<u32>> {
         .find_map(|message| nft::read_generation(message)))
 }
 
+/// The state of all that decides whether a network's rules are right, but for the networks themselves, as one line to be compared: the
+/// [number](rules_generation) of the packet filter, whether the host forwards by itself, since what rocker alone has switched on is guarded by
+/// a rule, and the boot, after which numbers begin anew. None where the kernel has no such thing as nf_tables.
+///
+/// It is that of the calling thread's network namespace, whose name is not in it.
+///
+/// # Errors
+///
+/// As [`rules_generation`], and [`Error::File`] for a setting that cannot be read.
+pub fn rules_state() -> Result<Option<String>> {
+    let Some(number) = rules_generation()? else {
+        return Ok(None);
+    };
+    let settings = crate::forwarding::settings_of_rules()?;
+    Ok(Some(format!("{number} {settings}")))
+}
+
 /// Makes all of `messages` take effect at once, or none.
 pub(crate) fn commit(
     netfilter: &mut Connection,

@@ -266,6 +266,26 @@ impl Forwarding {
     }
 }
 
+/// The settings of the kernel that [`Forwarding::guarded`] goes by, as text to be compared: the boot, and for each protocol whether the
+/// host is a router; `-` for a protocol that the kernel does not have.
+pub(crate) fn settings_of_rules() -> Result<String> {
+    let mut all = Vec::new();
+    for setting in [
+        "kernel/random/boot_id",
+        "net/ipv4/conf/all/forwarding",
+        "net/ipv6/conf/all/forwarding",
+    ] {
+        let path = Path::new(SYSCTL_ROOT).join(setting);
+        let why = "so that it is known whether rules are still those that are meant to be there";
+        all.push(match file::read_text(&path, why) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "-".to_owned(),
+            Err(error) => return Err(Error::file("read", path, error)),
+        });
+    }
+    Ok(all.join(" "))
+}
+
 /// Whether an interface of the record forwards because rocker switched it on, and not because the host has become a
 /// router since.
 fn is_ours(interface: &str, router: bool, exempt: &BTreeSet<String>) -> bool {

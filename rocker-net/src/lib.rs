@@ -43,7 +43,7 @@ mod trace;
 pub use bridge::{Bridge, BridgeOptions};
 pub use endpoint::{Endpoint, EndpointOptions, interfaces, loopback_up};
 pub use error::{Error, Result};
-pub use firewall::rules_generation;
+pub use firewall::{rules_generation, rules_state};
 pub use held_ports::HeldPorts;
 pub use ipam::Ipam;
 pub use lease::LeaseOptions;

@@ -46,7 +46,7 @@ impl Section {
     /// section goes. `state_dir` is the one of the [networks](crate::Network), beside whose names it is written.
     ///
     /// The file stays the one that is mounted somewhere, and is changed in place. Whoever reads meanwhile finds the old or the new lines,
-    /// never an empty file: it is written over by one call, with empty lines for what is left of a longer text, and then cut off. What
+    /// never an empty file: it is written over by one call, with a line of spaces for what is left of a longer text, and then cut off. What
     /// somebody else writes in the same moment may be lost. Without a file nothing is done, nor with one that is no text or larger than a MiB:
     /// whoever is in the container can make it so, and does without news then.
     ///
@@ -170,8 +170,8 @@ pub(crate) fn tell(path: &Path, network: &str, lines: &str) -> io::Result<()> {
     rewrite(path, why, |text| Some(section.put_into(text, lines)))
 }
 
-/// Changes a file in place; nothing where `change` gives nothing. Whoever is killed in between leaves empty lines at the end, which the
-/// next one takes away.
+/// Changes a file in place; nothing where `change` gives nothing, or what is there. Whoever is killed in between leaves a line of spaces at the
+/// end, which the next one takes away. Where there is no room for all of the new text, the old one is there again.
 fn rewrite(
     path: &Path,
     why: &'static str,
@@ -184,25 +184,42 @@ fn rewrite(
     let Some(old) = content(&file, path)? else {
         return Ok(());
     };
-    let Some(mut new) = change(&old) else {
+    let Some(mut new) = change(without_padding(&old)) else {
         return Ok(());
     };
-    while new.ends_with("\n\n") {
-        new.pop();
-    }
     if new == old {
         return Ok(());
     }
     let length = new.len();
-    while new.len() < old.len() {
+    if length < old.len() {
+        new.extend(std::iter::repeat_n(' ', old.len() - length - 1));
         new.push('\n');
     }
-    file::write_at_start(&file, path, new.as_bytes(), why)?;
+    if let Err(error) = file::write_at_start(&file, path, new.as_bytes(), why) {
+        // Half of a section has no end, and would never be found again. The room that the old text had is still there.
+        let why =
+            "so that the file is as it was, since there is no room for all that it was to say";
+        let _ = file::write_at_start(&file, path, old.as_bytes(), why)
+            .and_then(|()| file::truncate(&file, path, old.len() as u64, why));
+        return Err(error);
+    }
     if length < old.len() {
         let why = "so that nothing of the older, longer text stays";
         file::truncate(&file, path, length as u64, why)?;
     }
     Ok(())
+}
+
+/// `text` without the line of spaces that somebody has left who was killed before he cut the file off. Empty lines are whoever's.
+fn without_padding(text: &str) -> &str {
+    let Some(lines) = text.strip_suffix('\n') else {
+        return text;
+    };
+    let kept = lines.trim_end_matches(' ');
+    match kept.len() < lines.len() && (kept.is_empty() || kept.ends_with('\n')) {
+        true => kept,
+        false => text,
+    }
 }
 
 /// What is in the file; none if it is too large, or no text.
@@ -336,10 +353,20 @@ mod tests {
         assert!(seen().contains(LINES));
         tell(&path, "a", "").unwrap();
         assert_eq!(seen(), "127.0.0.1\tlocalhost\n");
-        // What somebody leaves who is killed before he cuts the file off.
-        fs::write(&path, "127.0.0.1\tlocalhost\n\n\n\n").unwrap();
-        tell(&path, "a", "").unwrap();
-        assert_eq!(seen(), "127.0.0.1\tlocalhost\n");
+        // What somebody leaves who is killed before he cuts the file off goes; empty lines are whoever's, and so are spaces elsewhere.
+        let whole = put("127.0.0.1\tlocalhost\n", "a", LINES);
+        for (there, stays) in [
+            ("     \n", ""),
+            ("\n\n", "\n\n"),
+            ("x  \n", "x  \n"),
+            (" ", " "),
+        ] {
+            fs::write(&path, format!("{whole}{there}")).unwrap();
+            tell(&path, "a", LINES).unwrap();
+            assert_eq!(seen(), format!("{whole}{stays}"));
+            tell(&path, "a", "10.0.0.2\tdb\n").unwrap();
+            assert_eq!(seen(), format!("{}{stays}", whole.replace("web", "db")));
+        }
         fs::write(&path, vec![b'x'; LARGEST + 1]).unwrap();
         tell(&path, "a", LINES).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), LARGEST as u64 + 1);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use fake_host::Host;
 use rocker_net::{
-    AttachOptions, Attachment, Error, HostNames, Netns, Network, NetworkOptions, Subnet,
+    AttachOptions, Attachment, Error, HostNames, Netns, Network, NetworkOptions, Section, Subnet,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -720,5 +720,32 @@ fn a_namespace_is_pinned_to_a_path_and_lives_on_there() {
         Netns::unpin(&path).unwrap();
         assert!(!path.exists());
         assert_eq!(host.state(), before);
+    });
+}
+
+#[test]
+fn a_file_for_which_there_is_no_room_stays_as_it_was() {
+    fake_host::run(|host| {
+        let (state, full) = (host.dir("state"), host.dir("full"));
+        fs::create_dir(state.join("networks")).unwrap();
+        host.sh("mount -t tmpfs -o size=16k tmpfs /run/full");
+        let path = full.join("hosts");
+        fs::write(&path, "127.0.0.1\tlocalhost\n").unwrap();
+        let section = Section::new("others");
+        section.put(&state, &path, "10.0.0.2\tweb\n").unwrap();
+        fs::write(full.join("other"), [b'x'; 8 << 10]).unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+        // It begins within the room that there is, and goes beyond it.
+        let many = "10.0.0.3\tanother\n".repeat(1 << 10);
+        let error = section.put(&state, &path, &many).unwrap_err();
+        let reason = std::error::Error::source(&error).unwrap().to_string();
+        assert!(reason.contains("No space left on device"), "{reason}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+        // And it can be told as soon as there is room.
+        fs::remove_file(full.join("other")).unwrap();
+        section.put(&state, &path, "10.0.0.4\tdb\n").unwrap();
+        let now = fs::read_to_string(&path).unwrap();
+        assert_eq!(now, before.replace("10.0.0.2\tweb", "10.0.0.4\tdb"));
+        host.sh("umount /run/full");
     });
 }

@@ -49,6 +49,7 @@ pub(crate) unsafe fn walk(
             index += 1;
             continue;
         }
+        // What a filter is told as. It is out here because its address is in `words` until the call is made.
         let mut program;
         let mut words = [0; 6];
         for (word, arg) in words.iter_mut().zip(&step.args) {
@@ -74,7 +75,8 @@ pub(crate) unsafe fn walk(
                 },
             };
         }
-        // SAFETY: the caller promises that the arguments fit the call.
+        // SAFETY: the caller promises that the arguments fit the call. What they point to is in `steps`, in `header` or in `program`, which all
+        // outlive the call: `program` is outside of the loop over the arguments for that reason.
         let result = unsafe { sys::syscall(step.call.number, words) };
         if result == INTERRUPTED || (result == RACED && step.call.number == libc::SYS_openat2) {
             continue;

@@ -87,12 +87,19 @@ pub enum Arg {
     Filter(SeccompFilter),
 }
 
-/// An array of strings for the kernel: pointers to them, and a null pointer.
-#[derive(Debug)]
+/// An array of strings for the kernel: pointers to them, and a null pointer. A [`Command`](crate::Command) makes those of its program; they can be
+/// looked at by whoever has its plan, and not made otherwise.
 pub struct Strings {
     strings: Box<[Box<CStr>]>,
     /// The addresses of the strings, and 0. They lie on the heap, where they stay wherever this is moved to.
     addresses: Box<[usize]>,
+}
+
+impl fmt::Debug for Strings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Where they lie says nothing to a reader.
+        f.debug_list().entries(&self.strings).finish()
+    }
 }
 
 impl Strings {
@@ -307,6 +314,13 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_are_shown_without_their_addresses() {
+        let texts = [c"true", c"a b"].map(|text| Ok(text.into()));
+        let strings = Strings::new(texts.into_iter()).unwrap();
+        assert_eq!(format!("{strings:?}"), "[\"true\", \"a b\"]");
+    }
 
     #[test]
     fn a_step_reads_like_a_line_of_strace() {

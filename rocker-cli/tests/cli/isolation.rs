@@ -193,6 +193,17 @@ fn the_root_of_the_host_cannot_be_reached() {
         let mut fields = info.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let root = fields.next().unwrap();
         assert_eq!((root[3], root[4]), ("/", "/"), "{info}");
+        // One of them is the root, and no two lie over each other: a tree of the host's that was forgotten would lie there.
+        let mut places: Vec<_> = info
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .collect();
+        assert_eq!(places.len(), info.lines().count(), "{info}");
+        let roots = places.iter().filter(|place| **place == "/");
+        assert_eq!(roots.count(), 1, "{info}");
+        places.sort_unstable();
+        let repeated = places.windows(2).find(|pair| pair[0] == pair[1]);
+        assert_eq!(repeated, None, "{info}");
         for mount in fields.filter(|mount| mount[3] != "/") {
             let is_file = mount[4].starts_with("/etc/");
             let is_own = ["/proc", "/sys", "/dev/"]

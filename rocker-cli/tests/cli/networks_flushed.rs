@@ -4,6 +4,7 @@
 use std::fs;
 
 use crate::fake_host;
+use crate::network::default_route;
 use crate::support::Scene;
 
 const MISSING: &str = "rules of the network were missing from the packet filter";
@@ -75,6 +76,45 @@ fn the_next_command_about_containers_or_networks_puts_back_what_was_flushed() {
         scene.ok("rm -f web db");
         scene.ok("network rm front back");
         scene.assert_all_gone("flushes");
+    });
+}
+
+#[test]
+fn what_the_host_forwards_by_itself_is_guarded_no_more_and_again_when_it_does_not() {
+    fake_host::run(|host| {
+        default_route(host);
+        host.sh("echo 0 >/proc/sys/net/ipv4/ip_forward");
+        let scene = Scene::new(host);
+        scene.ok("run -d --name web $I sleep 1000");
+        scene.ok("ps");
+        let rules = || host.sh("nft -s list ruleset | sort");
+        let guard = "what comes in by up0 is passed on to containers alone";
+        let before = rules();
+        assert!(before.contains(guard), "{before}");
+        for _ in 0..2 {
+            host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward");
+            let done = scene.run("ps");
+            assert!(done.err.contains(MISSING), "{done:?}");
+            assert!(!rules().contains(guard), "{}", rules());
+            assert_eq!(scene.run("ps").err, "");
+            host.sh("echo 0 >/proc/sys/net/ipv4/ip_forward");
+            scene.ok("ps");
+            assert_eq!(rules(), before);
+            let forwards = host.sh("cat /proc/sys/net/ipv4/conf/up0/forwarding");
+            assert_eq!(forwards.trim(), "1");
+            assert_eq!(scene.run("ps").err, "");
+        }
+        // Notes of another boot count for nothing.
+        let seen = scene.run.join(".rules");
+        let noted = fs::read_to_string(&seen).unwrap();
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let old = noted.replace(boot.trim(), "00000000-0000-4000-8000-000000000000");
+        assert_ne!(old, noted);
+        fs::write(&seen, old).unwrap();
+        scene.ok("ps");
+        assert_eq!(fs::read_to_string(&seen).unwrap(), noted);
+        scene.ok("rm -f web");
+        scene.assert_all_gone("guards");
     });
 }
 

@@ -10,7 +10,8 @@ use crate::engine::container::teardown::GLANCE;
 use crate::engine::options::Network;
 use crate::engine::{Engine, container, disk};
 
-/// The file of the run directory that says in which state of the packet filter all that is to be there was there.
+/// The file of the run directory that says in which state of the packet filter, and of the settings that rules depend on, all was there that
+/// is to be there.
 const SEEN: &str = ".rules";
 
 impl Engine {
@@ -56,8 +57,9 @@ impl Engine {
         Ok(any)
     }
 
-    /// Puts it back where somebody has flushed it. As long as nobody has changed anything in the packet filter since all was found
-    /// there, that is one question to the kernel, however many networks and containers there are.
+    /// Puts it back where somebody has flushed it, or where it is to be another since the host forwards by itself, or does so no more. As long
+    /// as nobody has changed anything in the packet filter, or of these settings, since all was found there, that is one question to the
+    /// kernel and three small files, however many networks and containers there are.
     pub(crate) fn restore_network(&self) {
         let path = self.roots().run().join(SEEN);
         let why = "so that it is known in which state of the packet filter all rules were there";
@@ -85,7 +87,7 @@ impl Engine {
                 let _ = disk::write(&path, &now, why);
             }
             (Ok(Some(true)), _) => tracing::warn!(
-                "rules of the network were missing from the packet filter, and are there again"
+                "rules of the network were missing from the packet filter, or were not those that belong there, and are there again"
             ),
             (Ok(None), _) if seen.is_some() => {
                 let why = "so that the kernel is asked for rules only where there are some";
@@ -126,10 +128,11 @@ impl Engine {
     }
 }
 
-/// In which state the packet filter of this network namespace is, as text; none where that cannot be told.
+/// In which state all is that decides whether rules are right, in this network namespace, as text: the packet filter, and what rules depend on
+/// elsewhere. None where that cannot be told.
 fn state_of_rules() -> Option<Vec<u8>> {
-    let number = rocker_net::rules_generation().ok()??;
+    let state = rocker_net::rules_state().ok()??;
     let why = "so that the packet filter of another network namespace is not taken for this one's";
     let place = disk::read_link(Path::new("/proc/self/ns/net"), why).ok()?;
-    Some(format!("{place} {number}\n").into_bytes())
+    Some(format!("{place} {state}\n").into_bytes())
 }
