@@ -95,7 +95,8 @@ pub fn kill_at_each_step(
             killed && *count < 400
         });
     }
-    assert!(kills > 15, "only {kills} kills of {args}");
+    // The shortest commands make some thirty such calls, of which the first, second, fourth, and so on of each kind are hit.
+    assert!(kills > 10, "only {kills} kills of {args}");
 }
 
 /// Checks that whoever has a name has the link of that name.
