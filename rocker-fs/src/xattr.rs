@@ -20,16 +20,19 @@ pub(crate) fn fsetxattr(
     traced("fsetxattr", why, args, || sys::fsetxattr(file, name, value))
 }
 
+/// The arguments of setxattr(2) and lsetxattr(2).
+fn set_args(path: &CStr, name: &CStr, value: &[u8]) -> String {
+    let text = value.escape_ascii();
+    format!("{path:?}, {name:?}, \"{text}\", {}, 0", value.len())
+}
+
 pub(crate) fn lsetxattr(
     path: &CStr,
     name: &CStr,
     value: &[u8],
     why: &'static str,
 ) -> std::io::Result<()> {
-    let args = || {
-        let text = value.escape_ascii();
-        format!("{path:?}, {name:?}, \"{text}\", {}, 0", value.len())
-    };
+    let args = || set_args(path, name, value);
     traced("lsetxattr", why, args, || sys::lsetxattr(path, name, value))
 }
 
@@ -39,10 +42,7 @@ pub(crate) fn setxattr(
     value: &[u8],
     why: &'static str,
 ) -> std::io::Result<()> {
-    let args = || {
-        let text = value.escape_ascii();
-        format!("{path:?}, {name:?}, \"{text}\", {}, 0", value.len())
-    };
+    let args = || set_args(path, name, value);
     traced("setxattr", why, args, || sys::setxattr(path, name, value))
 }
 

@@ -57,12 +57,12 @@ impl HostMount {
     }
 }
 
-/// The last mounted of those mounts of the table that are nearest above `path`.
+/// The one that is seen of those mounts of the table that are nearest above `path`.
 pub(super) fn of(table: &str, path: &Path) -> Option<HostMount> {
-    let mounts = table.lines().filter_map(parse);
-    mounts
-        .filter(|mount| path.starts_with(&mount.point))
-        .max_by_key(|mount| mount.point.as_os_str().len())
+    let mounts = HostMount::all(table);
+    let above = mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    let nearest = above.max_by_key(|mount| mount.point.as_os_str().len())?;
+    HostMount::seen_at(&mounts, &nearest.point).cloned()
 }
 
 fn parse(line: &str) -> Option<HostMount> {
